@@ -1,0 +1,74 @@
+# `make help` lists the targets. A fresh machine needs Python 3.11 or newer and make; everything else is fetched.
+
+PORT ?= 8000
+DATA_DIR ?= ./.userservice
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+# Tests to run and further options of pytest: make test-fast ARGS='-k router -x'
+ARGS ?=
+
+BIN := .venv/bin
+RUN_STAMP := .venv/.installed-run
+DEV_STAMP := .venv/.installed-dev
+CHECKED := userservice_core adapters tests $(wildcard benchmarks)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install run servers test test-fast check format bench constraints clean
+
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(DEV_STAMP) ## Create .venv with everything that running and developing need
+
+run: $(RUN_STAMP) ## Start the whole service with its own database on PORT (8000), data in DATA_DIR
+	@exec $(BIN)/userservice dev --port $(PORT) --data-dir $(DATA_DIR)
+
+servers: $(DEV_STAMP) ## Prepare the real servers that the tests start (Kafka, Redis, PgBouncer, PostgreSQL 15, Lambda)
+	@$(BIN)/python -m tests.servers.prepare
+
+test: servers ## Run every test against real servers
+	@$(BIN)/pytest $(ARGS)
+
+test-fast: $(DEV_STAMP) ## Run the tests that need no server
+	@$(BIN)/pytest tests/fast $(ARGS)
+
+check: $(DEV_STAMP) ## Lint, check the format, the types and the direction of imports
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --cache-dir .cache/import-linter
+
+format: $(DEV_STAMP) ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix-only $(CHECKED)
+	$(BIN)/ruff format $(CHECKED)
+
+bench: $(RUN_STAMP) ## Measure the hottest routes, each beside its limit
+	@$(BIN)/python -m benchmarks
+
+constraints: ## Resolve the newest versions of all dependencies into constraints.txt
+	rm -rf .cache/resolve && $(PYTHON) -m venv .cache/resolve
+	.cache/resolve/bin/python -m pip install --quiet --editable '.[dev]'
+	.cache/resolve/bin/python -m pip freeze --all --exclude-editable --exclude pip > constraints.txt
+	rm -rf .cache/resolve
+
+clean: ## Remove what the commands made, except the data in DATA_DIR
+	rm -rf .venv .cache build dist *.egg-info .hypothesis
+	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; say which with PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv \
+	  || { rm -rf .venv; echo "The venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(RUN_STAMP): setup.cfg pyproject.toml constraints.txt | .venv/bin/python
+	@echo "Installing into .venv ..."
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
+	@touch $@
+
+$(DEV_STAMP): setup.cfg pyproject.toml constraints.txt | .venv/bin/python
+	@echo "Installing into .venv ..."
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(RUN_STAMP)

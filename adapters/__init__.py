@@ -1,0 +1,1 @@
+"""The hosts: thin translations between a framework and the HTTP core."""

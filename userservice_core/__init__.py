@@ -1,0 +1,1 @@
+"""A user service: accounts, sign-in, roles, sessions and their events."""

@@ -1,0 +1,1 @@
+"""The use cases: one class a capability, one method a use case."""

@@ -1,0 +1,1 @@
+"""Values and rules; reads no clock, entropy, environment or socket."""

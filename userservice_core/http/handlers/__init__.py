@@ -1,0 +1,1 @@
+"""The handlers, named by their operation ids."""

@@ -1,0 +1,1 @@
+"""The driven adapters, one package a role; they do not know each other."""

@@ -1,0 +1,1 @@
+"""All that knows JWTs, hashes and ciphers."""

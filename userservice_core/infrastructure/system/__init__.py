@@ -1,0 +1,1 @@
+"""The clock, ids and entropy of the machine."""
