@@ -103,10 +103,7 @@ class _Identity:
             account = _unprivileged_account()
             return cls(user_id=account.pw_uid, group_id=account.pw_gid)
         namespace = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
-        if (
-            shutil.which("unshare")
-            and not subprocess.run([*namespace, "true"], check=False, capture_output=True).returncode
-        ):
+        if _succeeds(*namespace, "true"):
             return cls(prefix=namespace)
         closed = ", ".join(str(folder) for folder in folders if not _is_open_to_others(folder))
         raise ConfigurationError(
@@ -181,10 +178,12 @@ class _PostmasterFile:
         """Return the server's process; None if it is gone and its number free or used by another program."""
         try:
             process = psutil.Process(self.process_id)
-            is_ours = _is_alive(process) and str(data) in process.cmdline()
+            command = process.cmdline()
+            # A process that is being killed has lost its command line, and still has its name.
+            is_server = str(data) in command if command else process.name() == "postgres"
         except psutil.Error:
             return None
-        return process if is_ours else None
+        return process if is_server and _is_alive(process) else None
 
 
 def _is_alive(process: psutil.Process) -> bool:
@@ -236,6 +235,7 @@ class EmbeddedPostgres:
     @property
     def process_id(self) -> int | None:
         """The process of the server as it runs now, whoever owns it; None when it does not run."""
+        self._reap_child()
         process = self._running_process()
         return None if process is None else process.pid
 
@@ -259,8 +259,17 @@ class EmbeddedPostgres:
         if process is not None:
             self._shut_down(process)
         self._reap_child()
-        self._lock.close()
-        self._lock = None
+        self.disown()
+
+    def disown(self) -> None:
+        """
+        Leave the server running without an owner; whoever starts it next has it.
+
+        For a group of processes that share one server, of which none outlives the others for certain.
+        """
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     # --- the owner's part ------------------------------------------------------------------------------------------
 

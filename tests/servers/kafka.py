@@ -1,0 +1,121 @@
+"""A Kafka broker of one node, which is its own controller (KRaft)."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import subprocess
+import uuid
+from base64 import urlsafe_b64encode
+from typing import TYPE_CHECKING
+
+from kafka import KafkaAdminClient
+from kafka.errors import TopicAlreadyExistsError
+
+from tests.servers import installed
+from tests.servers.process import LoopbackServer, ServerFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SETTINGS = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "inter.broker.listener.name": "CLIENTS",
+    "auto.create.topics.enable": "false",
+    "delete.topic.enable": "true",
+    "num.partitions": "1",
+    "offsets.topic.num.partitions": "4",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    # A group of tests is complete at once; waiting for further members only costs seconds.
+    "group.initial.rebalance.delay.ms": "0",
+    # After a crash the controller waits for the end of the old session; nine seconds by default.
+    "broker.session.timeout.ms": "1500",
+    "broker.heartbeat.interval.ms": "300",
+    "log.segment.bytes": "16777216",
+    "log.cleaner.dedupe.buffer.size": "8388608",
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+}
+
+# Length, API key 18, version 0, correlation id, and no client id: the one request that every broker answers.
+_API_VERSIONS_REQUEST = struct.pack(">ihhih", 10, 18, 0, 1, -1)
+
+
+class KafkaBroker(LoopbackServer):
+    """A broker with topics on disk, which survive ``kill9`` and ``stop``."""
+
+    name = "Kafka"
+    start_timeout_seconds = 90
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The address for clients."""
+        return f"127.0.0.1:{self.port}"
+
+    def create_topics(self, names: Iterable[str], *, partitions: int = 4) -> None:
+        """Create those of *names* that do not exist."""
+        with self._admin() as admin:
+            for name in names:
+                try:
+                    admin.create_topics(
+                        {name: {"num_partitions": partitions, "replication_factor": 1}}, wait_for_metadata=True
+                    )
+                except TopicAlreadyExistsError:
+                    continue
+
+    def command(self) -> list[str]:
+        properties = self.folder / "server.properties"
+        data = self.folder / "data"
+        controller_port = self.reserve_port("controller_port")
+        settings = {
+            **_SETTINGS,
+            "log.dirs": str(data),
+            "listeners": f"CLIENTS://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller_port}",
+            "advertised.listeners": f"CLIENTS://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller_port}",
+            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        }
+        properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        if not (data / "meta.properties").exists():
+            self._format_storage()
+        return self._java("kafka.Kafka", str(properties))
+
+    def answers(self) -> bool:
+        # Asked by hand, since a client of the library leaves open sockets behind when a broker is not there yet. The
+        # broker takes connections early, but answers only once the controller lets it serve.
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(_API_VERSIONS_REQUEST)
+                return len(connection.recv(4)) > 0
+        except OSError:
+            return False
+
+    def _admin(self) -> KafkaAdminClient:
+        return KafkaAdminClient(bootstrap_servers=self.bootstrap_servers, request_timeout_ms=10_000)
+
+    def _format_storage(self) -> None:
+        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        properties = str(self.folder / "server.properties")
+        command = self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties)
+        formatted = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        if formatted.returncode:
+            raise ServerFailedError(f"Kafka's storage could not be formatted:\n{formatted.stdout}{formatted.stderr}")
+
+    def _java(self, main_class: str, *arguments: str) -> list[str]:
+        return [
+            "java",
+            "-Xms256m",
+            "-Xmx512m",
+            # Compiling further costs more of a short life than it saves.
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+UseSerialGC",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            *("-cp", installed.kafka_classpath()),
+            main_class,
+            *arguments,
+        ]

@@ -1,0 +1,82 @@
+"""PgBouncer in transaction mode in front of a PostgreSQL server."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import psycopg
+
+from tests.servers import installed
+from tests.servers.process import LoopbackServer, unprivileged_user
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class PgBouncer(LoopbackServer):
+    """A pooler that lends a server connection for one transaction at a time."""
+
+    name = "PgBouncer"
+
+    def __init__(self, folder: Path, *, target_dsn: str, pool_size: int = 10) -> None:
+        """
+        Name what is pooled.
+
+        Args:
+            folder: Where the configuration and the log go.
+            target_dsn: The server behind; any database of it can be asked for.
+            pool_size: How many server connections a database gets at most.
+        """
+        super().__init__(folder)
+        self.user = unprivileged_user()
+        self._target = urlsplit(target_dsn)
+        self._pool_size = pool_size
+
+    def dsn(self, database: str | None = None) -> str:
+        """Return the DSN through the pooler, of *database* or the one of the target."""
+        path = self._target.path if database is None else f"/{database}"
+        return f"postgresql://{self._target.username}:{self._target.password}@127.0.0.1:{self.port}{path}"
+
+    def command(self) -> list[str]:
+        users = self.folder / "users.txt"
+        users.write_text(f'"{self._target.username}" "{self._target.password}"\n')
+        configuration = self.folder / "pgbouncer.ini"
+        configuration.write_text(
+            "\n".join(
+                (
+                    "[databases]",
+                    f"* = host={self._target.hostname} port={self._target.port}",
+                    "[pgbouncer]",
+                    "listen_addr = 127.0.0.1",
+                    f"listen_port = {self.port}",
+                    "unix_socket_dir =",
+                    "auth_type = scram-sha-256",
+                    f"auth_file = {users}",
+                    "pool_mode = transaction",
+                    f"default_pool_size = {self._pool_size}",
+                    "max_client_conn = 500",
+                    f"admin_users = {self._target.username}",
+                    "",
+                )
+            )
+        )
+        for file in (users, configuration):
+            file.chmod(0o600)
+            if self.user is not None:
+                shutil.chown(file, self.user)
+        return [installed.pgbouncer(), str(configuration)]
+
+    def answers(self) -> bool:
+        try:
+            psycopg.connect(self.dsn(), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def administer(self, command: str) -> None:
+        """Run a command of the admin console, like ``PAUSE``."""
+        # The console speaks the simple protocol only and knows no transactions.
+        with psycopg.connect(self.dsn("pgbouncer"), autocommit=True, cursor_factory=psycopg.ClientCursor) as console:
+            console.execute(command.encode())

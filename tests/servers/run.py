@@ -1,0 +1,130 @@
+"""
+The servers of one test run, each started at most once, by whichever process of the run needs it first.
+
+A run is one pytest, or one with its workers (``-n``): they share a folder, and with it the servers, whose state is all
+in there. The process that began the run ends them; what a killed run left behind is ended by the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from tests.servers.kafka import KafkaBroker
+from tests.servers.pgbouncer import PgBouncer
+from tests.servers.postgres import PostgresServer
+from tests.servers.redis import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PREFIX: Final = "userservice-tests-"
+_TEMPLATE: Final = "template_migrated"
+
+
+class ServersOfRun:
+    """The folder of a run and the servers in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def begin(cls) -> ServersOfRun:
+        """Make the folder of a new run, after ending what killed runs left."""
+        for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+            _end_if_abandoned(left)
+        folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        # As root, the servers that refuse to be root need to get here.
+        folder.chmod(0o755)
+        return cls(folder)
+
+    def end(self) -> None:
+        """Stop the servers of this run, and remove its folder."""
+        if (self.folder / "kafka").exists():
+            self._kafka.stop()
+        if (self.folder / "redis").exists():
+            self._redis.stop()
+        if (self.folder / "pgbouncer").exists():
+            self._pgbouncer.stop()
+        if (self.folder / "postgres").exists():
+            self._postgres.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def kafka(self) -> KafkaBroker:
+        """Return the broker of the run, started."""
+        with self.locked("kafka"):
+            self._kafka.start()
+        return self._kafka
+
+    def redis(self) -> RedisServer:
+        """Return the Redis of the run, started."""
+        with self.locked("redis"):
+            self._redis.start()
+        return self._redis
+
+    def postgres(self) -> PostgresServer:
+        """Return the PostgreSQL of the run, started."""
+        with self.locked("postgres"):
+            self._postgres.start()
+        return self._postgres
+
+    def pgbouncer(self) -> PgBouncer:
+        """Return the pooler of the run in front of its PostgreSQL, both started."""
+        self.postgres()
+        with self.locked("pgbouncer"):
+            self._pgbouncer.start()
+        return self._pgbouncer
+
+    def migrated_template(self) -> str:
+        """Return the name of a database with the whole schema and no rows of a test, to be copied for each."""
+        # Alembic is loaded for the runs that migrate.
+        from userservice_core.infrastructure.postgres import migrate
+
+        server = self.postgres()
+        done = self.folder / "template.done"
+        with self.locked("template"):
+            if not done.exists():
+                server.drop_database(_TEMPLATE)
+                server.create_database(_TEMPLATE)
+                migrate.upgrade(server.dsn(_TEMPLATE))
+                done.touch()
+        return _TEMPLATE
+
+    @contextlib.contextmanager
+    def locked(self, name: str, *, shared: bool = False) -> Iterator[None]:
+        """Hold the lock *name* among the processes of this run."""
+        with (self.folder / f"{name}.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            yield
+
+    @functools.cached_property
+    def _kafka(self) -> KafkaBroker:
+        return KafkaBroker(self.folder / "kafka")
+
+    @functools.cached_property
+    def _redis(self) -> RedisServer:
+        return RedisServer(self.folder / "redis")
+
+    @functools.cached_property
+    def _pgbouncer(self) -> PgBouncer:
+        return PgBouncer(self.folder / "pgbouncer", target_dsn=self._postgres.dsn())
+
+    @functools.cached_property
+    def _postgres(self) -> PostgresServer:
+        return PostgresServer(self.folder / "postgres", fsync=False)
+
+
+def _end_if_abandoned(folder: Path) -> None:
+    """End the run of *folder* if it is ours and the process that began it is gone."""
+    with contextlib.suppress(ValueError, FileNotFoundError):
+        owner = int(folder.name.removeprefix(_PREFIX).split("-")[0])
+        if folder.stat().st_uid == os.geteuid() and not psutil.pid_exists(owner):
+            ServersOfRun(folder).end()
