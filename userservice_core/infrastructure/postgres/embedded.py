@@ -224,7 +224,7 @@ class EmbeddedPostgres:
         self._given_binaries = binaries
         self._settings = dict(settings or {})
         self._start_timeout_seconds = start_timeout_seconds
-        self._lock: IO[str] | None = None
+        self._lock: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
     @functools.cached_property
@@ -242,14 +242,17 @@ class EmbeddedPostgres:
     def start(self) -> str:
         deadline = time.monotonic() + self._start_timeout_seconds
         self._prepare_folder()
-        self._reap_child()
         while not self._owns_folder():
             # Another process owns the server, and may be starting or stopping it at this moment.
             if self._running_process() is not None and self._answers(_DATABASE):
                 return self._dsn()
             self._wait_or_give_up(deadline)
-        self._start_as_owner(deadline)
-        self._ensure_database()
+        try:
+            self._start_as_owner(deadline)
+            self._ensure_database()
+        except BaseException:
+            self.stop()
+            raise
         return self._dsn()
 
     def stop(self) -> None:
@@ -268,7 +271,7 @@ class EmbeddedPostgres:
         For a group of processes that share one server, of which none outlives the others for certain.
         """
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
             self._lock = None
 
     # --- the owner's part ------------------------------------------------------------------------------------------
@@ -278,11 +281,14 @@ class EmbeddedPostgres:
         if not self._data.exists():
             self._create_cluster(identity)
         self._refuse_other_version()
+        started: subprocess.Popen[bytes] | None = None
         while not (self._running_process() is not None and self._answers()):
+            self._reap_child()
+            if started is not None and started.poll() is not None:
+                self._raise_unless_passing()
             if self._child is None and self._running_process() is None:
-                self._spawn_server(identity)
+                started = self._child = self._spawn_server(identity)
             self._wait_or_give_up(deadline)
-            self._clear_failed_start()
 
     def _create_cluster(self, identity: _Identity) -> None:
         """Create the cluster beside its place and move it there whole: a killed initdb leaves half a cluster."""
@@ -322,7 +328,7 @@ class EmbeddedPostgres:
                 (f"{self._data} was made by PostgreSQL {cluster}, but {self.binaries.folder} is PostgreSQL {program}",)
             )
 
-    def _spawn_server(self, identity: _Identity) -> None:
+    def _spawn_server(self, identity: _Identity) -> subprocess.Popen[bytes]:
         identity.give(self._data)
         with contextlib.suppress(FileNotFoundError):
             self._log.rename(self._log.with_suffix(".log.1"))
@@ -336,7 +342,7 @@ class EmbeddedPostgres:
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with self._log.open("wb") as log:
-            self._child = identity.spawn(
+            return identity.spawn(
                 [self.binaries.path("postgres"), "-D", str(self._data), *options],
                 log=log,
                 environment=self._environment(),
@@ -353,11 +359,8 @@ class EmbeddedPostgres:
         stale = _PostmasterFile.read(self._data)
         return {} if stale is None else {"PG_GRANDPARENT_PID": str(stale.process_id)}
 
-    def _clear_failed_start(self) -> None:
-        """Forget a server that ended by a fault that passes, so that it is started again; raise for any other."""
-        if self._child is None or self._child.poll() is None:
-            return
-        self._child = None
+    def _raise_unless_passing(self) -> None:
+        """Give up on a server that ended while it started, unless by a fault that the next try may not meet."""
         tail = self._log_tail()
         if not any(fault in tail for fault in _PASSING_FAULTS):
             raise DatabaseUnavailableError(f"The embedded database did not start; the end of its log:\n{tail}")
@@ -403,11 +406,11 @@ class EmbeddedPostgres:
         """Take the lock of the folder, which is held until :meth:`stop`, if it is free or ours already."""
         if self._lock is not None:
             return True
-        lock = (self._folder / "lock").open("a")
+        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.close()
+            os.close(lock)
             return False
         self._lock = lock
         return True
