@@ -1,1 +1,1 @@
-"""Values and rules; reads no clock, entropy, environment or socket."""
+"""Values and rules of the domain: frozen, and reading neither clock nor entropy nor environment nor socket."""

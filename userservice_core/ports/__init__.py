@@ -1,1 +1,1 @@
-"""What the use cases need from the world, one topic a module."""
+"""What the application needs of the world, as protocols; each one's contract suite is in ``userservice_core.testing``."""

@@ -1,0 +1,59 @@
+"""What a user signs in with, and the state of their sign-ins, which is kept apart from the user."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import attrs
+
+from userservice_core.domain.ids import UserId
+from userservice_core.domain.users import User
+
+
+@attrs.frozen(kw_only=True)
+class Credential:
+    """
+    The stored form of a password.
+
+    Attributes:
+        password_hash: In PHC string format (``$argon2id$v=19$m=…``).
+        changed_at: When the owner last chose a password; replacing an outdated hash of the same password keeps it.
+        must_change: Whether the password was issued, not chosen, and has to be replaced before the first sign-in.
+    """
+
+    user_id: UserId
+    password_hash: str = attrs.field(repr=False)
+    changed_at: datetime
+    must_change: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class LoginState:
+    """
+    The outcome of recent sign-ins.
+
+    Its row is apart from the user's so that strangers' failures neither contend for that row nor bump its version. It is
+    also the lock that orders sign-ins against whatever ends sessions: both take it first.
+    """
+
+    user_id: UserId
+    last_login_at: datetime | None = None
+    failed_attempts: int = 0
+    locked_until: datetime | None = None
+
+    def failed(self) -> LoginState:
+        """Count one wrong password."""
+        return attrs.evolve(self, failed_attempts=self.failed_attempts + 1)
+
+    def signed_in(self, *, now: datetime) -> LoginState:
+        """Record a sign-in; consecutive failures start again from zero."""
+        return attrs.evolve(self, last_login_at=now, failed_attempts=0, locked_until=None)
+
+
+@attrs.frozen(kw_only=True)
+class SignIn:
+    """All that deciding about a sign-in needs; `credential` is None for an account without a password."""
+
+    user: User
+    credential: Credential | None
+    state: LoginState

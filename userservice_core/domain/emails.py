@@ -1,0 +1,59 @@
+"""E-mail addresses: what was typed, and the key under which two spellings are the same mailbox."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import attrs
+import idna
+from email_validator import EmailNotValidError, validate_email
+
+from userservice_core.errors import Fault, InvalidInputError
+
+MAX_EMAIL_OCTETS = 254
+"""RFC 5321 §4.5.3.1.3 allows a path of 256 octets, angle brackets included."""
+
+
+@attrs.frozen
+class EmailAddress:
+    """
+    An address as its owner typed it, with its key.
+
+    Attributes:
+        address: For display and for sending; surrounding white space removed, otherwise untouched.
+        key: NFKC and casefold of the local part, ``@``, and the UTS-46 A-label of the domain. Equal keys are the same
+            account; dots and plus-tags are part of the address and are kept.
+    """
+
+    address: str
+    key: str
+
+    @classmethod
+    def parse(cls, text: str, *, field: str = "email") -> EmailAddress:
+        """
+        Check *text* and derive its key; the one function for register, login, reset, change and import.
+
+        Raises:
+            InvalidInputError: If *text* is not an address that mail can be sent to, or is over 254 octets.
+        """
+        address = text.strip()
+        try:
+            validated = validate_email(address, check_deliverability=False, allow_quoted_local=False)
+            key = f"{_fold(validated.local_part)}@{_a_label(validated.domain)}"
+        except (EmailNotValidError, idna.IDNAError, UnicodeError) as error:
+            fault = Fault((field,), "invalid-email", f"This is not a usable e-mail address: {error}")
+            raise InvalidInputError((fault,)) from error
+        if max(len(address.encode()), len(key.encode())) > MAX_EMAIL_OCTETS:
+            fault = Fault((field,), "invalid-email", f"An e-mail address has at most {MAX_EMAIL_OCTETS} octets.")
+            raise InvalidInputError((fault,))
+        return cls(address=address, key=key)
+
+
+def _fold(local_part: str) -> str:
+    """Fold twice: casefold can leave a form that NFKC would still change."""
+    folded = unicodedata.normalize("NFKC", local_part).casefold()
+    return unicodedata.normalize("NFKC", folded).casefold()
+
+
+def _a_label(domain: str) -> str:
+    return idna.encode(domain, uts46=True).decode("ascii")

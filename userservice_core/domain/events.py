@@ -1,0 +1,234 @@
+"""
+What happened, in the past tense; each class is one event type of the contract.
+
+An event's members are the JSON members of its data (snake_case here, camelCase on the wire). No event holds a password, a
+token or a secret, and an address that may belong to no account appears only as an HMAC.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import ClassVar
+
+import attrs
+
+from userservice_core.domain.ids import EventId, SessionId, UserId
+
+
+class Topic(enum.StrEnum):
+    """Where events go; the settings put a prefix in front (`userservice.` by default)."""
+
+    USERS = "users"
+    AUTH = "auth"
+    ACCESS = "access"
+    NOTIFICATIONS = "notifications"
+
+
+class SequencedBy(enum.Enum):
+    """
+    The row whose event counter numbers the events of a key, without gaps, from 1.
+
+    A transaction raises the counter on that row before anything else, so that the row's lock orders the events of the key.
+    """
+
+    USER = "user"
+    LOGIN_STATE = "login_state"
+    NOTHING = "nothing"
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """
+    What all events have; subclasses add the data.
+
+    Attributes:
+        id: UUIDv7, the event's identity for consumers.
+        occurred_at: When it happened.
+    """
+
+    type: ClassVar[str]
+    schema_version: ClassVar[int] = 1
+    topic: ClassVar[Topic]
+    sequenced_by: ClassVar[SequencedBy] = SequencedBy.NOTHING
+
+    id: EventId
+    occurred_at: datetime
+
+    @property
+    def key(self) -> str:
+        """The partition key: events of one key keep their order."""
+        raise NotImplementedError
+
+    @property
+    def subject(self) -> str:
+        """The aggregate the event is about."""
+        return self.key
+
+
+@attrs.frozen(kw_only=True)
+class UserEvent(Event):
+    """An event of one user, numbered by the user's row."""
+
+    topic = Topic.USERS
+    sequenced_by = SequencedBy.USER
+
+    user_id: UserId
+
+    @property
+    def key(self) -> str:
+        """The user's id."""
+        return str(self.user_id)
+
+
+@attrs.frozen(kw_only=True)
+class UserRegistered(UserEvent):
+    """Someone registered; the address is not confirmed yet."""
+
+    type = "user.registered"
+
+    email: str
+    status: str
+    roles: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class UserEmailVerified(UserEvent):
+    """The owner of the address confirmed it."""
+
+    type = "user.email_verified"
+
+    email: str
+
+
+@attrs.frozen(kw_only=True)
+class SignInEvent(Event):
+    """An event of a known user's sign-ins, numbered by the LoginState row."""
+
+    topic = Topic.AUTH
+    sequenced_by = SequencedBy.LOGIN_STATE
+
+    user_id: UserId
+
+    @property
+    def key(self) -> str:
+        """The user's id."""
+        return str(self.user_id)
+
+
+@attrs.frozen(kw_only=True)
+class LoggedIn(SignInEvent):
+    """A user signed in."""
+
+    type = "auth.logged_in"
+
+    session_id: SessionId
+    amr: tuple[str, ...]
+    ip: str | None
+    user_agent: str | None
+
+
+@attrs.frozen(kw_only=True)
+class LoginFailed(SignInEvent):
+    """Somebody tried to sign in to an account and was refused."""
+
+    type = "auth.login_failed"
+
+    reason: str
+    ip: str | None
+    user_agent: str | None
+
+
+@attrs.frozen(kw_only=True)
+class UnknownLoginFailed(Event):
+    """Somebody tried an address that has no account; the same type on the wire, keyed by the address's HMAC."""
+
+    type = "auth.login_failed"
+    topic = Topic.AUTH
+
+    email_hmac: str
+    reason: str
+    ip: str | None
+    user_agent: str | None
+
+    @property
+    def key(self) -> str:
+        """The HMAC of the address tried."""
+        return self.email_hmac
+
+
+@attrs.frozen(kw_only=True)
+class LoggedOut(SignInEvent):
+    """A user ended one session, or all of them."""
+
+    type = "auth.logged_out"
+
+    session_ids: tuple[SessionId, ...]
+
+
+@attrs.frozen(kw_only=True)
+class RefreshReused(SignInEvent):
+    """A superseded refresh token was presented after its grace window: the session was ended."""
+
+    type = "auth.refresh_reused"
+
+    session_id: SessionId
+    ip: str | None
+    user_agent: str | None
+
+
+@attrs.frozen(kw_only=True)
+class SessionRevoked(SignInEvent):
+    """A session was ended by a rule: the oldest one past the allowed number."""
+
+    type = "auth.session_revoked"
+
+    session_id: SessionId
+    reason: str
+
+
+class NotificationKind(enum.StrEnum):
+    """Which mail is to be sent."""
+
+    VERIFY_EMAIL = "verify_email"
+    ACCOUNT_EXISTS = "account_exists"
+    REFRESH_REUSED = "refresh_reused"
+
+
+@attrs.frozen(kw_only=True)
+class NotificationRequested(Event):
+    """
+    A mail is to be sent.
+
+    Attributes:
+        to: The stored address of the owner.
+        language: BCP 47 tag of the owner's preference.
+        sealed_token: The one-time token for the link, sealed under the key ring; None where the mail carries none.
+    """
+
+    type = "notification.requested"
+    topic = Topic.NOTIFICATIONS
+
+    user_id: UserId
+    kind: NotificationKind
+    to: str
+    language: str = "en"
+    sealed_token: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The user's id."""
+        return str(self.user_id)
+
+
+EVENT_TYPES: tuple[type[Event], ...] = (
+    UserRegistered,
+    UserEmailVerified,
+    LoggedIn,
+    LoginFailed,
+    UnknownLoginFailed,
+    LoggedOut,
+    RefreshReused,
+    SessionRevoked,
+    NotificationRequested,
+)

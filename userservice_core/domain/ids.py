@@ -1,0 +1,12 @@
+"""Identifiers, each a type of its own so that the type checker refuses to mix them up. Rows carry UUIDv7 (RFC 9562 §5.7)."""
+
+from __future__ import annotations
+
+from typing import NewType
+from uuid import UUID
+
+UserId = NewType("UserId", UUID)
+RoleId = NewType("RoleId", UUID)
+PermissionId = NewType("PermissionId", UUID)
+SessionId = NewType("SessionId", UUID)
+EventId = NewType("EventId", UUID)

@@ -1,0 +1,63 @@
+"""Mailed tokens: single use, bound to a purpose and to the address they were sent to, stored only as a hash."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime, timedelta
+
+import attrs
+
+from userservice_core.domain.ids import UserId
+
+
+class TokenPurpose(enum.StrEnum):
+    """What presenting the token does."""
+
+    VERIFY_EMAIL = "verify_email"
+
+
+LIFETIMES: dict[TokenPurpose, timedelta] = {TokenPurpose.VERIFY_EMAIL: timedelta(hours=24)}
+
+
+@attrs.frozen(kw_only=True)
+class OneTimeToken:
+    """
+    The stored half of a mailed token.
+
+    Attributes:
+        digest: SHA-256 of the token, 32 bytes.
+        email_key: Key of the address it was sent to; the token ends when the user's address changes.
+        used_at: When it was used up, or ended by a newer one of its purpose.
+    """
+
+    digest: bytes = attrs.field(repr=False)
+    user_id: UserId
+    email_key: str
+    purpose: TokenPurpose
+    created_at: datetime
+    expires_at: datetime
+    used_at: datetime | None = None
+
+    @classmethod
+    def issue(
+        cls, *, digest: bytes, user_id: UserId, email_key: str, purpose: TokenPurpose, now: datetime
+    ) -> OneTimeToken:
+        """Make a token that is good from *now* for the lifetime of its purpose."""
+        return cls(
+            digest=digest,
+            user_id=user_id,
+            email_key=email_key,
+            purpose=purpose,
+            created_at=now,
+            expires_at=now + LIFETIMES[purpose],
+        )
+
+    def is_good_for(self, purpose: TokenPurpose, *, email_key: str, now: datetime) -> bool:
+        """Tell whether the token can be used for *purpose* by the holder of the address at *now*."""
+        return (
+            self.purpose is purpose and self.email_key == email_key and self.used_at is None and now < self.expires_at
+        )
+
+    def used(self, *, now: datetime) -> OneTimeToken:
+        """Use the token up."""
+        return attrs.evolve(self, used_at=now)

@@ -1,0 +1,56 @@
+"""The rules a new password must meet (NIST SP 800-63B §3.1.1.2): long, not common, no composition rules."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import attrs
+
+from userservice_core.errors import Fault
+
+MAX_PASSWORD_CHARACTERS = 128
+MAX_PASSWORD_BYTES = 1_024
+LEAST_MIN_CHARACTERS = 8
+
+
+def normalise_password(password: str) -> str:
+    """Return *password* in NFC, so that one phrase typed on two keyboards is one password."""
+    return unicodedata.normalize("NFC", password)
+
+
+@attrs.frozen(kw_only=True)
+class PasswordPolicy:
+    """
+    What a new password must satisfy.
+
+    Attributes:
+        min_characters: Length in characters after NFC; never below 8.
+        blocked: Common passwords, casefolded, compared with the whole password.
+    """
+
+    min_characters: int = attrs.field(default=15, validator=attrs.validators.ge(LEAST_MIN_CHARACTERS))
+    blocked: frozenset[str] = frozenset()
+
+    def faults(self, password: str, *, context: tuple[str, ...] = (), field: str = "password") -> tuple[Fault, ...]:
+        """
+        List every rule that *password* breaks.
+
+        Args:
+            password: As typed.
+            context: Words an attacker would try first for this account (its e-mail address, its name, the service's
+                name); compared, regardless of case, with the whole password.
+            field: The member of the input to blame.
+        """
+        normal = normalise_password(password)
+        found = []
+        if len(normal) < self.min_characters:
+            found.append(("password-too-short", f"Use at least {self.min_characters} characters; a sentence works well."))
+        if len(normal) > MAX_PASSWORD_CHARACTERS or len(normal.encode()) > MAX_PASSWORD_BYTES:
+            limit = f"Use at most {MAX_PASSWORD_CHARACTERS} characters and {MAX_PASSWORD_BYTES} bytes in UTF-8."
+            found.append(("password-too-long", limit))
+        folded = normal.casefold()
+        if folded in self.blocked:
+            found.append(("password-too-common", "This password is on lists that attackers try first. Choose another."))
+        if folded in {word.casefold() for word in context}:
+            found.append(("password-too-obvious", "This password repeats what is known of the account. Choose another."))
+        return tuple(Fault((field,), code, message) for code, message in found)

@@ -1,0 +1,132 @@
+"""Sessions: one row per sign-in for its whole life, and what a presented refresh token means for it."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime, timedelta
+
+import attrs
+
+from userservice_core.domain.ids import SessionId, UserId
+
+MAX_SESSIONS_PER_USER = 50
+REFRESH_GRACE = timedelta(seconds=10)
+"""How long a superseded refresh token still yields its successor: for parallel tabs and lost answers."""
+
+
+@attrs.frozen(kw_only=True)
+class SessionLifetime:
+    """How long a session may rest, and how long it may last at all."""
+
+    idle: timedelta = timedelta(days=14)
+    absolute: timedelta = timedelta(days=90)
+
+
+@attrs.frozen(kw_only=True)
+class Origin:
+    """Where a request came from, as far as the trusted proxies tell."""
+
+    ip: str | None = None
+    user_agent: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Session:
+    """
+    One sign-in on one device.
+
+    Attributes:
+        last_used_at: Written at sign-in and refresh only.
+        expires_at: The end unless it is refreshed before; never past `absolute_expires_at`.
+        auth_time: When the user last proved who they are; a refresh never renews it.
+        amr: How they did (RFC 8176), such as ``("pwd",)``.
+        generation: Number of the current refresh token, from 0.
+        current_hash: SHA-256 of the current refresh token's secret, 32 bytes.
+        previous_hash: The same of the token before it, None in generation 0.
+        rotated_at: When the current generation replaced the previous one, None in generation 0.
+    """
+
+    id: SessionId
+    user_id: UserId
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    absolute_expires_at: datetime
+    ip: str | None = None
+    user_agent: str | None = None
+    auth_time: datetime
+    amr: tuple[str, ...] = ("pwd",)
+    generation: int = 0
+    current_hash: bytes = attrs.field(repr=False)
+    previous_hash: bytes | None = attrs.field(default=None, repr=False)
+    rotated_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    @classmethod
+    def start(
+        cls,
+        *,
+        session_id: SessionId,
+        user_id: UserId,
+        now: datetime,
+        lifetime: SessionLifetime,
+        first_hash: bytes,
+        origin: Origin,
+        amr: tuple[str, ...] = ("pwd",),
+    ) -> Session:
+        """Begin a session of the given lifetime."""
+        absolute = now + lifetime.absolute
+        return cls(
+            id=session_id,
+            user_id=user_id,
+            created_at=now,
+            last_used_at=now,
+            expires_at=min(now + lifetime.idle, absolute),
+            absolute_expires_at=absolute,
+            ip=origin.ip,
+            user_agent=origin.user_agent,
+            auth_time=now,
+            amr=amr,
+            current_hash=first_hash,
+        )
+
+    def is_open(self, *, now: datetime) -> bool:
+        """Tell whether the session can still be used at *now*."""
+        return self.revoked_at is None and now < self.expires_at
+
+    def revoked(self, *, now: datetime) -> Session:
+        """End the session; one that has ended already stays as it is."""
+        return self if self.revoked_at is not None else attrs.evolve(self, revoked_at=now)
+
+
+class RefreshVerdict(enum.Enum):
+    """What a refresh token with a good tag means for its session."""
+
+    ROTATE = "rotate"
+    REPEAT = "repeat"
+    SUPERSEDED = "superseded"
+    REUSED = "reused"
+    ENDED = "ended"
+
+
+def judge_refresh(session: Session, *, generation: int, secret_hash: bytes, now: datetime) -> RefreshVerdict:
+    """
+    Decide what presenting a refresh token does.
+
+    The caller has checked the token's tag, so its generation and secret were issued by us (RFC 9700 §4.14.2).
+
+    Returns:
+        ROTATE for the current token; REPEAT for the one before it within the grace window, whose successor is given
+        again; SUPERSEDED for any older token while the window is open (refused, nothing revoked); REUSED for an old
+        token after the window (the session ends); ENDED where the session cannot be used any more.
+    """
+    if not session.is_open(now=now):
+        return RefreshVerdict.ENDED
+    if generation == session.generation and secret_hash == session.current_hash:
+        return RefreshVerdict.ROTATE
+    in_grace = session.rotated_at is not None and now - session.rotated_at <= REFRESH_GRACE
+    if not in_grace:
+        return RefreshVerdict.REUSED
+    if generation == session.generation - 1 and secret_hash == session.previous_hash:
+        return RefreshVerdict.REPEAT
+    return RefreshVerdict.SUPERSEDED

@@ -1,0 +1,333 @@
+"""
+The errors of the service: one tree, each with a stable code.
+
+An error says what went wrong in the terms of the domain. It knows nothing of HTTP: which status a code answers with is
+decided in :mod:`userservice_core.http.problems`, and the code is the last part of the problem's ``type`` (RFC 9457 §3.1.1).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+ParamValue = str | int | float | bool | None
+
+
+class UserServiceError(Exception):
+    """
+    The root of everything this library raises on purpose.
+
+    Attributes:
+        code: Stable, kebab-case name of the error; part of the public API.
+        detail: One sentence that a person can act on. Never holds a secret or another person's data.
+        params: Machine-readable facts that belong to the error.
+    """
+
+    code: ClassVar[str] = "internal-error"
+    default_detail: ClassVar[str] = "The service met a condition it did not expect."
+
+    def __init__(self, detail: str | None = None, **params: ParamValue) -> None:
+        self.detail = self.default_detail if detail is None else detail
+        self.params: dict[str, ParamValue] = params
+        super().__init__(self.detail)
+
+
+@attrs.frozen
+class Fault:
+    """
+    One thing that is wrong with an input.
+
+    Attributes:
+        field: Path to the faulty member from the root of the input, empty for the input as a whole.
+        code: Stable, kebab-case name of the fault.
+        message: One sentence that a person can act on; never repeats a secret.
+    """
+
+    field: tuple[str | int, ...]
+    code: str
+    message: str
+
+
+# --- input ---------------------------------------------------------------------------------------------------------
+
+
+class InvalidInputError(UserServiceError):
+    """The input breaks rules of the domain; :attr:`faults` names all of them, not only the first."""
+
+    code = "invalid-input"
+    default_detail = "The input is not valid; see the list of errors."
+
+    def __init__(self, faults: tuple[Fault, ...], detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.faults = faults
+
+
+class OneTimeTokenInvalidError(UserServiceError):
+    """A mailed token is unknown, expired, used, replaced by a newer one or made for another purpose."""
+
+    code = "token-invalid"
+    default_detail = "The link is not valid any more. Ask for a new one."
+
+
+# --- absence -------------------------------------------------------------------------------------------------------
+
+
+class NotFoundError(UserServiceError):
+    """What was asked for does not exist, or not for this caller."""
+
+    code = "not-found"
+    default_detail = "There is no such resource."
+
+
+class UserNotFoundError(NotFoundError):
+    """No user has this id, or it was erased."""
+
+    code = "user-not-found"
+    default_detail = "There is no such user."
+
+
+class SessionNotFoundError(NotFoundError):
+    """No session has this id, or it was purged."""
+
+    code = "session-not-found"
+    default_detail = "There is no such session."
+
+
+class RoleNotFoundError(NotFoundError):
+    """No role has this id or name."""
+
+    code = "role-not-found"
+    default_detail = "There is no such role."
+
+
+# --- conflicts -----------------------------------------------------------------------------------------------------
+
+
+class ConflictError(UserServiceError):
+    """The request contradicts the present state."""
+
+    code = "conflict"
+    default_detail = "The request contradicts the present state of the resource."
+
+
+class EmailTakenError(ConflictError):
+    """Another account holds this e-mail address (compared by its key, see :mod:`userservice_core.domain.emails`)."""
+
+    code = "email-taken"
+    default_detail = "An account with this e-mail address exists already. Sign in, or ask for a password reset."
+
+
+class AlreadyExistsError(ConflictError):
+    """An object with this id or name exists already."""
+
+    code = "already-exists"
+    default_detail = "An object with this name or id exists already."
+
+
+class StaleVersionError(ConflictError):
+    """The object was changed by someone else since it was read."""
+
+    code = "stale-version"
+    default_detail = "The resource was changed in the meantime. Read it again and repeat your change."
+
+
+# --- who is calling ------------------------------------------------------------------------------------------------
+
+
+class AuthenticationError(UserServiceError):
+    """The caller did not prove who they are."""
+
+    code = "authentication-required"
+    default_detail = "Sign in and send the access token in the Authorization header."
+
+
+class InvalidCredentialsError(AuthenticationError):
+    """Unknown e-mail, wrong password or no password: one error for all of them, so that none can be told apart."""
+
+    code = "invalid-credentials"
+    default_detail = "The e-mail address or the password is wrong."
+
+
+class InvalidAccessTokenError(AuthenticationError):
+    """The access token is malformed, expired, not ours, or its session has ended."""
+
+    code = "invalid-token"
+    default_detail = "The access token is not valid. Refresh it, or sign in again."
+
+
+class InvalidRefreshTokenError(AuthenticationError):
+    """The refresh token is malformed, not ours, superseded, or its session has ended."""
+
+    code = "invalid-refresh-token"
+    default_detail = "The refresh token is not valid. Sign in again."
+
+
+class ForbiddenError(UserServiceError):
+    """The caller is known, and may not do this."""
+
+    code = "forbidden"
+    default_detail = "You may not do this."
+
+
+class PermissionDeniedError(ForbiddenError):
+    """The caller lacks the permission that the operation asks for."""
+
+    code = "permission-denied"
+    default_detail = "You lack a permission that this operation asks for."
+
+
+class UserTokenRequiredError(ForbiddenError):
+    """The operation acts on the caller's own account; a service client has none."""
+
+    code = "user-token-required"
+    default_detail = "This operation needs the access token of a user, not of a service client."
+
+
+class EmailNotVerifiedError(ForbiddenError):
+    """Right password, but nobody has shown yet that the e-mail address is theirs."""
+
+    code = "email-not-verified"
+    default_detail = "Confirm your e-mail address first: open the link that was mailed to you, or ask for a new one."
+
+
+class AccountSuspendedError(ForbiddenError):
+    """Right password, but an administrator has suspended the account."""
+
+    code = "account-suspended"
+    default_detail = "This account is suspended. Contact support."
+
+
+class AccountDeactivatedError(ForbiddenError):
+    """Right password, but the owner has deactivated the account."""
+
+    code = "account-deactivated"
+    default_detail = "This account was deactivated by its owner. Confirm by mail to use it again."
+
+
+class PasswordChangeRequiredError(ForbiddenError):
+    """Right password, but it must be replaced before anything else."""
+
+    code = "password-change-required"
+    default_detail = "Replace your password before you sign in: ask for a password reset."
+
+
+# --- not now -------------------------------------------------------------------------------------------------------
+
+
+class UnavailableError(UserServiceError):
+    """
+    The request could not be served now; the same request may succeed later.
+
+    Attributes:
+        retry_after_seconds: When it is worth trying again.
+    """
+
+    code = "unavailable"
+    default_detail = "The service cannot answer this now. Try again shortly."
+
+    def __init__(self, detail: str | None = None, *, retry_after_seconds: int = 1, **params: ParamValue) -> None:
+        super().__init__(detail, **params)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class OverloadedError(UnavailableError):
+    """A bounded queue is full; nothing was begun."""
+
+    code = "overloaded"
+    default_detail = "The service is busy. Nothing was done; try again shortly."
+
+
+class DatabaseUnavailableError(UnavailableError):
+    """The database cannot be reached, or refused the work before any of it was committed; nothing was changed."""
+
+    code = "database-unavailable"
+    default_detail = "The database cannot be reached. Nothing was changed; try again shortly."
+
+
+class DeadlineExceededError(UnavailableError):
+    """The time allowed for the request was used up before its work was committed; nothing was changed."""
+
+    code = "deadline-exceeded"
+    default_detail = "The request took too long and was given up. Nothing was changed; try again."
+
+
+class OutcomeUnknownError(UnavailableError):
+    """
+    The connection was lost, or the deadline passed, while COMMIT was under way.
+
+    The change may or may not have been made. Repeating it is safe only with the same Idempotency-Key.
+    """
+
+    code = "outcome-unknown"
+    default_detail = "It is not known whether the change was made. Look before you repeat it."
+
+
+class RevocationsUnknownError(UnavailableError):
+    """The list of revoked tokens is too old to trust and the primary cannot be asked."""
+
+    code = "revocations-unknown"
+    default_detail = "It cannot be told now whether your session still stands. Try again shortly."
+
+
+class PublishingError(UserServiceError):
+    """The bus did not take an event; the event stays in the outbox."""
+
+    code = "publishing-failed"
+    default_detail = "The event bus did not take the event."
+
+
+class MailDeliveryError(UserServiceError):
+    """
+    A mail was not handed over; it stays in the outbox.
+
+    Attributes:
+        permanent: Whether trying the same mail again cannot help (SMTP 5xx on the recipient, RFC 5321 §4.2.1).
+    """
+
+    code = "mail-delivery-failed"
+    default_detail = "The mail was not accepted."
+
+    def __init__(self, detail: str | None = None, *, permanent: bool = False, **params: ParamValue) -> None:
+        super().__init__(detail, **params)
+        self.permanent = permanent
+
+
+class SealBrokenError(UserServiceError):
+    """A sealed value was altered, or its key is not in the key ring."""
+
+    code = "seal-broken"
+    default_detail = "A sealed value cannot be opened with the keys at hand."
+
+
+# --- start-up ------------------------------------------------------------------------------------------------------
+
+
+class ConfigurationError(UserServiceError):
+    """
+    The settings are wrong or incomplete.
+
+    Attributes:
+        problems: One line for each wrong or missing setting, all of them.
+    """
+
+    code = "configuration-invalid"
+    default_detail = "The settings are not valid."
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class SchemaMismatchError(UserServiceError):
+    """The database lacks a migration that this version needs, or cannot be used by it."""
+
+    code = "schema-mismatch"
+    default_detail = "The database schema is older than this version needs. Run `userservice migrate`."
+
+
+class ProgrammingError(UserServiceError):
+    """The library was called in a way its contract excludes; a bug in the caller, never the input's fault."""
+
+    code = "programming-error"
+    default_detail = "The library was called in a way that its contract excludes."

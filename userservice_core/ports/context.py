@@ -1,0 +1,77 @@
+"""
+The ambient facts of the call that is being served: its deadline, its id, its trace.
+
+They cross every layer without being anybody's business logic, so they travel in a context variable instead of in every
+signature. Each blocking implementation of a port honours the deadline. A thread that takes over a call sets it anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import attrs
+
+from userservice_core.errors import DeadlineExceededError
+
+
+@attrs.frozen(kw_only=True)
+class CallContext:
+    """
+    One call.
+
+    Attributes:
+        deadline: Point of :func:`time.monotonic` after which no more work is to be begun; None for no limit.
+        request_id: Correlates logs, events and the answer; empty outside a request.
+        traceparent: W3C Trace Context header of the caller, None where there is none.
+    """
+
+    deadline: float | None = None
+    request_id: str = ""
+    traceparent: str | None = None
+
+    def remaining_seconds(self) -> float | None:
+        """
+        Return the time left, None where there is no limit.
+
+        Raises:
+            DeadlineExceededError: If nothing is left.
+        """
+        if self.deadline is None:
+            return None
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceededError
+        return left
+
+
+_NO_CALL = CallContext()
+_current: ContextVar[CallContext] = ContextVar("userservice_call", default=_NO_CALL)
+
+
+def current_call() -> CallContext:
+    """Return the context of the call this thread is serving; one without limits outside any call."""
+    return _current.get()
+
+
+@contextmanager
+def call_context(context: CallContext) -> Iterator[CallContext]:
+    """Serve *context* within the block."""
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def deadline_after(seconds: float) -> Iterator[CallContext]:
+    """Give the block *seconds* to finish; an earlier deadline of the surrounding call stays in force."""
+    outer = current_call()
+    deadline = time.monotonic() + seconds
+    if outer.deadline is not None:
+        deadline = min(deadline, outer.deadline)
+    with call_context(attrs.evolve(outer, deadline=deadline)) as context:
+        yield context

@@ -1,0 +1,32 @@
+"""Where the hashes of mailed tokens live."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from userservice_core.domain.ids import UserId
+from userservice_core.domain.one_time_tokens import OneTimeToken
+
+
+class OneTimeTokenReader(Protocol):
+    """Reads tokens from the primary without using them up."""
+
+    def find(self, user_id: UserId, digest: bytes) -> OneTimeToken | None:
+        """Return the token with this SHA-256, used ones included, or None."""
+        ...
+
+
+class OneTimeTokenRepository(Protocol):
+    """The tokens of one transaction."""
+
+    def find(self, user_id: UserId, digest: bytes) -> OneTimeToken | None:
+        """Return the latest committed token and lock its row, or None; used ones are returned too."""
+        ...
+
+    def add(self, token: OneTimeToken) -> None:
+        """Store a token and end every unused one of the same user and purpose."""
+        ...
+
+    def save(self, token: OneTimeToken) -> None:
+        """Store that a token was used."""
+        ...

@@ -1,0 +1,156 @@
+"""Hashing, sealing and tokens."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Protocol
+
+import attrs
+
+from userservice_core.domain.ids import SessionId, UserId
+
+
+class PasswordHasher(Protocol):
+    """Hashes and verifies passwords. Blocks for tens of milliseconds of CPU; the number at work at once is bounded."""
+
+    def hash(self, password: str) -> str:
+        """
+        Return the hash of *password* (in NFC), in PHC string format.
+
+        Raises:
+            OverloadedError: If the bounded queue in front of the hash slots is full.
+            DeadlineExceededError: If no slot was had within the call's deadline.
+        """
+        ...
+
+    def verify(self, password_hash: str, password: str) -> bool:
+        """Tell whether *password* belongs to *password_hash*; an unreadable hash gives False after the same work."""
+        ...
+
+    def verify_nobody(self, password: str) -> None:
+        """Do the work of :meth:`verify` with the live parameters for an account that does not exist."""
+        ...
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Tell whether the hash was made with other parameters than the present ones."""
+        ...
+
+
+class SecretSealer(Protocol):
+    """Authenticated encryption under a key ring, and keyed digests. Safe for many threads."""
+
+    def seal(self, plaintext: bytes, *, context: str) -> str:
+        """Encrypt under the newest key, bound to *context*; the result is URL-safe text that names its key."""
+        ...
+
+    def unseal(self, sealed: str, *, context: str) -> bytes:
+        """
+        Decrypt what :meth:`seal` made for the same *context*.
+
+        Raises:
+            SealBrokenError: If it was altered, made for another context, or its key is gone.
+        """
+        ...
+
+    def digest(self, value: str, *, context: str) -> str:
+        """Return an HMAC-SHA-256 of *value* under a key of its own for *context*, as hex; stable while that key is."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class AccessClaims:
+    """
+    What an access token says (RFC 9068 §2.2).
+
+    Attributes:
+        user_id: Claim `sub`.
+        session_id: Claim `sid`.
+        roles: Names of the roles held when it was issued; for others to read, never used to decide here.
+        permissions: Names, or None where they do not fit into the token.
+        key_id: The header's `kid`; filled in by the verifier.
+    """
+
+    user_id: UserId
+    session_id: SessionId
+    client_id: str
+    token_id: str
+    issued_at: datetime
+    expires_at: datetime
+    auth_time: datetime
+    amr: tuple[str, ...]
+    roles: tuple[str, ...] = ()
+    permissions: tuple[str, ...] | None = None
+    key_id: str = ""
+
+
+class AccessTokenIssuer(Protocol):
+    """Signs access tokens."""
+
+    def issue(self, claims: AccessClaims) -> str:
+        """Return *claims* as a signed JWT of type `at+jwt`; `permissions` is left out where it passes 2 KiB."""
+        ...
+
+    def jwks(self) -> dict[str, Any]:
+        """Return the public keys, next, current and retired, as a JWK Set (RFC 7517 §5)."""
+        ...
+
+
+class AccessTokenVerifier(Protocol):
+    """Verifies access tokens; keeps verified ones, bounded, until they expire. Safe for many threads."""
+
+    def verify(self, token: str) -> AccessClaims:
+        """
+        Return the claims of a token that is ours, intact and not expired; revocation is another matter.
+
+        Raises:
+            InvalidAccessTokenError: In every other case; the detail does not say which.
+        """
+        ...
+
+    def peek(self, token: str) -> AccessClaims | None:
+        """Return the claims if this very token was verified before and has not expired, else None; never blocks."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class RefreshToken:
+    """
+    A refresh token that carries a good tag.
+
+    Attributes:
+        text: As the client holds it.
+        secret_hash: SHA-256 of its secret.
+    """
+
+    text: str = attrs.field(repr=False)
+    user_id: UserId
+    session_id: SessionId
+    generation: int
+    secret_hash: bytes = attrs.field(repr=False)
+
+
+class RefreshTokens(Protocol):
+    """
+    Makes and reads refresh tokens.
+
+    A token holds key id, user id, session id, generation, secret and a tag (HMAC under the key ring). The first secret is
+    256 random bits; each next one is an HMAC of session, generation and the secret before it, so whoever holds a token and the
+    ring derives its successor, and nobody else does.
+    """
+
+    def first(self, *, user_id: UserId, session_id: SessionId) -> RefreshToken:
+        """Make the token of generation 0."""
+        ...
+
+    def parse(self, text: str) -> RefreshToken:
+        """
+        Read a token and check its tag.
+
+        Raises:
+            InvalidRefreshTokenError: If it is malformed or its tag is not ours.
+        """
+        ...
+
+    def successor(self, token: RefreshToken) -> RefreshToken:
+        """Derive the token of the next generation; the same one every time."""
+        ...
