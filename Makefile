@@ -37,7 +37,7 @@ test-fast: $(DEV_STAMP) ## Run the tests that need no server
 check: $(DEV_STAMP) ## Lint, check the format, the types and the direction of imports
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
-	$(BIN)/mypy
+	$(BIN)/mypy $(CHECKED)
 	$(BIN)/lint-imports --cache-dir .cache/import-linter
 
 format: $(DEV_STAMP) ## Format the code and mend what ruff can mend
