@@ -2,7 +2,8 @@
 The errors of the service: one tree, each with a stable code.
 
 An error says what went wrong in the terms of the domain. It knows nothing of HTTP: which status a code answers with is
-decided in :mod:`userservice_core.http.problems`, and the code is the last part of the problem's ``type`` (RFC 9457 §3.1.1).
+decided in :mod:`userservice_core.http.problems`, and the code is the last part of the problem's ``type`` (RFC 9457
+§3.1.1).
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ class LoginState:
     """
     The outcome of recent sign-ins.
 
-    Its row is apart from the user's so that strangers' failures neither contend for that row nor bump its version. It is
-    also the lock that orders sign-ins against whatever ends sessions: both take it first.
+    Its row is apart from the user's so that strangers' failures neither contend for that row nor bump its version.
+    It is also the lock that orders sign-ins against whatever ends sessions: both take it first.
     """
 
     user_id: UserId

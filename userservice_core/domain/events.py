@@ -1,8 +1,8 @@
 """
 What happened, in the past tense; each class is one event type of the contract.
 
-An event's members are the JSON members of its data (snake_case here, camelCase on the wire). No event holds a password, a
-token or a secret, and an address that may belong to no account appears only as an HMAC.
+An event's members are the JSON members of its data (snake_case here, camelCase on the wire). No event holds a
+password, a token or a secret, and an address that may belong to no account appears only as an HMAC.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class SequencedBy(enum.Enum):
     """
     The row whose event counter numbers the events of a key, without gaps, from 1.
 
-    A transaction raises the counter on that row before anything else, so that the row's lock orders the events of the key.
+    A transaction raises the counter on that row before anything else, so that the row's lock orders the events of
+    the key.
     """
 
     USER = "user"

@@ -1,4 +1,4 @@
-"""Identifiers, each a type of its own so that the type checker refuses to mix them up. Rows carry UUIDv7 (RFC 9562 §5.7)."""
+"""Identifiers, each a type of its own so that the type checker keeps them apart. Rows carry UUIDv7 (RFC 9562 §5.7)."""
 
 from __future__ import annotations
 

@@ -54,9 +54,8 @@ class OneTimeToken:
 
     def is_good_for(self, purpose: TokenPurpose, *, email_key: str, now: datetime) -> bool:
         """Tell whether the token can be used for *purpose* by the holder of the address at *now*."""
-        return (
-            self.purpose is purpose and self.email_key == email_key and self.used_at is None and now < self.expires_at
-        )
+        is_meant = (self.purpose, self.email_key) == (purpose, email_key)
+        return is_meant and self.used_at is None and now < self.expires_at
 
     def used(self, *, now: datetime) -> OneTimeToken:
         """Use the token up."""

@@ -44,7 +44,9 @@ class PasswordPolicy:
         normal = normalise_password(password)
         found = []
         if len(normal) < self.min_characters:
-            found.append(("password-too-short", f"Use at least {self.min_characters} characters; a sentence works well."))
+            found.append(
+                ("password-too-short", f"Use at least {self.min_characters} characters; a sentence works well.")
+            )
         if len(normal) > MAX_PASSWORD_CHARACTERS or len(normal.encode()) > MAX_PASSWORD_BYTES:
             limit = f"Use at most {MAX_PASSWORD_CHARACTERS} characters and {MAX_PASSWORD_BYTES} bytes in UTF-8."
             found.append(("password-too-long", limit))
@@ -52,5 +54,7 @@ class PasswordPolicy:
         if folded in self.blocked:
             found.append(("password-too-common", "This password is on lists that attackers try first. Choose another."))
         if folded in {word.casefold() for word in context}:
-            found.append(("password-too-obvious", "This password repeats what is known of the account. Choose another."))
+            found.append(
+                ("password-too-obvious", "This password repeats what is known of the account. Choose another.")
+            )
         return tuple(Fault((field,), code, message) for code, message in found)

@@ -151,9 +151,7 @@ SYSTEM_PERMISSIONS: tuple[Permission, ...] = tuple(
 )
 """Seeded by migration. The order is part of the ids: append, never reorder."""
 
-USER_ROLE = Role(
-    id=_role_id(1), name="user", description="Every account starts with this role.", is_system_role=True
-)
+USER_ROLE = Role(id=_role_id(1), name="user", description="Every account starts with this role.", is_system_role=True)
 ADMIN_ROLE = Role(
     id=_role_id(2),
     name="administrator",

@@ -1,1 +1,1 @@
-"""What the application needs of the world, as protocols; each one's contract suite is in ``userservice_core.testing``."""
+"""What the application needs of the world, as protocols; their contract suites are in ``userservice_core.testing``."""

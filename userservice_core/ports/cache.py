@@ -25,8 +25,8 @@ class Namespace(Generic[V]):
 
     Attributes:
         name: Unique among the namespaces of the service.
-        ttl_seconds: The backstop: no value is served for longer, less up to a tenth by random, however often it is read.
-        encode: Turns a value into bytes for a shared cache.
+        ttl_seconds: The backstop: no value is served for longer, less up to a tenth by random, however often it is
+        read. encode: Turns a value into bytes for a shared cache.
         decode: The reverse; raises ValueError on anything it does not understand, which counts as a miss.
     """
 

@@ -8,13 +8,16 @@ signature. Each blocking implementation of a port honours the deadline. A thread
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 import attrs
 
 from userservice_core.errors import DeadlineExceededError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @attrs.frozen(kw_only=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from userservice_core.domain.credentials import Credential, LoginState, SignIn
-from userservice_core.domain.ids import UserId
+if TYPE_CHECKING:
+    from userservice_core.domain.credentials import Credential, LoginState, SignIn
+    from userservice_core.domain.ids import UserId
 
 
 class SignInReader(Protocol):

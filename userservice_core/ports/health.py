@@ -1,12 +1,54 @@
-"""Whether a resource answers."""
+"""Whether the process can serve, and whether its resources answer."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import enum
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class HealthStatus(enum.StrEnum):
+    """
+    What the process can do.
+
+    READY and DEGRADED take requests: a lost database must not empty the load balancer, so it degrades, and only the
+    routes that need it refuse. STARTING, DRAINING and BROKEN (something local does not work) take none.
+    """
+
+    STARTING = "starting"
+    READY = "ready"
+    DEGRADED = "degraded"
+    DRAINING = "draining"
+    BROKEN = "broken"
+
+    @property
+    def takes_requests(self) -> bool:
+        """Whether a load balancer should send requests here."""
+        return self in {HealthStatus.READY, HealthStatus.DEGRADED}
+
+
+@attrs.frozen
+class HealthReport:
+    """The status and, by name of the resource, `ok` or in a few words what is wrong; never an address or a secret."""
+
+    status: HealthStatus
+    resources: Mapping[str, str]
+
+
+class Health(Protocol):
+    """The last word of the background probe. Safe for many threads."""
+
+    def report(self) -> HealthReport:
+        """Return it from memory; asks nothing and never blocks."""
+        ...
 
 
 class Ping(Protocol):
-    """One resource's health, asked by a background probe and never on a request."""
+    """One resource, asked by the background probe and never on a request."""
 
     @property
     def name(self) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from userservice_core.domain.ids import UserId
-from userservice_core.domain.one_time_tokens import OneTimeToken
+if TYPE_CHECKING:
+    from userservice_core.domain.ids import UserId
+    from userservice_core.domain.one_time_tokens import OneTimeToken
 
 
 class OneTimeTokenReader(Protocol):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LANES = 64
 """Keys are spread over this many lanes; a lane is relayed by one relay at a time, in order."""
@@ -61,15 +63,17 @@ class OutboxStore(Protocol):
     """
     The outbox as relays see it. All times are the database's.
 
-    Relays hold lanes by lease. A lane's records are read in order, sent, and deleted only while the lease's fence stands.
+    Relays hold lanes by lease. A lane's records are read in order, sent, and deleted only while the lease's fence
+    stands.
     """
 
     def claim(self, relay_id: str, *, lease_seconds: float) -> tuple[Lease, ...]:
         """
         Take this relay's fair share of the lanes and renew those it holds: one statement for all of them.
 
-        A relay takes free and expired lanes, up to its share among the relays alive; one that holds more than its share lets
-        the surplus go. A relay that comes back under the same id takes its own lanes at once, under a higher fence.
+        A relay takes free and expired lanes, up to its share among the relays alive; one that holds more than its
+        share lets the surplus go. A relay that comes back under the same id takes its own lanes at once, under a
+        higher fence.
 
         Returns:
             The lanes held now, in order of their number; a lane renewed keeps its fence.
@@ -146,8 +150,9 @@ class EventPublisher(Protocol):
         """
         Send *records* in order and wait for all acknowledgements.
 
-        Within a key, records acknowledged are a prefix of those given: after a failed one of a key no later one of it is
-        acknowledged. A failure discards whatever the client still buffers, so nothing old is sent after something newer.
+        Within a key, records acknowledged are a prefix of those given: after a failed one of a key no later one of
+        it is acknowledged. A failure discards whatever the client still buffers, so nothing old is sent after
+        something newer.
 
         Returns:
             One delivery for each record, in the order given. Failures are told here, not raised.

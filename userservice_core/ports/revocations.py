@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from userservice_core.domain.ids import SessionId, UserId
 from userservice_core.domain.revocations import Revocation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from userservice_core.domain.ids import SessionId, UserId
 
 
 @attrs.frozen(kw_only=True)
@@ -62,9 +65,7 @@ class RevocationChecker(Protocol):
         """
         ...
 
-    def peek(
-        self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime
-    ) -> bool | None:
+    def peek(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool | None:
         """Tell the same from memory alone, without blocking; None where the mirror is too old to trust."""
         ...
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from userservice_core.domain.roles import Permission, Role, RoleMap
+if TYPE_CHECKING:
+    from userservice_core.domain.roles import Permission, Role, RoleMap
 
 
 class RoleReader(Protocol):

@@ -133,9 +133,10 @@ class RefreshTokens(Protocol):
     """
     Makes and reads refresh tokens.
 
-    A token holds key id, user id, session id, generation, secret and a tag (HMAC under the key ring). The first secret is
-    256 random bits; each next one is an HMAC of session, generation and the secret before it, so whoever holds a token and the
-    ring derives its successor, and nobody else does.
+    A token holds key id, user id, session id, generation, secret and a tag (HMAC under the key ring). The first
+    secret is
+    256 random bits; each next one is an HMAC of session, generation and the secret before it, so whoever holds a
+    token and the ring derives its successor, and nobody else does.
     """
 
     def first(self, *, user_id: UserId, session_id: SessionId) -> RefreshToken:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from userservice_core.domain.events import Event
-from userservice_core.ports.credentials import SignInRepository
-from userservice_core.ports.one_time_tokens import OneTimeTokenRepository
-from userservice_core.ports.revocations import RevocationWriter
-from userservice_core.ports.roles import RoleRepository
-from userservice_core.ports.sessions import SessionRepository
-from userservice_core.ports.users import UserRepository
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from userservice_core.domain.events import Event
+    from userservice_core.ports.credentials import SignInRepository
+    from userservice_core.ports.one_time_tokens import OneTimeTokenRepository
+    from userservice_core.ports.revocations import RevocationWriter
+    from userservice_core.ports.roles import RoleRepository
+    from userservice_core.ports.sessions import SessionRepository
+    from userservice_core.ports.users import UserRepository
 
 T = TypeVar("T")
 
@@ -20,8 +22,8 @@ class Transaction(Protocol):
     """
     The repositories of one transaction, and the record of what happened in it.
 
-    Reads lock what they return. Writes are collected and sent together at commit, so they cost one round trip; that is why
-    a transaction reads before it writes: a read after a write raises ProgrammingError.
+    Reads lock what they return. Writes are collected and sent together at commit, so they cost one round trip; that
+    is why a transaction reads before it writes: a read after a write raises ProgrammingError.
     """
 
     @property
@@ -71,8 +73,8 @@ class UnitOfWork(Protocol):
         """
         Run *work* in one transaction and commit it.
 
-        *work* may run more than once (after a deadlock, a serialization failure, or a connection that died before COMMIT
-        was sent), so it must have no effect but through its transaction. If it raises, nothing is changed.
+        *work* may run more than once (after a deadlock, a serialization failure, or a connection that died before
+        COMMIT was sent), so it must have no effect but through its transaction. If it raises, nothing is changed.
 
         Returns:
             What *work* returned, after the commit.

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from userservice_core.domain.ids import UserId
-from userservice_core.domain.users import User
+if TYPE_CHECKING:
+    from userservice_core.domain.ids import UserId
+    from userservice_core.domain.users import User
 
 
 class UserReader(Protocol):
     """
     Reads users outside a transaction; each call is one statement.
 
-    Every method reads the primary, unless *replica_ok* is given and a replica serves; then the answer may be older by at
-    most the lag the settings allow.
+    Every method reads the primary, unless *replica_ok* is given and a replica serves; then the answer may be older
+    by at most the lag the settings allow.
     """
 
     def get(self, user_id: UserId, *, replica_ok: bool = False) -> User:
