@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class HealthStatus(enum.StrEnum):
