@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from userservice_core.domain.ids import RoleId
     from userservice_core.domain.roles import Permission, Role, RoleMap
 
 
@@ -17,6 +18,10 @@ class RoleReader(Protocol):
 
     def find_by_name(self, name: str) -> Role | None:
         """Return the role of this name, regardless of case, or None."""
+        ...
+
+    def is_held(self, role_id: RoleId) -> bool:
+        """Tell whether any user who is not deleted holds the role; False for an unknown role."""
         ...
 
     def list_permissions(self) -> tuple[Permission, ...]:

@@ -21,7 +21,6 @@ class Rotation:
         generation: Of the token presented; the session moves to the next one.
         secret_hash: SHA-256 of the secret presented.
         next_hash: SHA-256 of its successor's secret.
-        idle_until: The session's new end, before it is capped by its absolute end.
     """
 
     user_id: UserId
@@ -30,7 +29,6 @@ class Rotation:
     secret_hash: bytes = attrs.field(repr=False)
     next_hash: bytes = attrs.field(repr=False)
     now: datetime
-    idle_until: datetime
 
 
 @attrs.frozen(kw_only=True)
@@ -48,7 +46,9 @@ class SessionStore(Protocol):
         """
         Move the session to its next refresh token: one statement, one commit, one row, no event.
 
-        Happens only if the token presented is the current one, the session is open and the user is live.
+        Happens only if the token presented is the current one, the session is open and the user is live. The session
+        may rest from now on as long as it might before: `expires_at` becomes now + (`expires_at` - `last_used_at`),
+        capped by its absolute end.
 
         Returns:
             The session as it is now and its user; None where a condition does not hold, and then nothing changed.
