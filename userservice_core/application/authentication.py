@@ -1,0 +1,484 @@
+"""Signing in, staying signed in, signing out."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import attrs
+
+from userservice_core.domain.emails import EmailAddress
+from userservice_core.domain.events import (
+    LoggedIn,
+    LoggedOut,
+    LoginFailed,
+    NotificationKind,
+    NotificationRequested,
+    RefreshReused,
+    SessionRevoked,
+    UnknownLoginFailed,
+)
+from userservice_core.domain.ids import EventId, SessionId, UserId
+from userservice_core.domain.passwords import normalise_password
+from userservice_core.domain.revocations import Revocation, RevocationKind
+from userservice_core.domain.sessions import (
+    MAX_SESSIONS_PER_USER,
+    Origin,
+    RefreshVerdict,
+    Session,
+    SessionLifetime,
+    judge_refresh,
+)
+from userservice_core.domain.users import User
+from userservice_core.errors import (
+    ForbiddenError,
+    InvalidAccessTokenError,
+    InvalidCredentialsError,
+    InvalidInputError,
+    InvalidRefreshTokenError,
+    PasswordChangeRequiredError,
+    SessionNotFoundError,
+    UserNotFoundError,
+)
+from userservice_core.ports.security import AccessClaims
+from userservice_core.ports.sessions import Rotation
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from userservice_core.application.access import Access
+    from userservice_core.domain.credentials import Credential, SignIn
+    from userservice_core.domain.roles import PermissionSet
+    from userservice_core.ports.clock import Clock, Entropy, IdGenerator
+    from userservice_core.ports.credentials import SignInReader
+    from userservice_core.ports.security import (
+        AccessTokenIssuer,
+        PasswordHasher,
+        RefreshToken,
+        RefreshTokens,
+        SecretSealer,
+    )
+    from userservice_core.ports.sessions import SessionStore
+    from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
+
+CLIENT_ID = "userservice"
+"""Claim `client_id` of tokens had by password, which RFC 9068 §2.2 requires: the service's own sign-in."""
+
+LEEWAY = timedelta(seconds=30)
+"""Clock skew that verifiers allow; a revocation outlives the tokens it concerns by this much."""
+
+ORDINARY_SESSION = SessionLifetime()
+ADMINISTRATOR_SESSION = SessionLifetime(idle=timedelta(hours=1), absolute=timedelta(hours=12))
+
+_JITTER = 0.05
+_WRONG = "wrong-password"
+_UNKNOWN_EMAIL = "unknown-email"
+
+
+@attrs.frozen(kw_only=True)
+class SignedIn:
+    """The tokens of a session and whose it is."""
+
+    access_token: str = attrs.field(repr=False)
+    refresh_token: str = attrs.field(repr=False)
+    expires_in_seconds: int
+    refresh_expires_in_seconds: int
+    user: User
+
+
+@attrs.frozen(kw_only=True)
+class TokenLifetimes:
+    """
+    How long tokens and sessions last.
+
+    Attributes:
+        access: Of an access token, less up to a twentieth by random so that they are not all renewed at once.
+        session: Of the session of a user who holds no permission.
+        administrator_session: Of the session of a user who holds any.
+    """
+
+    access: timedelta = timedelta(minutes=10)
+    session: SessionLifetime = ORDINARY_SESSION
+    administrator_session: SessionLifetime = ADMINISTRATOR_SESSION
+
+
+class Authentication:
+    """Passwords become sessions; a session is a refresh token that changes with each use, and short access tokens."""
+
+    def __init__(
+        self,
+        *,
+        uow: UnitOfWork,
+        sign_ins: SignInReader,
+        sessions: SessionStore,
+        access: Access,
+        hasher: PasswordHasher,
+        sealer: SecretSealer,
+        issuer: AccessTokenIssuer,
+        refresh_tokens: RefreshTokens,
+        clock: Clock,
+        ids: IdGenerator,
+        entropy: Entropy,
+        lifetimes: TokenLifetimes,
+    ) -> None:
+        self._uow = uow
+        self._sign_ins = sign_ins
+        self._sessions = sessions
+        self._access = access
+        self._hasher = hasher
+        self._sealer = sealer
+        self._issuer = issuer
+        self._refresh_tokens = refresh_tokens
+        self._clock = clock
+        self._ids = ids
+        self._entropy = entropy
+        self._lifetimes = lifetimes
+
+    # --- signing in -------------------------------------------------------------------------------------------------
+
+    def sign_in(self, *, email: str, password: str, origin: Origin) -> SignedIn:
+        """
+        Begin a session for whoever knows the password.
+
+        Unknown address, wrong password and an account without one are one error after the same work. What is wrong with
+        an account is told only to who knows its password.
+
+        Raises:
+            InvalidCredentialsError: If address and password do not belong together.
+            EmailNotVerifiedError: If the address is not confirmed.
+            AccountSuspendedError: If an administrator suspended the account.
+            AccountDeactivatedError: If its owner deactivated it.
+            PasswordChangeRequiredError: If the password was issued and has to be replaced first.
+            OverloadedError: If too many passwords are being hashed already.
+        """
+        key = _sign_in_key(email)
+        found = self._sign_ins.find_sign_in(key)
+        credential = self._verified_credential(found, normalise_password(password))
+        if found is None or credential is None:
+            self._record_failure(found, key, reason=_WRONG, origin=origin)
+            raise InvalidCredentialsError
+        try:
+            _require_usable(found.user, credential)
+        except (ForbiddenError, InvalidCredentialsError) as refusal:
+            self._record_refusal(found.user, reason=refusal.code, origin=origin)
+            raise
+        return self._begin_session(found, self._renewed(credential, password), origin=origin)
+
+    def _verified_credential(self, found: SignIn | None, password: str) -> Credential | None:
+        """Return the credential that *password* opens; takes the same work whether there is one or not."""
+        if found is None or found.credential is None:
+            self._hasher.verify_nobody(password)
+            return None
+        return found.credential if self._hasher.verify(found.credential.password_hash, password) else None
+
+    def _renewed(self, credential: Credential, password: str) -> Credential:
+        """Replace a hash made with outdated parameters, now that the password is at hand."""
+        if not self._hasher.is_outdated(credential.password_hash):
+            return credential
+        return attrs.evolve(credential, password_hash=self._hasher.hash(normalise_password(password)))
+
+    def _begin_session(self, found: SignIn, credential: Credential, *, origin: Origin) -> SignedIn:
+        now = self._clock.now()
+        permissions = self._access.permissions_of_roles(found.user.roles)
+        session_id = SessionId(self._ids.new())
+        token = self._refresh_tokens.first(user_id=found.user.id, session_id=session_id)
+        session = Session.start(
+            session_id=session_id,
+            user_id=found.user.id,
+            now=now,
+            lifetime=self._lifetimes.administrator_session if permissions.names else self._lifetimes.session,
+            first_hash=token.secret_hash,
+            origin=origin,
+        )
+
+        def work(transaction: Transaction) -> User:
+            latest = transaction.sign_ins.get(found.user.id)
+            _require_same_password(found, latest)
+            _require_usable(latest.user, credential)
+            sessions = transaction.sessions.list_open(found.user.id, now=now)
+            for surplus in sessions[MAX_SESSIONS_PER_USER - 1 :]:
+                self._end_session(transaction, surplus, now=now)
+                transaction.record(self._session_revoked(surplus, now=now))
+            if credential != latest.credential:
+                transaction.sign_ins.save_credential(credential)
+            transaction.sessions.add(session)
+            transaction.sign_ins.save_state(latest.state.signed_in(now=now))
+            transaction.record(self._logged_in(session, now=now))
+            return latest.user
+
+        try:
+            user = self._uow.run(work)
+        except UserNotFoundError as error:
+            raise InvalidCredentialsError from error
+        return self._answer(session, user, token, permissions=permissions)
+
+    def _record_failure(self, found: SignIn | None, key: str, *, reason: str, origin: Origin) -> None:
+        """Count and tell of a wrong password; for an unknown address the same statements run and count nobody."""
+        now = self._clock.now()
+        user_id = UserId(self._ids.new()) if found is None else found.user.id
+        event: LoginFailed | UnknownLoginFailed
+        if found is None:
+            digest = self._sealer.digest(key, context="login-email")
+            event = UnknownLoginFailed(
+                id=EventId(self._ids.new()),
+                occurred_at=now,
+                email_hmac=digest,
+                reason=_UNKNOWN_EMAIL,
+                ip=origin.ip,
+                user_agent=origin.user_agent,
+            )
+        else:
+            event = self._login_failed(found.user.id, reason=reason, origin=origin, now=now)
+
+        def work(transaction: Transaction) -> None:
+            transaction.sign_ins.count_failure(user_id)
+            transaction.record(event)
+
+        self._uow.run(work)
+
+    def _record_refusal(self, user: User, *, reason: str, origin: Origin) -> None:
+        """Tell that the right password was refused; it is no failed attempt at guessing."""
+        event = self._login_failed(user.id, reason=reason, origin=origin, now=self._clock.now())
+        self._uow.run(lambda transaction: transaction.record(event))
+
+    # --- staying signed in ------------------------------------------------------------------------------------------
+
+    def refresh(self, *, refresh_token: str, origin: Origin) -> SignedIn:
+        """
+        Exchange a refresh token for the next one and a new access token (RFC 9700 §4.14.2).
+
+        Presenting the same token again within the grace window gives the same successor again. An older one after the
+        window ends the session, because someone else holds a copy; the owner is told by mail.
+
+        Raises:
+            InvalidRefreshTokenError: If it is not ours, superseded, or its session has ended.
+        """
+        token = self._refresh_tokens.parse(refresh_token)
+        successor = self._refresh_tokens.successor(token)
+        rotated = self._sessions.rotate(
+            Rotation(
+                user_id=token.user_id,
+                session_id=token.session_id,
+                generation=token.generation,
+                secret_hash=token.secret_hash,
+                next_hash=successor.secret_hash,
+                now=self._clock.now(),
+            )
+        )
+        if rotated is not None:
+            return self._answer(rotated.session, rotated.user, successor)
+        return self._repeat_or_refuse(token, successor, origin=origin)
+
+    def _repeat_or_refuse(self, token: RefreshToken, successor: RefreshToken, *, origin: Origin) -> SignedIn:
+        found = self._sessions.find(token.user_id, token.session_id)
+        if found is None or not found.user.is_live:
+            raise InvalidRefreshTokenError
+        match self._judge(found.session, token):
+            case RefreshVerdict.REPEAT:
+                return self._answer(found.session, found.user, successor)
+            case RefreshVerdict.REUSED:
+                self._end_reused_session(token, origin=origin)
+        raise InvalidRefreshTokenError
+
+    def _judge(self, session: Session, token: RefreshToken) -> RefreshVerdict:
+        return judge_refresh(session, generation=token.generation, secret_hash=token.secret_hash, now=self._clock.now())
+
+    def _end_reused_session(self, token: RefreshToken, *, origin: Origin) -> None:
+        def work(transaction: Transaction) -> None:
+            user = transaction.sign_ins.get(token.user_id).user
+            session = transaction.sessions.get(token.user_id, token.session_id)
+            if self._judge(session, token) is not RefreshVerdict.REUSED:
+                return
+            now = self._clock.now()
+            self._end_session(transaction, session, now=now)
+            transaction.record(
+                RefreshReused(
+                    id=EventId(self._ids.new()),
+                    occurred_at=now,
+                    user_id=user.id,
+                    session_id=session.id,
+                    ip=origin.ip,
+                    user_agent=origin.user_agent,
+                )
+            )
+            transaction.record(
+                NotificationRequested(
+                    id=EventId(self._ids.new()),
+                    occurred_at=now,
+                    user_id=user.id,
+                    kind=NotificationKind.REFRESH_REUSED,
+                    to=user.email.address,
+                )
+            )
+
+        try:
+            self._uow.run(work)
+        except (UserNotFoundError, SessionNotFoundError) as error:
+            raise InvalidRefreshTokenError from error
+
+    # --- signing out ------------------------------------------------------------------------------------------------
+
+    def sign_out(self, *, access_token: str | None, refresh_token: str | None) -> None:
+        """
+        End the session that the tokens belong to; one that has ended already is no error.
+
+        A good refresh token suffices, also beside an access token that has expired.
+
+        Raises:
+            InvalidAccessTokenError: If neither token is good.
+        """
+        user_id, session_id = self._session_named_by(access_token, refresh_token)
+        self._end_sessions(user_id, only=session_id)
+
+    def sign_out_everywhere(self, *, access_token: str | None, refresh_token: str | None) -> None:
+        """
+        End all sessions of the user that the tokens belong to.
+
+        Raises:
+            InvalidAccessTokenError: If neither token is good.
+        """
+        user_id, _ = self._session_named_by(access_token, refresh_token)
+        self._end_sessions(user_id, only=None)
+
+    def _session_named_by(self, access_token: str | None, refresh_token: str | None) -> tuple[UserId, SessionId]:
+        if refresh_token is not None:
+            try:
+                token = self._refresh_tokens.parse(refresh_token)
+            except InvalidRefreshTokenError:
+                if access_token is None:
+                    raise
+            else:
+                return token.user_id, token.session_id
+        if access_token is None:
+            raise InvalidAccessTokenError
+        principal = self._access.authenticate(token=access_token)
+        return principal.user_id, principal.session_id
+
+    def _end_sessions(self, user_id: UserId, *, only: SessionId | None) -> None:
+        def work(transaction: Transaction) -> None:
+            now = self._clock.now()
+            transaction.sign_ins.get(user_id)
+            if only is None:
+                sessions = transaction.sessions.list_open(user_id, now=now)
+            else:
+                session = transaction.sessions.get(user_id, only)
+                sessions = (session,) if session.is_open(now=now) else ()
+            for session in sessions:
+                self._end_session(transaction, session, now=now)
+            if sessions:
+                transaction.record(self._logged_out(user_id, sessions, now=now))
+
+        try:
+            self._uow.run(work)
+        except (UserNotFoundError, SessionNotFoundError):
+            return  # the account was erased, and its sessions with it
+
+    # --- what they share --------------------------------------------------------------------------------------------
+
+    def _end_session(self, transaction: Transaction, session: Session, *, now: datetime) -> None:
+        """
+        End one session and refuse its access tokens everywhere.
+
+        By session and not by user: a token says in whole seconds when it was issued, so revoking a user's tokens issued
+        before now would also refuse one issued later in the same second.
+        """
+        transaction.sessions.save(session.revoked(now=now))
+        transaction.revocations.add(
+            Revocation(
+                kind=RevocationKind.SESSION,
+                subject=str(session.id),
+                not_before=now,
+                expires_at=now + self._lifetimes.access + LEEWAY,
+            )
+        )
+
+    def _answer(
+        self, session: Session, user: User, token: RefreshToken, *, permissions: PermissionSet | None = None
+    ) -> SignedIn:
+        now = self._clock.now()
+        if permissions is None:
+            permissions = self._access.permissions_of_roles(user.roles)
+        lifetime = self._access_lifetime()
+        claims = AccessClaims(
+            user_id=user.id,
+            session_id=session.id,
+            client_id=CLIENT_ID,
+            token_id=str(self._ids.new()),
+            issued_at=now,
+            expires_at=now + lifetime,
+            auth_time=session.auth_time,
+            amr=session.amr,
+            roles=user.role_names,
+            permissions=tuple(sorted(permissions.names)),
+        )
+        return SignedIn(
+            access_token=self._issuer.issue(claims),
+            refresh_token=token.text,
+            expires_in_seconds=int(lifetime.total_seconds()),
+            refresh_expires_in_seconds=max(0, int((session.expires_at - now).total_seconds())),
+            user=user,
+        )
+
+    def _access_lifetime(self) -> timedelta:
+        share = int.from_bytes(self._entropy.token_bytes(2), "big") / 0xFFFF
+        seconds = self._lifetimes.access.total_seconds() * (1 - _JITTER * share)
+        return timedelta(seconds=int(seconds))
+
+    def _logged_in(self, session: Session, *, now: datetime) -> LoggedIn:
+        return LoggedIn(
+            id=EventId(self._ids.new()),
+            occurred_at=now,
+            user_id=session.user_id,
+            session_id=session.id,
+            amr=session.amr,
+            ip=session.ip,
+            user_agent=session.user_agent,
+        )
+
+    def _login_failed(self, user_id: UserId, *, reason: str, origin: Origin, now: datetime) -> LoginFailed:
+        return LoginFailed(
+            id=EventId(self._ids.new()),
+            occurred_at=now,
+            user_id=user_id,
+            reason=reason,
+            ip=origin.ip,
+            user_agent=origin.user_agent,
+        )
+
+    def _logged_out(self, user_id: UserId, sessions: tuple[Session, ...], *, now: datetime) -> LoggedOut:
+        return LoggedOut(
+            id=EventId(self._ids.new()),
+            occurred_at=now,
+            user_id=user_id,
+            session_ids=tuple(session.id for session in sessions),
+        )
+
+    def _session_revoked(self, session: Session, *, now: datetime) -> SessionRevoked:
+        return SessionRevoked(
+            id=EventId(self._ids.new()),
+            occurred_at=now,
+            user_id=session.user_id,
+            session_id=session.id,
+            reason="session-limit",
+        )
+
+
+def _sign_in_key(email: str) -> str:
+    """Return the key of *email*; what is no address is looked up like one, and found by nobody."""
+    try:
+        return EmailAddress.parse(email).key
+    except InvalidInputError:
+        return f"not an address: {email.strip()}"
+
+
+def _require_usable(user: User, credential: Credential) -> None:
+    user.require_sign_in_allowed()
+    if credential.must_change:
+        raise PasswordChangeRequiredError
+
+
+def _require_same_password(found: SignIn, latest: SignIn) -> None:
+    """Check that the password was not replaced while it was being verified."""
+    before, after = found.credential, latest.credential
+    if before is None or after is None or before.changed_at != after.changed_at:
+        raise InvalidCredentialsError

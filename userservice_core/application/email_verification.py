@@ -1,0 +1,132 @@
+"""Showing that an address belongs to whoever registered it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from userservice_core.application.mailed_tokens import read_mailed_token
+from userservice_core.domain.emails import EmailAddress
+from userservice_core.domain.events import NotificationKind, UserEmailVerified
+from userservice_core.domain.ids import EventId
+from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
+from userservice_core.domain.users import User, UserStatus
+from userservice_core.errors import OneTimeTokenInvalidError, UserNotFoundError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
+    from userservice_core.ports.clock import Clock, IdGenerator
+    from userservice_core.ports.one_time_tokens import OneTimeTokenReader
+    from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
+    from userservice_core.ports.users import UserReader
+
+
+@attrs.frozen(kw_only=True)
+class TokenInspection:
+    """What a mailed token is for, None where that is unknown, and whether presenting it now would succeed."""
+
+    purpose: TokenPurpose | None
+    valid: bool
+
+
+class EmailVerification:
+    """A mailed link confirms an address; it never signs anyone in."""
+
+    def __init__(
+        self,
+        *,
+        uow: UnitOfWork,
+        users: UserReader,
+        tokens: OneTimeTokenReader,
+        mailed_tokens: MailedTokens,
+        clock: Clock,
+        ids: IdGenerator,
+    ) -> None:
+        self._uow = uow
+        self._users = users
+        self._tokens = tokens
+        self._mailed_tokens = mailed_tokens
+        self._clock = clock
+        self._ids = ids
+
+    def request(self, *, email: str) -> None:
+        """
+        Mail a new link to the owner of a pending account, which ends the earlier one; otherwise do nothing.
+
+        The caller cannot tell from the result whether there is such an account.
+
+        Raises:
+            InvalidInputError: If *email* is not an address.
+        """
+        key = EmailAddress.parse(email).key
+
+        def work(transaction: Transaction) -> None:
+            user = transaction.users.find_by_email(key)
+            if user is None or user.deleted_at is not None or user.status is not UserStatus.PENDING_VERIFICATION:
+                return
+            mailed = self._mailed_tokens.issue(
+                user,
+                purpose=TokenPurpose.VERIFY_EMAIL,
+                kind=NotificationKind.VERIFY_EMAIL,
+                now=self._clock.now(),
+            )
+            transaction.one_time_tokens.add(mailed.stored)
+            transaction.record(mailed.request)
+
+        self._uow.run(work)
+
+    def inspect(self, *, token: str) -> TokenInspection:
+        """Tell what *token* would do, and use nothing up; a scanner that follows links does no harm."""
+        try:
+            reference = read_mailed_token(token)
+            user = self._users.get(reference.user_id)
+        except (OneTimeTokenInvalidError, UserNotFoundError):
+            return TokenInspection(purpose=None, valid=False)
+        stored = self._tokens.find(reference.user_id, reference.digest)
+        if stored is None:
+            return TokenInspection(purpose=None, valid=False)
+        return TokenInspection(purpose=stored.purpose, valid=self._would_confirm(stored, user))
+
+    def confirm(self, *, token: str) -> User:
+        """
+        Record that the address was confirmed; a pending account becomes active.
+
+        A token that confirmed the address already succeeds again and changes nothing, so a link opened twice is no
+        error.
+
+        Raises:
+            OneTimeTokenInvalidError: If the token is unknown, expired, replaced, or for another address.
+        """
+        reference = read_mailed_token(token)
+        try:
+            return self._uow.run(lambda transaction: self._confirm(transaction, reference))
+        except UserNotFoundError as error:
+            raise OneTimeTokenInvalidError from error
+
+    def _confirm(self, transaction: Transaction, reference: TokenReference) -> User:
+        now = self._clock.now()
+        user = transaction.users.get(reference.user_id)
+        stored = transaction.one_time_tokens.find(reference.user_id, reference.digest)
+        if stored is None or not self._would_confirm(stored, user):
+            raise OneTimeTokenInvalidError
+        verified = user.verify_email(now=now)
+        if verified is not user:
+            transaction.users.save(verified)
+            transaction.one_time_tokens.save(stored.used(now=now))
+            transaction.record(self._email_verified(verified, now=now))
+        return verified
+
+    def _would_confirm(self, stored: OneTimeToken, user: User) -> bool:
+        if user.deleted_at is not None or user.status in {UserStatus.SUSPENDED, UserStatus.DEACTIVATED}:
+            return False
+        if user.email_verified:
+            return (stored.purpose, stored.email_key) == (TokenPurpose.VERIFY_EMAIL, user.email.key)
+        return stored.is_good_for(TokenPurpose.VERIFY_EMAIL, email_key=user.email.key, now=self._clock.now())
+
+    def _email_verified(self, user: User, *, now: datetime) -> UserEmailVerified:
+        return UserEmailVerified(
+            id=EventId(self._ids.new()), occurred_at=now, user_id=user.id, email=user.email.address
+        )

@@ -1,0 +1,86 @@
+"""Making and reading the tokens that are mailed: the recipient holds the text, the database its SHA-256."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import attrs
+
+from userservice_core.domain.events import NotificationKind, NotificationRequested
+from userservice_core.domain.ids import EventId, UserId
+from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
+from userservice_core.errors import OneTimeTokenInvalidError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from userservice_core.domain.users import User
+    from userservice_core.ports.clock import Entropy, IdGenerator
+    from userservice_core.ports.security import SecretSealer
+
+_ID_BYTES = 16
+_SECRET_BYTES = 32
+_TEXT_LENGTH = 64  # of 48 bytes in base64, which therefore needs no padding
+
+
+@attrs.frozen
+class TokenReference:
+    """Where a token is found: tables of a user are keyed by the user, so the text carries the id."""
+
+    user_id: UserId
+    digest: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class MailedToken:
+    """The stored half of a new token, and the request for the mail that carries the other half, sealed."""
+
+    stored: OneTimeToken
+    request: NotificationRequested
+
+
+def read_mailed_token(text: str) -> TokenReference:
+    """
+    Take apart what the recipient sent back.
+
+    Raises:
+        OneTimeTokenInvalidError: If it cannot be one of ours.
+    """
+    if len(text) != _TEXT_LENGTH or not text.isascii():
+        raise OneTimeTokenInvalidError
+    try:
+        raw = base64.b64decode(text, altchars=b"-_", validate=True)
+    except binascii.Error as error:
+        raise OneTimeTokenInvalidError from error
+    return TokenReference(UserId(UUID(bytes=raw[:_ID_BYTES])), hashlib.sha256(raw).digest())
+
+
+class MailedTokens:
+    """Issues tokens of 256 random bits."""
+
+    def __init__(self, *, entropy: Entropy, sealer: SecretSealer, ids: IdGenerator) -> None:
+        self._entropy = entropy
+        self._sealer = sealer
+        self._ids = ids
+
+    def issue(self, user: User, *, purpose: TokenPurpose, kind: NotificationKind, now: datetime) -> MailedToken:
+        """Make a token for the address of *user*; nothing is stored or sent."""
+        raw = user.id.bytes + self._entropy.token_bytes(_SECRET_BYTES)
+        text = base64.urlsafe_b64encode(raw)
+        event_id = EventId(self._ids.new())
+        stored = OneTimeToken.issue(
+            digest=hashlib.sha256(raw).digest(), user_id=user.id, email_key=user.email.key, purpose=purpose, now=now
+        )
+        request = NotificationRequested(
+            id=event_id,
+            occurred_at=now,
+            user_id=user.id,
+            kind=kind,
+            to=user.email.address,
+            sealed_token=self._sealer.seal(text, context=f"notification:{event_id}"),
+        )
+        return MailedToken(stored, request)

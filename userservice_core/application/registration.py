@@ -1,0 +1,111 @@
+"""Opening an account."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from userservice_core.domain.credentials import Credential
+from userservice_core.domain.emails import EmailAddress
+from userservice_core.domain.events import NotificationKind, UserRegistered
+from userservice_core.domain.ids import EventId, UserId
+from userservice_core.domain.one_time_tokens import TokenPurpose
+from userservice_core.domain.passwords import PasswordPolicy, normalise_password
+from userservice_core.domain.users import User
+from userservice_core.errors import EmailTakenError, Fault, InvalidInputError
+from userservice_core.ports.failpoints import failpoint
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from userservice_core.application.mailed_tokens import MailedTokens
+    from userservice_core.ports.clock import Clock, IdGenerator
+    from userservice_core.ports.security import PasswordHasher
+    from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
+    from userservice_core.ports.users import UserReader
+
+
+class Registration:
+    """Anyone may register; the account opens once the owner of the address has confirmed it."""
+
+    def __init__(
+        self,
+        *,
+        uow: UnitOfWork,
+        users: UserReader,
+        hasher: PasswordHasher,
+        policy: PasswordPolicy,
+        mailed_tokens: MailedTokens,
+        clock: Clock,
+        ids: IdGenerator,
+    ) -> None:
+        self._uow = uow
+        self._users = users
+        self._hasher = hasher
+        self._policy = policy
+        self._mailed_tokens = mailed_tokens
+        self._clock = clock
+        self._ids = ids
+
+    def register(self, *, email: str, password: str) -> User:
+        """
+        Store a pending user with their password, and have the address confirmed by mail.
+
+        Raises:
+            InvalidInputError: If the address or the password breaks a rule; names every one.
+            EmailTakenError: If an account holds the address.
+            OverloadedError: If too many passwords are being hashed already; nothing was stored.
+        """
+        address = self._validate(email, password)
+        failpoint("register.validated")
+        # What is taken is usually known before the costly hash; the database decides in any case.
+        if self._users.find_by_email(address.key) is not None:
+            raise EmailTakenError
+        password_hash = self._hasher.hash(normalise_password(password))
+        failpoint("register.hashed")
+        now = self._clock.now()
+        user = User.register(user_id=UserId(self._ids.new()), email=address, now=now)
+        credential = Credential(user_id=user.id, password_hash=password_hash, changed_at=now)
+        self._store(user, credential, now=now)
+        failpoint("register.stored")
+        return user
+
+    def _validate(self, email: str, password: str) -> EmailAddress:
+        address = None
+        faults: tuple[Fault, ...] = ()
+        context = [email.strip()]
+        try:
+            address = EmailAddress.parse(email)
+            context.extend((address.key, address.key.partition("@")[0]))
+        except InvalidInputError as error:
+            faults = error.faults
+        faults += self._policy.faults(password, context=tuple(context))
+        if address is None or faults:
+            raise InvalidInputError(faults)
+        return address
+
+    def _store(self, user: User, credential: Credential, *, now: datetime) -> None:
+        mailed = self._mailed_tokens.issue(
+            user, purpose=TokenPurpose.VERIFY_EMAIL, kind=NotificationKind.VERIFY_EMAIL, now=now
+        )
+        registered = user_registered(user, event_id=EventId(self._ids.new()))
+
+        def work(transaction: Transaction) -> None:
+            transaction.users.add(user)
+            transaction.sign_ins.add(credential)
+            transaction.one_time_tokens.add(mailed.stored)
+            transaction.record(registered)
+            transaction.record(mailed.request)
+
+        self._uow.run(work)
+
+
+def user_registered(user: User, *, event_id: EventId) -> UserRegistered:
+    """Say that *user* has come into being."""
+    return UserRegistered(
+        id=event_id,
+        occurred_at=user.created_at,
+        user_id=user.id,
+        email=user.email.address,
+        status=user.status.value,
+        roles=user.role_names,
+    )

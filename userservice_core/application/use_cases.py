@@ -1,0 +1,24 @@
+"""All use cases of the service, wired."""
+
+from __future__ import annotations
+
+import attrs
+
+from userservice_core.application.access import Access
+from userservice_core.application.accounts import Accounts
+from userservice_core.application.authentication import Authentication
+from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.registration import Registration
+from userservice_core.ports.security import AccessTokenIssuer
+
+
+@attrs.frozen(kw_only=True)
+class UseCases:
+    """What a host, a command or an embedding service calls."""
+
+    access: Access
+    registration: Registration
+    email_verification: EmailVerification
+    authentication: Authentication
+    accounts: Accounts
+    token_issuer: AccessTokenIssuer
