@@ -155,10 +155,7 @@ def _encode_role_map(role_map: RoleMap) -> bytes:
 
 
 def _decode_role_map(data: bytes) -> RoleMap:
-    try:
-        document = msgspec.json.decode(data, type=_RoleMapDocument)
-    except msgspec.DecodeError as error:
-        raise ValueError("not a role map") from error
+    document = msgspec.json.decode(data, type=_RoleMapDocument)
     return RoleMap(document.epoch, {RoleId(role): frozenset(names) for role, names in document.permissions.items()})
 
 
