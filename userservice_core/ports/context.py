@@ -42,12 +42,14 @@ class CallContext:
         Raises:
             DeadlineExceededError: If nothing is left.
         """
-        if self.deadline is None:
-            return None
-        left = self.deadline - time.monotonic()
-        if left <= 0:
+        left = self.left_seconds()
+        if left is not None and left <= 0:
             raise DeadlineExceededError
         return left
+
+    def left_seconds(self) -> float | None:
+        """Return the time left, negative past the deadline, None where there is no limit; for measuring."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
 
 
 _NO_CALL = CallContext()

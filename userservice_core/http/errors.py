@@ -1,0 +1,79 @@
+"""What can be wrong with a request before any use case is asked."""
+
+from __future__ import annotations
+
+from userservice_core.errors import AuthenticationError, ParamValue, UserServiceError
+
+
+class MalformedRequestError(UserServiceError):
+    """The request line or a header breaks the rules of HTTP."""
+
+    code = "malformed-request"
+    default_detail = "The request is not valid HTTP."
+
+
+class UriTooLongError(UserServiceError):
+    """Path and query together are over the limit."""
+
+    code = "uri-too-long"
+    default_detail = "The address of the request is too long."
+
+
+class HeadersTooLargeError(UserServiceError):
+    """The headers are over the limit, in bytes or in number."""
+
+    code = "headers-too-large"
+    default_detail = "The headers of the request are too large."
+
+
+class BodyTooLargeError(UserServiceError):
+    """The body is over the limit, by its length or by what the client announced."""
+
+    code = "body-too-large"
+    default_detail = "The body of the request is too large."
+
+
+class UnsupportedMediaTypeError(UserServiceError):
+    """The body is not JSON in UTF-8 without compression."""
+
+    code = "unsupported-media-type"
+    default_detail = "Send the body as JSON in UTF-8, with `Content-Type: application/json` and not compressed."
+
+
+class RouteNotFoundError(UserServiceError):
+    """No route has this path."""
+
+    code = "route-not-found"
+    default_detail = "There is nothing at this address."
+
+
+class MethodNotAllowedError(UserServiceError):
+    """
+    The path has routes, and none for this method.
+
+    Attributes:
+        allowed: The methods it has, for the header `Allow`.
+    """
+
+    code = "method-not-allowed"
+    default_detail = "This address does not take this method; see the header Allow."
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        super().__init__()
+        self.allowed = allowed
+
+
+class FreshSignInRequiredError(AuthenticationError):
+    """
+    The operation wants a recent proof of who the caller is (RFC 9470 §3).
+
+    Attributes:
+        max_age_seconds: How recent.
+    """
+
+    code = "fresh-sign-in-required"
+    default_detail = "Show again who you are: this operation needs a recent sign-in."
+
+    def __init__(self, *, max_age_seconds: int, **params: ParamValue) -> None:
+        super().__init__(None, **params)
+        self.max_age_seconds = max_age_seconds

@@ -1,0 +1,85 @@
+"""Accounts come into being, people sign in, stay signed in and sign out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from userservice_core.http.call import empty_response, json_response
+from userservice_core.http.wire import (
+    EmailVerifiedAnswer,
+    LoginBody,
+    LogoutBody,
+    RefreshTokenBody,
+    RegisterBody,
+    RequestEmailVerificationBody,
+    SignedInAnswer,
+    TokenInspectionAnswer,
+    UserAnswer,
+    VerifyEmailBody,
+    VerifyEmailQuery,
+)
+
+if TYPE_CHECKING:
+    from userservice_core.http.call import Call
+    from userservice_core.http.messages import Response
+
+
+def register(call: Call) -> Response:
+    """Create an account that waits for its e-mail address to be confirmed."""
+    body = call.body(RegisterBody)
+    user = call.services.use_cases.registration.register(email=body.email, password=body.password)
+    return json_response(201, UserAnswer.of(user))
+
+
+def login(call: Call) -> Response:
+    """Begin a session."""
+    body = call.body(LoginBody)
+    signed_in = call.services.use_cases.authentication.sign_in(
+        email=body.email, password=body.password, origin=call.origin
+    )
+    return json_response(200, SignedInAnswer.of(signed_in))
+
+
+def refresh_token(call: Call) -> Response:
+    """Exchange a refresh token for the next one and a new access token."""
+    body = call.body(RefreshTokenBody)
+    signed_in = call.services.use_cases.authentication.refresh(refresh_token=body.refresh_token, origin=call.origin)
+    return json_response(200, SignedInAnswer.of(signed_in))
+
+
+def logout(call: Call) -> Response:
+    """End the session of the tokens presented."""
+    body = call.body(LogoutBody)
+    call.services.use_cases.authentication.sign_out(access_token=call.access_token, refresh_token=body.refresh_token)
+    return empty_response(204)
+
+
+def logout_all(call: Call) -> Response:
+    """End every session of the user whose tokens are presented."""
+    body = call.body(LogoutBody)
+    call.services.use_cases.authentication.sign_out_everywhere(
+        access_token=call.access_token, refresh_token=body.refresh_token
+    )
+    return empty_response(204)
+
+
+def request_email_verification(call: Call) -> Response:
+    """Mail a new link to a pending account; the answer does not tell whether there is one."""
+    body = call.body(RequestEmailVerificationBody)
+    call.services.use_cases.email_verification.request(email=body.email)
+    return empty_response(202)
+
+
+def inspect_email_verification(call: Call) -> Response:
+    """Tell what the token of a mailed link would do, and use nothing up."""
+    query = call.query(VerifyEmailQuery)
+    inspection = call.services.use_cases.email_verification.inspect(token=query.token)
+    purpose = None if inspection.purpose is None else inspection.purpose.value
+    return json_response(200, TokenInspectionAnswer(purpose=purpose, valid=inspection.valid))
+
+
+def verify_email(call: Call) -> Response:
+    """Confirm an e-mail address with the token of a mailed link; signs nobody in."""
+    body = call.body(VerifyEmailBody)
+    user = call.services.use_cases.email_verification.confirm(token=body.token)
+    return json_response(200, EmailVerifiedAnswer(email=user.email.address, email_verified=user.email_verified))

@@ -1,0 +1,60 @@
+"""An HTTP request and its answer, as every host hands them over; no framework, no stream, no connection."""
+
+from __future__ import annotations
+
+import attrs
+
+Headers = tuple[tuple[str, str], ...]
+"""Names in lower case and values as latin-1 text, so that any byte survives (RFC 9110 §5.5)."""
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """
+    What a client sent.
+
+    A host reads no more of the body than the pipeline's limit and one byte: that byte tells that there was more.
+
+    Attributes:
+        method: In upper case.
+        path: As sent, percent-encoded.
+        query: As sent, without the question mark.
+        headers: In the order sent; a name may occur more than once.
+        client_ip: Address of the peer of the connection, None where the transport has none.
+        time_left_seconds: How long the host can wait for the answer, None where it does not limit that.
+    """
+
+    method: str
+    path: str
+    query: str = attrs.field(default="", repr=False)
+    headers: Headers = attrs.field(default=(), repr=False)
+    body: bytes = attrs.field(default=b"", repr=False)
+    client_ip: str | None = attrs.field(default=None, repr=False)
+    time_left_seconds: float | None = None
+
+    def header(self, name: str) -> str | None:
+        """Return the value of the header *name* (in lower case), repeated ones joined by commas, or None."""
+        return joined_header(self.headers, name)
+
+
+@attrs.frozen(kw_only=True)
+class Response:
+    """What the client gets; the host sends these headers and adds none but those of the connection."""
+
+    status: int
+    headers: Headers = ()
+    body: bytes = attrs.field(default=b"", repr=False)
+
+    def header(self, name: str) -> str | None:
+        """Return the value of the header *name* (in lower case), repeated ones joined by commas, or None."""
+        return joined_header(self.headers, name)
+
+
+def joined_header(headers: Headers, name: str) -> str | None:
+    """
+    Return the values of *name* as one, as RFC 9110 §5.3 allows and WSGI and API gateways do, or None.
+
+    A header that must not be repeated is then malformed on every host in the same way.
+    """
+    values = [value for key, value in headers if key == name]
+    return ", ".join(values) if values else None

@@ -1,0 +1,113 @@
+"""The API in OpenAPI 3.1, made from the route table and the wire types, so that it cannot disagree with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from userservice_core.http import problems
+from userservice_core.http.routes import Caller, Holder, Route
+from userservice_core.http.wire import ProblemAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+API_VERSION: Final = "1"
+_REF: Final = "#/components/schemas/{name}"
+_PROBLEM: Final = "ProblemAnswer"
+_REASONS: Final = {
+    200: "Done",
+    201: "Created",
+    202: "Accepted",
+    204: "Done, with nothing to say",
+    304: "The client holds this representation already",
+    503: "Not now",
+}
+
+
+def openapi_document(routes: Sequence[Route], *, issuer: str) -> bytes:
+    """Describe *routes* as JSON; *issuer* is the address they are served under."""
+    shapes = {shape for route in routes for shape in _shapes_of(route)} | {ProblemAnswer}
+    _, schemas = msgspec.json.schema_components(sorted(shapes, key=lambda shape: shape.__name__), ref_template=_REF)
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "User Service", "version": API_VERSION},
+        "servers": [{"url": issuer}],
+        "paths": _paths(routes),
+        "components": {
+            "schemas": schemas,
+            "responses": {
+                "Problem": {
+                    "description": "What went wrong (RFC 9457)",
+                    "content": {problems.CONTENT_TYPE: {"schema": {"$ref": _REF.format(name=_PROBLEM)}}},
+                }
+            },
+            "securitySchemes": {"accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+    }
+    return msgspec.json.encode(document)
+
+
+def _shapes_of(route: Route) -> Iterable[type[msgspec.Struct]]:
+    return (shape for shape in (route.body, *route.answers.values()) if shape is not None)
+
+
+def _paths(routes: Sequence[Route]) -> dict[str, dict[str, Any]]:
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return paths
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": route.operation_id,
+        "summary": route.summary,
+        "tags": [route.path.split("/")[1].strip(".")],
+        "security": _security(route),
+        "responses": _responses(route),
+        "x-rate-class": route.rate_class.value,
+        "x-replica-ok": route.replica_ok,
+        "x-fresh": route.fresh,
+    }
+    if isinstance(route.who, Holder):
+        operation["x-permission"] = route.who.permission
+    if route.body is not None:
+        operation["requestBody"] = {"required": route.body_required, "content": _content(route.body)}
+    if route.query is not None:
+        operation["parameters"] = _parameters(route.query)
+    return operation
+
+
+def _security(route: Route) -> list[dict[str, list[str]]]:
+    if route.wants_user:
+        return [{"accessToken": []}]
+    takes_any = route.who is Caller.BEARER and not route.body_required
+    return [{"accessToken": []}, {}] if takes_any else []
+
+
+def _responses(route: Route) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for status, shape in route.answers.items():
+        answer: dict[str, Any] = {"description": _REASONS[status]}
+        if shape is not None:
+            answer["content"] = _content(shape)
+        elif route.content_type != "application/json":
+            answer["content"] = {route.content_type: {"schema": {"type": "string"}}}
+        responses[str(status)] = answer
+    responses["default"] = {"$ref": "#/components/responses/Problem"}
+    return responses
+
+
+def _content(shape: type[msgspec.Struct]) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": _REF.format(name=shape.__name__)}}}
+
+
+def _parameters(shape: type[msgspec.Struct]) -> list[dict[str, Any]]:
+    (reference,), schemas = msgspec.json.schema_components([shape], ref_template=_REF)
+    schema = schemas[reference["$ref"].rpartition("/")[2]]
+    return [
+        {"name": name, "in": "query", "required": name in schema["required"], "schema": details}
+        for name, details in schema["properties"].items()
+    ]

@@ -1,0 +1,359 @@
+"""
+The way of a request: limits, route, place at work, body, caller, permission, handler, answer.
+
+Hosts call one of three methods and decide nothing themselves. Whatever happens on the way becomes an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import structlog
+
+from userservice_core.errors import (
+    AuthenticationError,
+    InvalidAccessTokenError,
+    OverloadedError,
+    UserServiceError,
+)
+from userservice_core.http.bulkheads import BoundedWorkers
+from userservice_core.http.call import Call, Services
+from userservice_core.http.conditional import answer_if_changed
+from userservice_core.http.decoding import decode_body, decode_query
+from userservice_core.http.errors import FreshSignInRequiredError
+from userservice_core.http.messages import Request, Response
+from userservice_core.http.openapi import openapi_document
+from userservice_core.http.problems import INTERNAL_STATUS, problem_response, status_of
+from userservice_core.http.reception import (
+    Limits,
+    access_token_of,
+    origin_of,
+    request_id_of,
+    require_readable,
+    require_within,
+    traceparent_of,
+)
+from userservice_core.http.router import Router
+from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Bulkhead, Holder, Route
+from userservice_core.ports.context import CallContext, call_context, deadline_after
+from userservice_core.ports.failpoints import failpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import msgspec
+
+    from userservice_core.application.access import Principal
+    from userservice_core.application.use_cases import UseCases
+    from userservice_core.http.messages import Headers
+    from userservice_core.ports.clock import Clock, IdGenerator
+    from userservice_core.ports.health import Health
+    from userservice_core.ports.metrics import Metrics
+
+MAX_SIGN_IN_AGE: Final = timedelta(minutes=5)
+"""How old the sign-in of a caller may be on routes that are marked fresh."""
+
+_UNMATCHED: Final = "unmatched"
+_STATUSES_WITHOUT_BODY: Final = frozenset({204, 304})
+_UNAVAILABLE_STATUS: Final = 503
+
+_PROTECTION: Final[Headers] = (
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+)
+_TRANSPORT_SECURITY: Final[Headers] = (("strict-transport-security", "max-age=31536000"),)
+
+_log = structlog.get_logger("userservice.http")
+
+
+@attrs.frozen(kw_only=True)
+class HttpOptions:
+    """
+    What an installation may choose about HTTP.
+
+    Attributes:
+        issuer: The service's own address; over https, browsers are told to use nothing else.
+        trusted_proxy_hops: How many proxies in front append to `X-Forwarded-For`; 0 trusts none.
+        max_body_bytes: Of a request.
+        max_header_bytes: Of all headers of a request together.
+        request_timeout_seconds: After which a request is given up.
+        database_threads: Requests at work at once that use the database; not more than its connections.
+        database_queue: Requests that may wait for one of those places; the next one is refused.
+        hashing_threads: Requests at work at once that hash a password.
+        hashing_queue: Requests that may wait for one of those places; the next one is refused.
+        expose_metrics: Whether `/metrics` is served beside the API.
+    """
+
+    issuer: str
+    trusted_proxy_hops: int = 0
+    max_body_bytes: int = 65_536
+    max_header_bytes: int = 16_384
+    request_timeout_seconds: float = 5.0
+    database_threads: int = 8
+    database_queue: int = 256
+    hashing_threads: int = 4
+    hashing_queue: int = 64
+    expose_metrics: bool = False
+
+
+@attrs.define(kw_only=True)
+class _Exchange:
+    """
+    A request on its way.
+
+    Attributes:
+        seconds_allowed: From its reception to its deadline.
+        finish: Ends the measurement, with the status.
+        is_routine: Whether it is one of those that machines ask all day.
+        error_code: What went wrong, for the log.
+    """
+
+    request: Request
+    context: CallContext
+    seconds_allowed: float
+    finish: Callable[[int], None]
+    operation: str
+    is_routine: bool = False
+    access_token: str | None = attrs.field(default=None, repr=False)
+    error_code: str | None = None
+
+
+class Pipeline:
+    """Serves requests; safe for many threads."""
+
+    def __init__(
+        self,
+        use_cases: UseCases,
+        *,
+        health: Health,
+        metrics: Metrics,
+        ids: IdGenerator,
+        clock: Clock,
+        options: HttpOptions,
+        routes: Iterable[Route] = ROUTES,
+    ) -> None:
+        """Serve *routes*; only tests give others than the service's own."""
+        served = (*routes, METRICS_ROUTE) if options.expose_metrics else tuple(routes)
+        self._services = Services(
+            use_cases=use_cases, health=health, metrics=metrics, openapi=openapi_document(served, issuer=options.issuer)
+        )
+        self._router = Router(served)
+        self._metrics = metrics
+        self._ids = ids
+        self._clock = clock
+        self._options = options
+        self._limits = Limits(body_bytes=options.max_body_bytes, header_bytes=options.max_header_bytes)
+        self._fixed_headers = _PROTECTION + (_TRANSPORT_SECURITY if options.issuer.startswith("https://") else ())
+        self._workers = {
+            Bulkhead.DATABASE: BoundedWorkers(
+                "database", threads=options.database_threads, queue=options.database_queue
+            ),
+            Bulkhead.HASHING: BoundedWorkers("hashing", threads=options.hashing_threads, queue=options.hashing_queue),
+        }
+
+    @property
+    def max_body_bytes(self) -> int:
+        """How much of a body a host has to read at most, less one byte."""
+        return self._options.max_body_bytes
+
+    def handle(self, request: Request) -> Response:
+        """Serve *request* in this thread."""
+        received = self._receive(request)
+        if isinstance(received, Response):
+            return received
+        exchange, route = received
+        work = partial(self._serve, exchange, route)
+        if route.pure:
+            return work()
+        try:
+            return self._workers[route.bulkhead].run(work, context=exchange.context)
+        except UserServiceError as error:
+            return self._refuse(exchange, error)
+
+    def try_local(self, request: Request) -> Response | None:
+        """Serve *request* if that takes the process's memory only, else return None; never blocks."""
+        found = self._find(request)
+        return None if isinstance(found, Route) and not found.pure else self.handle(request)
+
+    def submit(self, request: Request) -> Future[Response]:
+        """Have a thread serve *request*; never blocks, and a request that there is no room for is answered at once."""
+        received = self._receive(request)
+        if isinstance(received, Response):
+            return _finished(received)
+        exchange, route = received
+        work = partial(self._serve, exchange, route)
+        if route.pure:
+            return _finished(work())
+        try:
+            return self._workers[route.bulkhead].submit(work)
+        except UserServiceError as error:
+            return _finished(self._refuse(exchange, error))
+
+    def close(self) -> None:
+        """Finish what has begun and stop the threads."""
+        for workers in self._workers.values():
+            workers.close()
+
+    # --- in ---------------------------------------------------------------------------------------------------------
+
+    def _receive(self, request: Request) -> tuple[_Exchange, Route] | Response:
+        """Return what is to be served, or the answer if there is nothing to serve."""
+        failpoint("http.received")
+        found = self._find(request)
+        operation = found.operation_id if isinstance(found, Route) else _UNMATCHED
+        context = self._context_of(request)
+        exchange = _Exchange(
+            request=request,
+            context=context,
+            seconds_allowed=context.left_seconds() or 0.0,
+            operation=operation,
+            finish=self._metrics.request_began(operation),
+        )
+        try:
+            require_within(self._limits, request)
+            if request.method == "OPTIONS":
+                allowed = ", ".join(self._router.allowed(request.path))
+                return self._answer(exchange, Response(status=204, headers=(("allow", allowed),)))
+            if not isinstance(found, Route):
+                return self._refuse(exchange, found)
+            self._admit(exchange, found)
+        except UserServiceError as error:
+            return self._refuse(exchange, error)
+        return exchange, found
+
+    def _find(self, request: Request) -> Route | UserServiceError:
+        try:
+            return self._router.match(request.method, request.path)
+        except UserServiceError as error:
+            return error
+
+    @staticmethod
+    def _admit(exchange: _Exchange, route: Route) -> None:
+        exchange.is_routine = route.pure
+        exchange.access_token = access_token_of(exchange.request)
+        if route.wants_user and exchange.access_token is None:
+            raise AuthenticationError
+        require_readable(route, exchange.request)
+
+    def _context_of(self, request: Request) -> CallContext:
+        seconds = self._options.request_timeout_seconds
+        if request.time_left_seconds is not None:
+            seconds = min(seconds, request.time_left_seconds)
+        with deadline_after(seconds) as context:
+            return attrs.evolve(
+                context,
+                request_id=request_id_of(request) or str(self._ids.new()),
+                traceparent=traceparent_of(request),
+            )
+
+    # --- at work ----------------------------------------------------------------------------------------------------
+
+    def _serve(self, exchange: _Exchange, route: Route) -> Response:
+        with call_context(exchange.context):
+            try:
+                exchange.context.remaining_seconds()
+                response = route.handler(self._call(exchange, route))
+            except UserServiceError as error:
+                return self._refuse(exchange, error)
+            except MemoryError as error:
+                return self._refuse(exchange, OverloadedError(), cause=error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the cause
+                return self._refuse(exchange, UserServiceError(), cause=error)
+            return self._answer(exchange, response)
+
+    def _call(self, exchange: _Exchange, route: Route) -> Call:
+        request = exchange.request
+        caller = self._authorized(exchange, route) if route.wants_user else None
+        return Call(
+            services=self._services,
+            origin=origin_of(request, trusted_proxy_hops=self._options.trusted_proxy_hops),
+            decoded_body=_decoded_body(route, request),
+            decoded_query=None if route.query is None else decode_query(request.query, route.query),
+            access_token=exchange.access_token,
+            caller=caller,
+        )
+
+    def _authorized(self, exchange: _Exchange, route: Route) -> Principal:
+        """Tell who is calling, and that they may."""
+        access = self._services.use_cases.access
+        if exchange.access_token is None:
+            raise InvalidAccessTokenError
+        caller = access.authenticate(token=exchange.access_token, sensitive=route.sensitive)
+        if isinstance(route.who, Holder):
+            access.require(principal=caller, permission=route.who.permission)
+        if route.fresh and self._clock.now() - caller.claims.auth_time > MAX_SIGN_IN_AGE:
+            raise FreshSignInRequiredError(max_age_seconds=int(MAX_SIGN_IN_AGE.total_seconds()))
+        return caller
+
+    # --- out --------------------------------------------------------------------------------------------------------
+
+    def _refuse(self, exchange: _Exchange, error: UserServiceError, *, cause: Exception | None = None) -> Response:
+        exchange.error_code = error.code
+        if cause is None and status_of(error) == INTERNAL_STATUS:
+            cause = error
+        if cause is not None:
+            _log.error(
+                "request failed",
+                operation=exchange.operation,
+                request_id=exchange.context.request_id,
+                error=error.code,
+                exc_info=cause,
+            )
+        return self._answer(exchange, problem_response(error, request_id=exchange.context.request_id))
+
+    def _answer(self, exchange: _Exchange, response: Response) -> Response:
+        response = answer_if_changed(exchange.request, response)
+        names = {name for name, _ in response.headers}
+        headers = [*response.headers, *self._fixed_headers, ("x-request-id", exchange.context.request_id)]
+        if "cache-control" not in names:
+            headers.append(("cache-control", "no-store"))
+        if response.status not in _STATUSES_WITHOUT_BODY:
+            headers.append(("content-length", str(len(response.body))))
+        body = b"" if exchange.request.method == "HEAD" else response.body
+        exchange.finish(response.status)
+        self._log_access(exchange, response.status)
+        failpoint("http.answering")
+        return Response(status=response.status, headers=tuple(headers), body=body)
+
+    def _log_access(self, exchange: _Exchange, status: int) -> None:
+        """Write one line: neither path nor query, since links carry tokens, and nothing of the user."""
+        if status >= _UNAVAILABLE_STATUS:
+            write = _log.warning
+        elif exchange.is_routine:
+            write = _log.debug
+        else:
+            write = _log.info
+        write(
+            "request",
+            method=exchange.request.method,
+            operation=exchange.operation,
+            status=status,
+            error=exchange.error_code,
+            milliseconds=self._milliseconds_of(exchange),
+            request_id=exchange.context.request_id,
+            traceparent=exchange.context.traceparent,
+        )
+
+    @staticmethod
+    def _milliseconds_of(exchange: _Exchange) -> float | None:
+        left = exchange.context.left_seconds()
+        return None if left is None else round((exchange.seconds_allowed - left) * 1_000, 1)
+
+
+def _decoded_body(route: Route, request: Request) -> msgspec.Struct | None:
+    if route.body is None:
+        return None
+    body = request.body if request.body or route.body_required else b"{}"
+    return decode_body(body, route.body)
+
+
+def _finished(response: Response) -> Future[Response]:
+    future: Future[Response] = Future()
+    future.set_result(response)
+    return future

@@ -1,0 +1,270 @@
+"""
+The one table of what is served: the router, the pipeline and the OpenAPI document are made from it.
+
+A route says who may call it, or it does not import.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import attrs
+import msgspec
+
+from userservice_core.http import wire
+from userservice_core.http.call import Call
+from userservice_core.http.handlers import auth, system, users
+from userservice_core.http.messages import Response
+
+Handler = Callable[[Call], Response]
+
+
+class Caller(enum.Enum):
+    """Who may call a route, where that does not depend on permissions."""
+
+    ANYONE = "anyone"
+    USER = "user"
+    BEARER = "bearer"
+    """Whoever presents a token that the operation itself takes and checks: refresh, logout, mailed links."""
+
+
+@attrs.frozen
+class Holder:
+    """Users who hold this permission (`resource:action`) may call the route."""
+
+    permission: str = attrs.field(validator=attrs.validators.matches_re(r"[a-z_]+:[a-z_]+"))
+
+
+class Bulkhead(enum.Enum):
+    """Which bounded pool of threads serves a route, so that one kind of work cannot starve the others."""
+
+    DATABASE = "database"
+    HASHING = "hashing"
+
+
+class RateClass(enum.Enum):
+    """Which kind of abuse a route invites; published as `x-rate-class` for gateways and limiters."""
+
+    READ = "read"
+    SIGN_IN = "sign-in"
+    MAIL = "mail"
+    REFRESH = "refresh"
+    UNLIMITED = "unlimited"
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    """
+    One operation.
+
+    Attributes:
+        operation_id: Its name in OpenAPI, metrics and logs, in snake_case; its handler has the same.
+        who: Who may call it.
+        answers: What it answers with when all is well, by status; None for no body.
+        body: The shape of the body it takes, None for none.
+        body_required: Whether the body must be there; a missing one counts as ``{}`` otherwise.
+        query: The shape of its query parameters, None for none.
+        content_type: Of the answer with a body.
+        bulkhead: Where it runs, unless it is pure.
+        pure: Whether it touches the process's memory only, so that it may run on an event loop.
+        replica_ok: Whether its reads may be served by a replica.
+        sensitive: Whether it asks the primary if the caller's token was revoked, past every cache.
+        fresh: Whether it wants a sign-in of the last minutes (RFC 9470).
+    """
+
+    method: str = attrs.field(validator=attrs.validators.in_(("GET", "POST", "PUT", "PATCH", "DELETE")))
+    path: str = attrs.field(validator=attrs.validators.matches_re(r"(/[A-Za-z0-9._-]+)+"))
+    operation_id: str
+    summary: str
+    handler: Handler
+    who: Caller | Holder = attrs.field(validator=attrs.validators.instance_of((Caller, Holder)))
+    answers: Mapping[int, type[msgspec.Struct] | None]
+    rate_class: RateClass
+    body: type[msgspec.Struct] | None = None
+    body_required: bool = True
+    query: type[msgspec.Struct] | None = None
+    content_type: str = "application/json"
+    bulkhead: Bulkhead = Bulkhead.DATABASE
+    pure: bool = False
+    replica_ok: bool = False
+    sensitive: bool = False
+    fresh: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if getattr(self.handler, "__name__", None) != self.operation_id:
+            raise ValueError(f"The handler of {self.operation_id} has another name.")
+        if self.pure and (self.who is not Caller.ANYONE or self.body is not None):
+            raise ValueError(f"{self.operation_id} cannot be pure: telling who calls, and reading a body, may block.")
+        if (self.sensitive or self.fresh) and not self.wants_user:
+            raise ValueError(f"{self.operation_id} is sensitive or fresh, and yet for others than users.")
+
+    @property
+    def wants_user(self) -> bool:
+        """Whether the caller has to show an access token that stands."""
+        return self.who is Caller.USER or isinstance(self.who, Holder)
+
+
+ROUTES: Final[tuple[Route, ...]] = (
+    Route(
+        method="POST",
+        path="/auth/register",
+        operation_id="register",
+        summary="Create an account; a link to confirm the e-mail address is mailed",
+        handler=auth.register,
+        who=Caller.ANYONE,
+        body=wire.RegisterBody,
+        answers={201: wire.UserAnswer},
+        rate_class=RateClass.SIGN_IN,
+        bulkhead=Bulkhead.HASHING,
+    ),
+    Route(
+        method="POST",
+        path="/auth/login",
+        operation_id="login",
+        summary="Sign in with e-mail address and password",
+        handler=auth.login,
+        who=Caller.ANYONE,
+        body=wire.LoginBody,
+        answers={200: wire.SignedInAnswer},
+        rate_class=RateClass.SIGN_IN,
+        bulkhead=Bulkhead.HASHING,
+    ),
+    Route(
+        method="POST",
+        path="/auth/refresh-token",
+        operation_id="refresh_token",
+        summary="Exchange a refresh token for the next one and a new access token",
+        handler=auth.refresh_token,
+        who=Caller.BEARER,
+        body=wire.RefreshTokenBody,
+        answers={200: wire.SignedInAnswer},
+        rate_class=RateClass.REFRESH,
+    ),
+    Route(
+        method="POST",
+        path="/auth/logout",
+        operation_id="logout",
+        summary="End the session of the access or refresh token presented",
+        handler=auth.logout,
+        who=Caller.BEARER,
+        body=wire.LogoutBody,
+        body_required=False,
+        answers={204: None},
+        rate_class=RateClass.REFRESH,
+    ),
+    Route(
+        method="POST",
+        path="/auth/logout-all",
+        operation_id="logout_all",
+        summary="End all sessions of the user whose access or refresh token is presented",
+        handler=auth.logout_all,
+        who=Caller.BEARER,
+        body=wire.LogoutBody,
+        body_required=False,
+        answers={204: None},
+        rate_class=RateClass.REFRESH,
+    ),
+    Route(
+        method="POST",
+        path="/auth/request-email-verification",
+        operation_id="request_email_verification",
+        summary="Mail a new link to confirm an e-mail address; the answer is the same for every address",
+        handler=auth.request_email_verification,
+        who=Caller.ANYONE,
+        body=wire.RequestEmailVerificationBody,
+        answers={202: None},
+        rate_class=RateClass.MAIL,
+    ),
+    Route(
+        method="GET",
+        path="/auth/verify-email",
+        operation_id="inspect_email_verification",
+        summary="Tell whether the token of a mailed link is good, and use nothing up",
+        handler=auth.inspect_email_verification,
+        who=Caller.BEARER,
+        query=wire.VerifyEmailQuery,
+        answers={200: wire.TokenInspectionAnswer},
+        rate_class=RateClass.REFRESH,
+    ),
+    Route(
+        method="POST",
+        path="/auth/verify-email",
+        operation_id="verify_email",
+        summary="Confirm an e-mail address with the token of a mailed link; signs nobody in",
+        handler=auth.verify_email,
+        who=Caller.BEARER,
+        body=wire.VerifyEmailBody,
+        answers={200: wire.EmailVerifiedAnswer},
+        rate_class=RateClass.REFRESH,
+    ),
+    Route(
+        method="GET",
+        path="/users/me",
+        operation_id="get_current_user",
+        summary="Show the caller's account",
+        handler=users.get_current_user,
+        who=Caller.USER,
+        answers={200: wire.UserAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="GET",
+        path="/.well-known/jwks.json",
+        operation_id="get_jwks",
+        summary="The keys that verify access tokens",
+        handler=system.get_jwks,
+        who=Caller.ANYONE,
+        answers={200: wire.JwksAnswer},
+        rate_class=RateClass.UNLIMITED,
+        pure=True,
+    ),
+    Route(
+        method="GET",
+        path="/health/live",
+        operation_id="get_liveness",
+        summary="Whether the process answers",
+        handler=system.get_liveness,
+        who=Caller.ANYONE,
+        answers={200: wire.LiveAnswer},
+        rate_class=RateClass.UNLIMITED,
+        pure=True,
+    ),
+    Route(
+        method="GET",
+        path="/health/ready",
+        operation_id="get_readiness",
+        summary="Whether a load balancer should send requests here",
+        handler=system.get_readiness,
+        who=Caller.ANYONE,
+        answers={200: wire.ReadyAnswer, 503: wire.ReadyAnswer},
+        rate_class=RateClass.UNLIMITED,
+        pure=True,
+    ),
+    Route(
+        method="GET",
+        path="/openapi.json",
+        operation_id="get_openapi",
+        summary="This description of the API",
+        handler=system.get_openapi,
+        who=Caller.ANYONE,
+        answers={200: wire.OpenApiAnswer},
+        rate_class=RateClass.UNLIMITED,
+        pure=True,
+    ),
+)
+
+METRICS_ROUTE: Final = Route(
+    method="GET",
+    path="/metrics",
+    operation_id="get_metrics",
+    summary="Metrics in Prometheus' text format",
+    handler=system.get_metrics,
+    who=Caller.ANYONE,
+    answers={200: None},
+    rate_class=RateClass.UNLIMITED,
+    content_type="text/plain",
+    pure=True,
+)
+"""Served on the public port only where the settings say so."""

@@ -1,0 +1,190 @@
+"""
+What bodies look like on the wire: camelCase, unknown members refused.
+
+Lengths here only keep absurd input from the rules that follow; the rules are the domain's.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+
+if TYPE_CHECKING:
+    from userservice_core.application.authentication import SignedIn
+    from userservice_core.domain.users import User
+
+MAX_TEXT_CHARACTERS = 1_024
+MAX_TOKEN_CHARACTERS = 8_192
+
+Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARACTERS)]
+TokenText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TOKEN_CHARACTERS)]
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A body or a part of one, in either direction."""
+
+
+class RegisterBody(Body, frozen=True, kw_only=True):
+    """Who wants an account."""
+
+    email: Text
+    password: Text
+
+
+class LoginBody(Body, frozen=True, kw_only=True):
+    """Who wants to sign in."""
+
+    email: Text
+    password: Text
+
+
+class RefreshTokenBody(Body, frozen=True, kw_only=True):
+    """The refresh token to exchange."""
+
+    refresh_token: TokenText
+
+
+class LogoutBody(Body, frozen=True, kw_only=True):
+    """The refresh token of the session to end; it may be left out beside a good access token."""
+
+    refresh_token: TokenText | None = None
+
+
+class RequestEmailVerificationBody(Body, frozen=True, kw_only=True):
+    """Where to mail a new link to."""
+
+    email: Text
+
+
+class VerifyEmailBody(Body, frozen=True, kw_only=True):
+    """The token of a mailed link."""
+
+    token: TokenText
+
+
+class VerifyEmailQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The token of a mailed link, as the link carries it."""
+
+    token: TokenText
+
+
+class UserAnswer(Body, frozen=True, kw_only=True):
+    """A user, as the contract describes the entity."""
+
+    id: UUID
+    email: str
+    email_verified: bool
+    pending_email: str | None
+    status: str
+    roles: tuple[str, ...]
+    attributes: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    mfa_enabled: bool
+    deleted_at: datetime | None
+    version: int
+
+    @classmethod
+    def of(cls, user: User) -> UserAnswer:
+        """Show *user*."""
+        return cls(
+            id=user.id,
+            email=user.email.address,
+            email_verified=user.email_verified,
+            pending_email=user.pending_email,
+            status=user.status.value,
+            roles=user.role_names,
+            attributes=dict(user.attributes),
+            created_at=user.created_at,
+            updated_at=user.updated_at,
+            mfa_enabled=user.mfa_enabled,
+            deleted_at=user.deleted_at,
+            version=user.version,
+        )
+
+
+class SignedInAnswer(Body, frozen=True, kw_only=True):
+    """The tokens of a session (names after RFC 6749 §5.1, in camelCase) and whose it is; times in seconds."""
+
+    access_token: str
+    refresh_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the name of a scheme, no secret
+    expires_in: int
+    refresh_expires_in: int
+    user: UserAnswer
+
+    @classmethod
+    def of(cls, signed_in: SignedIn) -> SignedInAnswer:
+        """Show *signed_in*."""
+        return cls(
+            access_token=signed_in.access_token,
+            refresh_token=signed_in.refresh_token,
+            expires_in=signed_in.expires_in_seconds,
+            refresh_expires_in=signed_in.refresh_expires_in_seconds,
+            user=UserAnswer.of(signed_in.user),
+        )
+
+
+class TokenInspectionAnswer(Body, frozen=True, kw_only=True):
+    """What a mailed token is for, null where that is unknown, and whether it would be accepted now."""
+
+    purpose: str | None
+    valid: bool
+
+
+class EmailVerifiedAnswer(Body, frozen=True, kw_only=True):
+    """That the address is confirmed."""
+
+    email: str
+    email_verified: bool
+
+
+class LiveAnswer(Body, frozen=True, kw_only=True):
+    """That the process answers."""
+
+    status: Literal["live"] = "live"
+
+
+class ReadyAnswer(Body, frozen=True, kw_only=True):
+    """What the process can do, and how its resources are: `ok`, or in a few words what is wrong."""
+
+    status: Literal["starting", "ready", "degraded", "draining", "broken"]
+    resources: dict[str, str]
+
+
+class JwksAnswer(Body, frozen=True, kw_only=True):
+    """The public keys that verify access tokens (RFC 7517 §5)."""
+
+    keys: tuple[dict[str, Any], ...]
+
+
+class FaultItem(Body, frozen=True, kw_only=True):
+    """One thing that is wrong with the input; `pointer` is a JSON Pointer (RFC 6901) into it."""
+
+    pointer: str
+    code: str
+    message: str
+
+
+class ProblemAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What went wrong (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    errors: tuple[FaultItem, ...] = ()
+    params: dict[str, str | int | float | bool | None] = {}
+
+
+class OpenApiAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """An OpenAPI 3.1 document."""
+
+    openapi: str
+    info: dict[str, Any]
+    paths: dict[str, Any]
+    components: dict[str, Any]
