@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
 
 LANES = 64
 """Keys are spread over this many lanes; a lane is relayed by one relay at a time, in order."""
+
+
+def lane_of(topic: str, key: str) -> int:
+    """Return the lane of a key; it is stored with each record, so the function never changes."""
+    return zlib.crc32(f"{topic}\0{key}".encode()) % LANES
 
 
 @attrs.frozen(kw_only=True)
