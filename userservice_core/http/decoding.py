@@ -40,6 +40,7 @@ _BRACKETS = re.compile(rb"[][{}]")
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
 _EXPECTED = re.compile(r"Expected `(?P<types>[^`]+)`, got")
 _LENGTH = re.compile(r"of length (?P<relation><=|>=) (?P<limit>\d+)")
+_PLAIN = re.compile(r"[\x01-\x24\x26-\x7f]*")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 _TYPE_NAMES: Final = {
@@ -137,14 +138,19 @@ def read_query(query: str) -> dict[str, str]:
 
 
 def percent_decoded(text: str) -> str | None:
-    """Return *text* without percent-encoding; None where that is malformed, no UTF-8, or holds NUL."""
-    if "%" not in text:
-        return text if text.isascii() and "\x00" not in text else None
-    if not text.isascii() or _BAD_PERCENT.search(text):
+    """
+    Return *text* without percent-encoding; None where that is malformed, no UTF-8, or holds NUL.
+
+    Args:
+        text: As sent, in latin-1; bytes that ought to have been encoded count as themselves.
+    """
+    if _PLAIN.fullmatch(text):
+        return text
+    if _BAD_PERCENT.search(text):
         return None
     try:
-        decoded = unquote_to_bytes(text).decode()
-    except UnicodeDecodeError:
+        decoded = unquote_to_bytes(text.encode("latin-1")).decode()
+    except UnicodeError:
         return None
     return None if "\x00" in decoded else decoded
 
@@ -182,7 +188,7 @@ class _Watch:
         return value if math.isfinite(value) else self._out_of_range()
 
     def _constant(self, name: str) -> NoReturn:
-        raise json.JSONDecodeError(f"{name} is no JSON", name, 0)
+        _refuse("malformed-json", f"The body is not JSON, which has no {name}.")
 
     def _out_of_range(self) -> _OutOfRange:
         self.suspicious = True

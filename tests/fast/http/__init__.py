@@ -1,0 +1,1 @@
+"""The HTTP core, without a host."""
