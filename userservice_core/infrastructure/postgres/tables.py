@@ -1,0 +1,361 @@
+"""
+The tables, as the newest migration leaves them; a test compares the two.
+
+Every per-user table has the user's id in front of its primary key and refers to no other user, and e-mail addresses are
+unique by a table of their own: what a distributed Postgres needs to take over. The names of constraints are part of the
+code: errors are told apart by them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSON, JSONB
+
+metadata: Final = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+_TIME: Final = DateTime(timezone=True)
+# Bytes order and compare the same on every machine, and faster than by language.
+_KEY: Final = Text(collation="C")
+# Room in each page, so that an update of a row stays in it and touches no index.
+_UPDATED_OFTEN: Final = {"fillfactor": 80}
+
+OUTBOX_SLOTS: Final = 3
+OUTBOX_SLOT_SECONDS: Final = 600
+"""How long rows go into one partition of the outbox before the next one's turn."""
+
+
+def _user_id() -> Column[object]:
+    return Column("user_id", ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False)
+
+
+# --- users ------------------------------------------------------------------------------------------------------------
+
+users: Final = Table(
+    "users",
+    metadata,
+    Column("user_id", Uuid, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("email_key", _KEY, nullable=False),
+    Column("email_verified", Boolean, nullable=False),
+    Column("pending_email", Text),
+    Column("status", Text, nullable=False),
+    Column("attributes", JSONB, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("updated_at", _TIME, nullable=False),
+    Column("mfa_enabled", Boolean, nullable=False),
+    Column("deleted_at", _TIME),
+    Column("version", BigInteger, nullable=False),
+    Column("access_version", BigInteger, nullable=False),
+    # The number of the user's latest event; apart from `version`, since a change may raise two events or none.
+    Column("event_version", BigInteger, nullable=False),
+    PrimaryKeyConstraint("user_id"),
+    CheckConstraint("status IN ('pending_verification', 'active', 'suspended', 'deactivated')", name="status"),
+    postgresql_with=_UPDATED_OFTEN,
+)
+
+# No foreign key: a distributed Postgres keeps this table by key and the user's rows by user.
+user_emails: Final = Table(
+    "user_emails",
+    metadata,
+    Column("email_key", _KEY, nullable=False),
+    Column("user_id", Uuid, nullable=False),
+    PrimaryKeyConstraint("email_key"),
+)
+
+credentials: Final = Table(
+    "credentials",
+    metadata,
+    _user_id(),
+    Column("password_hash", Text, nullable=False),
+    Column("changed_at", _TIME, nullable=False),
+    Column("must_change", Boolean, nullable=False),
+    PrimaryKeyConstraint("user_id"),
+    postgresql_with=_UPDATED_OFTEN,
+)
+
+login_states: Final = Table(
+    "login_states",
+    metadata,
+    _user_id(),
+    Column("last_login_at", _TIME),
+    Column("failed_attempts", Integer, nullable=False),
+    Column("locked_until", _TIME),
+    Column("event_version", BigInteger, nullable=False),
+    PrimaryKeyConstraint("user_id"),
+    postgresql_with=_UPDATED_OFTEN,
+)
+
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    _user_id(),
+    Column("session_id", Uuid, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("last_used_at", _TIME, nullable=False),
+    Column("expires_at", _TIME, nullable=False),
+    Column("absolute_expires_at", _TIME, nullable=False),
+    Column("ip", Text),
+    Column("user_agent", Text),
+    Column("auth_time", _TIME, nullable=False),
+    Column("amr", ARRAY(Text), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("current_hash", LargeBinary, nullable=False),
+    Column("previous_hash", LargeBinary),
+    Column("rotated_at", _TIME),
+    Column("revoked_at", _TIME),
+    PrimaryKeyConstraint("user_id", "session_id"),
+    CheckConstraint("octet_length(current_hash) = 32", name="current_hash"),
+    CheckConstraint("octet_length(previous_hash) = 32", name="previous_hash"),
+    postgresql_with=_UPDATED_OFTEN,
+)
+
+one_time_tokens: Final = Table(
+    "one_time_tokens",
+    metadata,
+    _user_id(),
+    Column("digest", LargeBinary, nullable=False),
+    Column("email_key", _KEY, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("expires_at", _TIME, nullable=False),
+    Column("used_at", _TIME),
+    PrimaryKeyConstraint("user_id", "digest"),
+    CheckConstraint("octet_length(digest) = 32", name="digest"),
+)
+
+# A newer token of a purpose ends the older ones, also when two are made at the same time.
+Index(
+    "uq_one_time_tokens_unused",
+    one_time_tokens.c.user_id,
+    one_time_tokens.c.purpose,
+    unique=True,
+    postgresql_where=text("used_at IS NULL"),
+)
+
+# --- roles ------------------------------------------------------------------------------------------------------------
+
+roles: Final = Table(
+    "roles",
+    metadata,
+    Column("role_id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("name_key", _KEY, nullable=False),
+    Column("description", Text),
+    Column("is_system_role", Boolean, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    PrimaryKeyConstraint("role_id"),
+    UniqueConstraint("name_key"),
+)
+
+permissions: Final = Table(
+    "permissions",
+    metadata,
+    Column("permission_id", Uuid, nullable=False),
+    Column("resource", _KEY, nullable=False),
+    Column("action", _KEY, nullable=False),
+    Column("description", Text),
+    Column("group_name", Text),
+    Column("is_system_permission", Boolean, nullable=False),
+    PrimaryKeyConstraint("permission_id"),
+    UniqueConstraint("resource", "action"),
+)
+
+role_permissions: Final = Table(
+    "role_permissions",
+    metadata,
+    Column("role_id", ForeignKey("roles.role_id", ondelete="CASCADE"), nullable=False),
+    Column("permission_id", ForeignKey("permissions.permission_id", ondelete="CASCADE"), nullable=False),
+    PrimaryKeyConstraint("role_id", "permission_id"),
+    Index("ix_role_permissions_permission_id", "permission_id"),
+)
+
+user_roles: Final = Table(
+    "user_roles",
+    metadata,
+    _user_id(),
+    Column("role_id", ForeignKey("roles.role_id"), nullable=False),
+    PrimaryKeyConstraint("user_id", "role_id"),
+    Index("ix_user_roles_role_id", "role_id"),
+)
+
+# One row: raised by every change of what roles grant, so that a cache can tell old from new.
+access_epoch: Final = Table(
+    "access_epoch",
+    metadata,
+    Column("singleton", Boolean, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    PrimaryKeyConstraint("singleton"),
+    CheckConstraint("singleton", name="singleton"),
+)
+
+revocations: Final = Table(
+    "revocations",
+    metadata,
+    Column("seq", BigInteger, Identity(always=True), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("not_before", _TIME, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("at", _TIME, nullable=False, server_default=text("now()")),
+    Column("expires_at", _TIME, nullable=False),
+    PrimaryKeyConstraint("seq"),
+    Index("ix_revocations_at", "at"),
+    Index("ix_revocations_kind_subject", "kind", "subject"),
+)
+
+# --- outbox -----------------------------------------------------------------------------------------------------------
+
+# Named for Debezium's Outbox Event Router: `aggregatetype` is the topic with its prefix, `aggregateid` the key. The
+# slot is the partition; it is chosen by time, and an empty one is truncated before its next turn.
+outbox: Final = Table(
+    "outbox",
+    metadata,
+    Column("seq", BigInteger, Identity(always=True), nullable=False),
+    Column(
+        "slot",
+        SmallInteger,
+        nullable=False,
+        server_default=text(f"((extract(epoch FROM now()))::bigint / {OUTBOX_SLOT_SECONDS}) % {OUTBOX_SLOTS}::bigint"),
+    ),
+    Column("lane", SmallInteger, nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("aggregatetype", Text, nullable=False),
+    Column("aggregateid", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("occurred_at", _TIME, nullable=False),
+    Column("sequence", BigInteger),
+    Column("traceparent", Text),
+    Column("created_at", _TIME, nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("lane", "seq", "slot"),
+    postgresql_partition_by="LIST (slot)",
+)
+
+# One row a lane from the start: who relays it, and until when.
+outbox_lane: Final = Table(
+    "outbox_lane",
+    metadata,
+    Column("lane", SmallInteger, autoincrement=False, nullable=False),
+    Column("owner", Text),
+    Column("fence", BigInteger, nullable=False),
+    Column("expires_at", _TIME, nullable=False),
+    PrimaryKeyConstraint("lane"),
+    postgresql_with=_UPDATED_OFTEN,
+)
+
+outbox_relay: Final = Table(
+    "outbox_relay",
+    metadata,
+    Column("relay_id", Text, nullable=False),
+    Column("seen_at", _TIME, nullable=False),
+    PrimaryKeyConstraint("relay_id"),
+    postgresql_with=_UPDATED_OFTEN,
+)
+
+# Records that no bus would take, each moved here whole with its cause; later records of the key wait in the outbox.
+outbox_parked: Final = Table(
+    "outbox_parked",
+    metadata,
+    Column("seq", BigInteger, autoincrement=False, nullable=False),
+    Column("lane", SmallInteger, nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("aggregatetype", Text, nullable=False),
+    Column("aggregateid", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("occurred_at", _TIME, nullable=False),
+    Column("sequence", BigInteger),
+    Column("traceparent", Text),
+    Column("created_at", _TIME, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("parked_at", _TIME, nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("seq"),
+    Index("ix_outbox_parked_aggregatetype_aggregateid", "aggregatetype", "aggregateid"),
+)
+
+# --- bus --------------------------------------------------------------------------------------------------------------
+
+bus_group: Final = Table(
+    "bus_group",
+    metadata,
+    Column("name", Text, nullable=False),
+    Column("seen_at", _TIME, nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("name"),
+)
+
+# An event once, whatever the number of groups that have yet to take it.
+bus_event: Final = Table(
+    "bus_event",
+    metadata,
+    Column("seq", BigInteger, Identity(always=True), nullable=False),
+    Column("lane", SmallInteger, nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("occurred_at", _TIME, nullable=False),
+    Column("sequence", BigInteger),
+    Column("traceparent", Text),
+    Column("published_at", _TIME, nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("seq"),
+    Index("ix_bus_event_published_at", "published_at"),
+)
+
+bus_delivery: Final = Table(
+    "bus_delivery",
+    metadata,
+    Column("group_name", ForeignKey("bus_group.name", ondelete="CASCADE"), nullable=False),
+    Column("lane", SmallInteger, nullable=False),
+    Column("seq", ForeignKey("bus_event.seq", ondelete="CASCADE"), nullable=False),
+    PrimaryKeyConstraint("group_name", "lane", "seq"),
+    Index("ix_bus_delivery_seq", "seq"),
+)
+
+bus_lane: Final = Table(
+    "bus_lane",
+    metadata,
+    Column("group_name", ForeignKey("bus_group.name", ondelete="CASCADE"), nullable=False),
+    Column("lane", SmallInteger, nullable=False),
+    Column("owner", Text),
+    Column("fence", BigInteger, nullable=False),
+    Column("expires_at", _TIME, nullable=False),
+    PrimaryKeyConstraint("group_name", "lane"),
+    postgresql_with=_UPDATED_OFTEN,
+)
