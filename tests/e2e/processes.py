@@ -1,0 +1,168 @@
+"""The processes of a deployment: servers and relays as users start them, each with its settings and its output."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+ROOT: Final = Path(__file__).parents[2]
+_START_SECONDS: Final = 30.0
+_STOP_SECONDS: Final = 20.0
+
+
+def free_port() -> int:
+    """Return a port of loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def settings_for(database: str, data_dir: Path, **others: str) -> dict[str, str]:
+    """Return the environment of a small installation on *database*; names in *others* are without their prefix."""
+    settings = {
+        "PROFILE": "test",
+        "DATABASE_URL": database,
+        "DATABASE_DIRECT_URL": database,
+        "DATA_DIR": str(data_dir),
+        "ISSUER": "https://accounts.example.com",
+        "PUBLIC_URL": "https://accounts.example.com",
+        "MAIL_URL": "console:",
+        "WORKERS": "1",
+        **others,
+    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("USERSERVICE_")}
+    return {**inherited, **{f"USERSERVICE_{name}": value for name, value in settings.items()}}
+
+
+def eventually(condition: Callable[[], bool], *, what: str, seconds: float = 20.0) -> None:
+    """Wait until *condition* holds, and fail naming *what* if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.02)
+
+
+class Process:
+    """A command of ours with its standard output as lines; ended, at the latest, with the block."""
+
+    def __init__(self, *arguments: str, environment: Mapping[str, str]) -> None:
+        self._command = [sys.executable, "-m", "userservice_core.cli", *arguments]
+        self._environment = dict(environment)
+        self.lines: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            self._command,
+            cwd=ROOT,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=1,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process."""
+        self._process.send_signal(number)
+
+    def wait(self, *, seconds: float = _STOP_SECONDS) -> int:
+        """Wait for its end, and return the exit code."""
+        return self._process.wait(seconds)
+
+    def stop(self) -> int:
+        """Ask it to end as an orchestrator does (SIGTERM), and return its exit code."""
+        self._process.terminate()
+        return self.wait()
+
+    def documents(self) -> list[dict[str, Any]]:
+        """Return the lines printed so far that are JSON objects."""
+        found = []
+        for line in list(self.lines):
+            with contextlib.suppress(json.JSONDecodeError):
+                document = json.loads(line)
+                if isinstance(document, dict):
+                    found.append(document)
+        return found
+
+    def mail_to(self, address: str, *, kind: str = "verify_email") -> dict[str, Any]:
+        """Wait for a mail of *kind* to *address*, and return the last one."""
+
+        def mails() -> list[dict[str, Any]]:
+            return [mail for mail in self.documents() if mail.get("to") == address and mail.get("kind") == kind]
+
+        eventually(lambda: bool(mails()), what=f"a mail to {address}; printed was: {self.lines}")
+        return mails()[-1]
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        self.lines.extend(line.rstrip("\n") for line in self._process.stdout)
+
+
+class Server(Process):
+    """A host under granian."""
+
+    def __init__(self, app: str, *, environment: Mapping[str, str]) -> None:
+        self.port = free_port()
+        own = {"USERSERVICE_PORT": str(self.port), "USERSERVICE_METRICS_PORT": str(free_port())}
+        super().__init__("serve", "--app", app, environment={**environment, **own})
+        self.metrics_url = f"http://127.0.0.1:{own['USERSERVICE_METRICS_PORT']}/metrics"
+
+    @property
+    def url(self) -> str:
+        """Where it serves."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        try:
+            eventually(
+                self._is_ready, what=f"the server to be ready; printed was: {self.lines}", seconds=_START_SECONDS
+            )
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _is_ready(self) -> bool:
+        assert self.is_running, f"the server has ended: {self.lines}"
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/health/ready", timeout=5).status_code == httpx.codes.OK
+        return False

@@ -1,0 +1,66 @@
+"""What an attacker with a stopwatch learns from signing in."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from typing import TYPE_CHECKING, Final
+
+from userservice_core.config import Settings
+
+from tests.e2e.flow import PASSWORD
+from tests.e2e.processes import settings_for
+from userservice_core.bootstrap import bootstrap
+from userservice_core.http.messages import Request, Response
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from userservice_core.http.pipeline import Pipeline
+
+_TRIES: Final = 300
+_WARM_UP: Final = 50
+_TOLERATED: Final = 0.10
+
+
+def _post(pipeline: Pipeline, path: str, **body: str) -> Response:
+    content = json.dumps(body).encode()
+    return pipeline.handle(
+        Request(method="POST", path=path, headers=(("content-type", "application/json"),), body=content)
+    )
+
+
+def _chance_that_known_is_slower(known: list[float], unknown: list[float]) -> float:
+    """Return the area under the ROC curve (Mann and Whitney 1947): 0.5 where the two cannot be told apart."""
+    wins = sum((slow > fast) + (slow == fast) / 2 for slow in known for fast in unknown)
+    return wins / (len(known) * len(unknown))
+
+
+def test_an_unknown_address_takes_the_time_of_a_known_one(database: str, tmp_path: Path) -> None:
+    """
+    Asked in random order, known and unknown addresses cannot be told apart by time, and not at all by the answer.
+
+    The hash is made cheap here: it is the same work on both sides, and would only drown what may differ.
+    """
+    settings = settings_for(database, tmp_path, ARGON2_MEMORY_KIB="8", ARGON2_TIME_COST="1")
+    rng = random.Random(20_261)  # noqa: S311 - the order of the questions is no secret
+    with bootstrap(Settings.from_environment(settings), background=False) as service:
+        for number in range(10):
+            answer = _post(service.pipeline, "/auth/register", email=f"known{number}@example.com", password=PASSWORD)
+            assert answer.status == 201
+        questions = ["known", "unknown"] * (_TRIES + _WARM_UP)
+        rng.shuffle(questions)
+        seconds: dict[str, list[float]] = {"known": [], "unknown": []}
+        answers = set()
+        for question in questions:
+            email = f"{question}{rng.randrange(10)}@example.com"
+            began = time.perf_counter()
+            answer = _post(service.pipeline, "/auth/login", email=email, password="certainly not this one")
+            seconds[question].append(time.perf_counter() - began)
+            answers.add((answer.status, answer.body))
+
+    assert len(answers) == 1
+    assert {status for status, _ in answers} == {401}
+    slower = _chance_that_known_is_slower(seconds["known"][_WARM_UP:], seconds["unknown"][_WARM_UP:])
+    assert abs(slower - 0.5) <= _TOLERATED
