@@ -1,0 +1,58 @@
+"""The service as a Starlette application."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.websockets import WebSocketClose
+
+from .translate import messages_of, request_from
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.types import Receive, Scope, Send
+
+    from userservice_core.bootstrap import UserService
+
+
+def create_app(service: UserService) -> Starlette:
+    """
+    Return an application that serves *service* at every path, and starts and closes it with the server.
+
+    The event loop is never blocked: what needs more than memory runs in the service's own threads.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await run_in_threadpool(service.start)
+        try:
+            yield
+        finally:
+            await run_in_threadpool(service.close)
+
+    app = Starlette(lifespan=lifespan)
+    app.router.default = _Host(service)
+    return app
+
+
+class _Host:
+    """Hands each request to the pipeline; routing is the core's."""
+
+    def __init__(self, service: UserService) -> None:
+        self._pipeline = service.pipeline
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+            return
+        request = await request_from(scope, receive, max_body_bytes=self._pipeline.max_body_bytes)
+        response = self._pipeline.try_local(request)
+        if response is None:
+            response = await asyncio.wrap_future(self._pipeline.submit(request))
+        for message in messages_of(response):
+            await send(message)
