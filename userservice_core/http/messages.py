@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import attrs
 
 Headers = tuple[tuple[str, str], ...]
@@ -34,7 +36,11 @@ class Request:
 
     def header(self, name: str) -> str | None:
         """Return the value of the header *name* (in lower case), repeated ones joined by commas, or None."""
-        return joined_header(self.headers, name)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, str]:
+        return _joined(self.headers)
 
 
 @attrs.frozen(kw_only=True)
@@ -47,14 +53,16 @@ class Response:
 
     def header(self, name: str) -> str | None:
         """Return the value of the header *name* (in lower case), repeated ones joined by commas, or None."""
-        return joined_header(self.headers, name)
+        return _joined(self.headers).get(name)
 
 
-def joined_header(headers: Headers, name: str) -> str | None:
+def _joined(headers: Headers) -> dict[str, str]:
     """
-    Return the values of *name* as one, as RFC 9110 §5.3 allows and WSGI and API gateways do, or None.
+    Join the values of repeated headers, as RFC 9110 §5.3 allows and WSGI and API gateways do.
 
     A header that must not be repeated is then malformed on every host in the same way.
     """
-    values = [value for key, value in headers if key == name]
-    return ", ".join(values) if values else None
+    by_name: dict[str, str] = {}
+    for name, value in headers:
+        by_name[name] = f"{by_name[name]}, {value}" if name in by_name else value
+    return by_name

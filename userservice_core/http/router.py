@@ -27,11 +27,14 @@ class Router:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._by_path: dict[_Segments, dict[str, Route]] = {}
+        # The same once more by the path as it is nearly always sent, which saves taking that apart.
+        self._by_plain_path: dict[str, dict[str, Route]] = {}
         for route in routes:
             methods = self._by_path.setdefault(tuple(route.path.split("/")), {})
             if route.method in methods:
                 raise ValueError(f"Two routes answer {route.method} {route.path}.")
             methods[route.method] = route
+            self._by_plain_path[route.path] = methods
 
     def match(self, method: str, path: str) -> Route:
         """
@@ -59,6 +62,9 @@ class Router:
         return _allowed(self._methods(path))
 
     def _methods(self, path: str) -> dict[str, Route]:
+        plain = self._by_plain_path.get(path)
+        if plain is not None:
+            return plain
         segments = []
         for raw in path.split("/"):
             segment = percent_decoded(raw)
