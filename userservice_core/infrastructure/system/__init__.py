@@ -1,1 +1,1 @@
-"""The clock, ids and entropy of the machine."""
+"""The machine the service runs on: clock, entropy, health, metrics, logs, and this process's mirror of revocations."""

@@ -1,0 +1,179 @@
+"""This process's copy of the revocations, and what it does when the copy may be out of date."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from userservice_core.domain.revocations import Revocation, RevocationKind
+from userservice_core.errors import RevocationsUnknownError, UserServiceError
+from userservice_core.ports.context import deadline_after
+from userservice_core.ports.revocations import REVOCATIONS_CHANNEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from userservice_core.domain.ids import SessionId, UserId
+    from userservice_core.ports.clock import Clock
+    from userservice_core.ports.revocations import RevocationLog, Signal
+
+_log = structlog.get_logger("userservice.revocations")
+
+POLL_SECONDS = 1.0
+MAX_AGE_SECONDS = 5.0
+OVERLAP = timedelta(seconds=30)
+"""How far back each read reaches: longer than the longest transaction, whose rows appear with the time it began."""
+
+_READ_TIMEOUT_SECONDS = 2.0
+_KINDS_OF_CACHES = frozenset({RevocationKind.ROLE_MAP, RevocationKind.USER_ACCESS})
+
+
+class RevocationMirror:
+    """
+    Implements :class:`~userservice_core.ports.revocations.RevocationChecker` by a mirror of the log.
+
+    One thread reads the log at least each second, and at once when it is notified. While the last good read is younger
+    than five seconds, memory decides; after that the primary is asked about each token.
+    """
+
+    def __init__(
+        self,
+        log: RevocationLog,
+        signal: Signal | None,
+        clock: Clock,
+        *,
+        on_revocation: Callable[[Revocation], None],
+        on_gap: Callable[[], None],
+        poll_seconds: float = POLL_SECONDS,
+        max_age_seconds: float = MAX_AGE_SECONDS,
+    ) -> None:
+        """
+        Prepare; nothing is read before :meth:`start`.
+
+        Args:
+            log: Where revocations are written.
+            signal: Wakes the reader early; None to only poll.
+            clock: For forgetting what has expired.
+            on_revocation: Told of each row about caches, perhaps more than once.
+            on_gap: Told after the log could not be read for longer than the mirror may be old.
+            poll_seconds: Between two reads.
+            max_age_seconds: Since the last good read, after which memory is not trusted.
+        """
+        self._log = log
+        self._signal = signal
+        self._clock = clock
+        self._on_revocation = on_revocation
+        self._on_gap = on_gap
+        self._poll_seconds = poll_seconds
+        self._max_age_seconds = max_age_seconds
+        # Replaced as a whole or added to by one thread; look-ups by others need no lock.
+        self._revoked: dict[tuple[RevocationKind, str], Revocation] = {}
+        self._read_at: datetime | None = None
+        self._good_until = float("-inf")
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="userservice-revocations", daemon=True)
+        self._unlisten: Callable[[], None] | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the log was read at least once."""
+        return self._read_at is not None
+
+    def start(self) -> None:
+        """Begin to read; returns at once."""
+        if self._signal is not None:
+            self._unlisten = self._signal.listen(REVOCATIONS_CHANNEL, self._wake.set)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._stopping = True
+        self._wake.set()
+        if self._unlisten is not None:
+            self._unlisten()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def is_revoked(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool:
+        known = self.peek(user_id=user_id, session_id=session_id, key_id=key_id, issued_at=issued_at)
+        if known is not None:
+            return known
+        try:
+            return self._log.is_revoked(user_id=user_id, session_id=session_id, key_id=key_id, issued_at=issued_at)
+        except UserServiceError as error:
+            raise RevocationsUnknownError from error
+
+    def peek(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool | None:
+        if time.monotonic() > self._good_until:
+            return None
+        revoked = self._revoked
+        if (RevocationKind.SESSION, str(session_id)) in revoked or (RevocationKind.KEY, key_id) in revoked:
+            return True
+        of_user = revoked.get((RevocationKind.USER, str(user_id)))
+        return of_user is not None and issued_at < of_user.not_before
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            self._read()
+            # Not read yet: the process is not ready, so it tries again soon.
+            self._wake.wait(self._poll_seconds if self.is_loaded else self._poll_seconds / 20)
+
+    def _read(self) -> None:
+        began = time.monotonic()
+        since = None if self._read_at is None else self._read_at - OVERLAP
+        try:
+            with deadline_after(_READ_TIMEOUT_SECONDS):
+                batch = self._log.read_since(since)
+        except UserServiceError as error:
+            _log.warning("revocations cannot be read", error=error.code)
+            return
+        if self.is_loaded and began > self._good_until:
+            self._on_gap()
+        for revocation in batch.revocations:
+            self._take(revocation)
+        self._forget_expired()
+        self._read_at = batch.read_at
+        # What was committed before the read began is in it, so the age counts from there.
+        self._good_until = began + self._max_age_seconds
+
+    def _take(self, revocation: Revocation) -> None:
+        if revocation.kind in _KINDS_OF_CACHES:
+            self._on_revocation(revocation)
+            return
+        key = (revocation.kind, revocation.subject)
+        before = self._revoked.get(key)
+        if before is None or before.not_before < revocation.not_before or before.expires_at < revocation.expires_at:
+            self._revoked[key] = revocation
+
+    def _forget_expired(self) -> None:
+        now = self._clock.now()
+        for key in [key for key, revocation in self._revoked.items() if revocation.expires_at <= now]:
+            del self._revoked[key]
+
+
+class PrimaryRevocationChecker:
+    """
+    Implements :class:`~userservice_core.ports.revocations.RevocationChecker` by asking the primary each time.
+
+    For platforms that freeze a process between requests: a mirror would be out of date at each thaw.
+    """
+
+    def __init__(self, log: RevocationLog) -> None:
+        self._log = log
+
+    def is_revoked(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool:
+        try:
+            return self._log.is_revoked(user_id=user_id, session_id=session_id, key_id=key_id, issued_at=issued_at)
+        except UserServiceError as error:
+            raise RevocationsUnknownError from error
+
+    def peek(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool | None:
+        del user_id, session_id, key_id, issued_at
+        return None
