@@ -24,7 +24,7 @@ class HealthProbe:
     """
     Implements :class:`~userservice_core.ports.health.Health`.
 
-    The process is ready once *is_loaded* says that what it must know is in memory and every resource was asked once. A
+    Ready means that *is_loaded* says that what it must know is in memory, and that every resource was asked once. A
     resource that does not answer degrades it; a broken machine of its own would be told by *is_loaded* never coming
     true.
     """
