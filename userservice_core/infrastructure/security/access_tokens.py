@@ -1,0 +1,227 @@
+"""Access tokens (RFC 9068): signed when somebody signs in or refreshes, verified at each request."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import attrs
+import msgspec
+
+from userservice_core.domain.ids import SessionId, UserId
+from userservice_core.domain.revocations import Revocation, RevocationKind
+from userservice_core.errors import InvalidAccessTokenError
+from userservice_core.infrastructure.security.encoding import parse_json_object
+from userservice_core.infrastructure.security.jws import TokenRefusedError, open_token, sign_token
+from userservice_core.infrastructure.security.keys import KeyRing
+from userservice_core.ports.security import AccessClaims
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from userservice_core.infrastructure.security.jwk import VerificationKey
+    from userservice_core.ports.clock import Clock
+
+TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - the value of `typ`, RFC 9068 §2.1
+LEEWAY_SECONDS: Final = 30
+MAX_PERMISSIONS_BYTES: Final = 2_048
+
+_LAST_NUMERIC_DATE: Final = 253_402_300_799
+"""The last second of the year 9999, which is the last one that datetime knows."""
+
+
+class JwtAccessTokenIssuer:
+    """Signs with the current key of the ring."""
+
+    def __init__(self, ring: KeyRing, *, issuer: str, audience: str) -> None:
+        self._key = ring.current_signing_key
+        self._jwks = {"keys": [key.to_jwk() for key in ring.verification_keys.values()]}
+        self._issuer = issuer
+        self._audience = audience
+
+    def issue(self, claims: AccessClaims) -> str:
+        payload: dict[str, Any] = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": str(claims.user_id),
+            "client_id": claims.client_id,
+            "iat": int(claims.issued_at.timestamp()),
+            "exp": int(claims.expires_at.timestamp()),
+            "jti": claims.token_id,
+            "sid": str(claims.session_id),
+            "auth_time": int(claims.auth_time.timestamp()),
+            "amr": claims.amr,
+            "acr": "aal2" if "mfa" in claims.amr else "aal1",
+            "roles": claims.roles,
+        }
+        if claims.permissions is not None and len(msgspec.json.encode(claims.permissions)) <= MAX_PERMISSIONS_BYTES:
+            payload["permissions"] = claims.permissions
+        return sign_token(msgspec.json.encode(payload), self._key, typ=TOKEN_TYPE)
+
+    def jwks(self) -> dict[str, Any]:
+        return {"keys": [dict(key) for key in self._jwks["keys"]]}
+
+
+class JwtAccessTokenVerifier:
+    """
+    Verifies tokens of one issuer for one audience, and remembers those it verified.
+
+    A signature costs a hundred times what finding the token's hash costs; whether a token was revoked is not remembered
+    but asked each time.
+    """
+
+    def __init__(
+        self,
+        keys: KeyRing | Mapping[str, VerificationKey],
+        *,
+        issuer: str,
+        audience: str,
+        clock: Clock,
+        max_cached: int = 10_000,
+    ) -> None:
+        self._keys = keys.verification_keys if isinstance(keys, KeyRing) else dict(keys)
+        self._issuer = issuer
+        self._audience = audience
+        self._clock = clock
+        self._verified = _VerifiedTokens(max_cached)
+
+    def verify(self, token: str) -> AccessClaims:
+        digest = _digest(token)
+        now = self._clock.now()
+        claims = self._verified.find(digest)
+        if claims is None:
+            claims = self._read(token, now=now)
+            self._verified.add(digest, claims)
+        if _has_expired(claims, now=now):
+            self._verified.remove(digest)
+            raise InvalidAccessTokenError
+        return claims
+
+    def peek(self, token: str) -> AccessClaims | None:
+        claims = self._verified.find(_digest(token))
+        return None if claims is None or _has_expired(claims, now=self._clock.now()) else claims
+
+    def forget(self, revocation: Revocation) -> None:
+        """Drop the tokens that a revoked key had signed."""
+        if revocation.kind is RevocationKind.KEY:
+            self._verified.remove_key(revocation.subject)
+
+    def _read(self, token: str, *, now: datetime) -> AccessClaims:
+        try:
+            key, payload = open_token(token, self._keys, typ=TOKEN_TYPE)
+            claims = parse_json_object(payload)
+            self._require_meant_for_us(claims)
+            return _read_claims(claims, key_id=key.id, now=now)
+        except ValueError as error:
+            raise InvalidAccessTokenError from error
+
+    def _require_meant_for_us(self, claims: Mapping[str, Any]) -> None:
+        if claims.get("iss") != self._issuer:
+            raise TokenRefusedError("another issuer")
+        audience = claims.get("aud")
+        audiences = _texts(claims, "aud") if isinstance(audience, list) else (audience,)
+        if self._audience not in audiences:
+            raise TokenRefusedError("another audience")
+
+
+def _digest(token: str) -> bytes:
+    """Return what a token is remembered by; the key's id is part of the token and so of the digest."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def _has_expired(claims: AccessClaims, *, now: datetime) -> bool:
+    return now >= claims.expires_at + timedelta(seconds=LEEWAY_SECONDS)
+
+
+# --- claims -----------------------------------------------------------------------------------------------------------
+
+
+def _read_claims(claims: Mapping[str, Any], *, key_id: str, now: datetime) -> AccessClaims:
+    latest = now + timedelta(seconds=LEEWAY_SECONDS)
+    issued_at = _moment(claims, "iat")
+    if issued_at > latest or ("nbf" in claims and _moment(claims, "nbf") > latest):
+        raise TokenRefusedError("from the future")
+    return AccessClaims(
+        user_id=UserId(_uuid(claims, "sub")),
+        session_id=SessionId(_uuid(claims, "sid")),
+        client_id=_text(claims, "client_id"),
+        token_id=_text(claims, "jti"),
+        issued_at=issued_at,
+        expires_at=_moment(claims, "exp"),
+        auth_time=_moment(claims, "auth_time"),
+        amr=_texts(claims, "amr"),
+        roles=_texts(claims, "roles"),
+        permissions=_texts(claims, "permissions") if "permissions" in claims else None,
+        key_id=key_id,
+    )
+
+
+def _text(claims: Mapping[str, Any], name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not value:
+        raise TokenRefusedError(f"no {name}")
+    return value
+
+
+def _texts(claims: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value = claims.get(name)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TokenRefusedError(f"{name} is no list of strings")
+    return tuple(value)
+
+
+def _uuid(claims: Mapping[str, Any], name: str) -> UUID:
+    text = _text(claims, name)
+    value = UUID(text)
+    if str(value) != text:
+        raise TokenRefusedError(f"{name} is no id as we write it")
+    return value
+
+
+def _moment(claims: Mapping[str, Any], name: str) -> datetime:
+    value = claims.get(name)
+    if type(value) is not int or not 0 <= value <= _LAST_NUMERIC_DATE:
+        raise TokenRefusedError(f"{name} is no whole number of seconds")
+    return datetime.fromtimestamp(value, UTC)
+
+
+# --- what was verified ------------------------------------------------------------------------------------------------
+
+
+@attrs.define
+class _VerifiedTokens:
+    """Claims by the digest of their token; past the bound, the least recently used go. Reading takes no lock."""
+
+    _max: int
+    _claims: OrderedDict[bytes, AccessClaims] = attrs.field(init=False, factory=OrderedDict)
+    _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
+
+    def find(self, digest: bytes) -> AccessClaims | None:
+        claims = self._claims.get(digest)
+        # Whoever finds the lock taken leaves the order as it is: to be a little off costs less than to wait.
+        if claims is not None and self._lock.acquire(blocking=False):
+            try:
+                if digest in self._claims:
+                    self._claims.move_to_end(digest)
+            finally:
+                self._lock.release()
+        return claims
+
+    def add(self, digest: bytes, claims: AccessClaims) -> None:
+        with self._lock:
+            self._claims[digest] = claims
+            while len(self._claims) > self._max:
+                self._claims.popitem(last=False)
+
+    def remove(self, digest: bytes) -> None:
+        with self._lock:
+            self._claims.pop(digest, None)
+
+    def remove_key(self, key_id: str) -> None:
+        with self._lock:
+            for digest in [digest for digest, claims in self._claims.items() if claims.key_id == key_id]:
+                del self._claims[digest]

@@ -1,0 +1,131 @@
+"""Password hashing with Argon2id behind a bulkhead: a hash is slow and large by design, so few are made at once."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import argon2
+from argon2.exceptions import HashingError, InvalidHashError, VerificationError, VerifyMismatchError
+from argon2.low_level import error_to_str
+
+from userservice_core.errors import DeadlineExceededError, OverloadedError
+from userservice_core.ports.context import current_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from userservice_core.ports.metrics import Metrics
+
+_T = TypeVar("_T")
+
+_NICENESS: Final = 10
+_TIMING: Final = "password_hash"
+_NO_ROOM: Final = frozenset(error_to_str(code) for code in (-22, -33))
+"""What the library says where memory or a thread could not be had (argon2.h: ARGON2_MEMORY_ALLOCATION_ERROR, …)."""
+
+_NO_ROOM_DETAIL: Final = "There is no memory to check a password with. Nothing was done; try again shortly."
+
+
+class Argon2PasswordHasher:
+    """
+    Argon2id (RFC 9106) with at most *slots* hashes at work and *queue* callers waiting for one of them.
+
+    Args:
+        memory_kib: Of each hash at work, in KiB.
+        time_cost: Passes over that memory.
+        parallelism: Lanes of each hash.
+    """
+
+    def __init__(
+        self,
+        *,
+        slots: int,
+        queue: int,
+        metrics: Metrics,
+        memory_kib: int = 19_456,
+        time_cost: int = 2,
+        parallelism: int = 1,
+    ) -> None:
+        self._argon2 = argon2.PasswordHasher(
+            time_cost=time_cost, memory_cost=memory_kib, parallelism=parallelism, type=argon2.Type.ID
+        )
+        self._places = _Places(slots, queue)
+        self._metrics = metrics
+        self._hash_of_nobody = self._argon2.hash(secrets.token_urlsafe())
+
+    def hash(self, password: str) -> str:
+        with self._places.one(), self._metrics.timing(_TIMING):
+            return self._run(lambda: self._argon2.hash(password))
+
+    def verify(self, password_hash: str, password: str) -> bool:
+        with self._places.one(), self._metrics.timing(_TIMING):
+            try:
+                return self._run(lambda: self._argon2.verify(password_hash, password))
+            except VerifyMismatchError:
+                return False
+            except (InvalidHashError, UnicodeEncodeError, VerificationError):
+                return self._fail_after_same_work(password)
+
+    def verify_nobody(self, password: str) -> None:
+        with self._places.one(), self._metrics.timing(_TIMING):
+            self._fail_after_same_work(password)
+
+    def is_outdated(self, password_hash: str) -> bool:
+        try:
+            return self._argon2.check_needs_rehash(password_hash)
+        except InvalidHashError:
+            return True
+
+    def _fail_after_same_work(self, password: str) -> bool:
+        """Check *password* against that of nobody: a random one, hashed with the parameters of every new hash."""
+        with suppress(VerifyMismatchError):
+            self._run(lambda: self._argon2.verify(self._hash_of_nobody, password))
+        return False
+
+    def _run(self, work: Callable[[], _T]) -> _T:
+        """Tell a lack of memory or threads, which passes, from what is wrong with a hash."""
+        try:
+            return work()
+        except HashingError as error:
+            raise OverloadedError(_NO_ROOM_DETAIL) from error
+        except VerificationError as error:
+            if str(error) in _NO_ROOM:
+                raise OverloadedError(_NO_ROOM_DETAIL) from error
+            raise
+
+
+class _Places:
+    """So many at work, so many waiting for their turn, and whoever comes then is refused at once."""
+
+    def __init__(self, slots: int, queue: int) -> None:
+        self._admitted = threading.BoundedSemaphore(slots + queue)
+        self._at_work = threading.BoundedSemaphore(slots)
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Hold a place within the block, waiting for it no longer than the call may last."""
+        if not self._admitted.acquire(blocking=False):
+            raise OverloadedError
+        try:
+            if not self._at_work.acquire(timeout=current_call().remaining_seconds()):
+                raise DeadlineExceededError
+            try:
+                yield
+            finally:
+                self._at_work.release()
+        finally:
+            self._admitted.release()
+
+
+def yield_to_other_threads() -> None:
+    """
+    Lower the priority of the calling thread, for threads that do nothing but hash.
+
+    Linux keeps a priority for each thread. Elsewhere it belongs to the process, which is left alone.
+    """
+    if os.uname().sysname == "Linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
