@@ -297,9 +297,9 @@ _BUS: Final = (
 # must have found its row passes the number through this function, which fails the transaction under the rule's name.
 _FUNCTIONS: Final = (
     """
-    CREATE FUNCTION require_row(found bigint, rule text) RETURNS void LANGUAGE plpgsql AS $$
+    CREATE FUNCTION require_row(row_count bigint, rule text) RETURNS void LANGUAGE plpgsql AS $$
     BEGIN
-        IF found = 0 THEN
+        IF row_count = 0 THEN
             RAISE EXCEPTION 'no row satisfies %', rule
                 USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = rule;
         END IF;

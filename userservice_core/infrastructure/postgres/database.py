@@ -1,0 +1,409 @@
+"""
+Connections to one server: pooled by SQLAlchemy, used through the driver, watched until the call's deadline.
+
+A call without a deadline gets one, so that nothing here waits for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import random
+import select
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
+from sqlalchemy.pool import QueuePool
+
+from userservice_core.errors import DatabaseUnavailableError, DeadlineExceededError, OverloadedError
+from userservice_core.infrastructure.postgres.errors import ConnectionLostError, RetriableError, translated
+from userservice_core.infrastructure.postgres.watchdog import Guard, Watchdog
+from userservice_core.ports.context import current_call, deadline_after
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.pool import PoolProxiedConnection
+
+    from userservice_core.infrastructure.postgres.statements import Statement, Step
+    from userservice_core.ports.metrics import Metrics
+
+T = TypeVar("T")
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+
+DEFAULT_DEADLINE_SECONDS: Final = 5.0
+"""For work outside a request."""
+
+_TRIES: Final = 4
+_FIRST_PAUSE_SECONDS: Final = 0.02
+# How long calls wait for a server that has just gone; while it stays away, the next ones are refused at once.
+_OUTAGE_WAIT_SECONDS: Final = 2.0
+_CONNECT_PAUSE_SECONDS: Final = 0.05
+_CONNECT_TIMEOUT_SECONDS: Final = 3
+# A name may mean another server after a fail-over, so no connection lives for ever.
+_RECYCLE_SECONDS: Final = 1800
+_PREPARE_THRESHOLD: Final = 3
+_CONNECTION_DEFAULTS: Final = {
+    # Half-open connections end by themselves: after 3 probes, or when what was sent is not acknowledged.
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """
+    A connection that another thread can interrupt, and that remembers what the server warned of.
+
+    Attributes:
+        warnings: Notices of severity WARNING since the list was last emptied.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the driver's own arguments
+        super().__init__(*args, **kwargs)
+        self.warnings: list[str] = []
+        # Shutting a duplicate shuts the connection, and its number cannot be given to another file meanwhile.
+        self._socket = socket.socket(fileno=os.dup(self.fileno()))
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        self.add_notice_handler(self._remember_warning)
+
+    def has_news(self) -> bool:
+        """Whether an idle connection has something to read: that it is closed, or about to be."""
+        return bool(self._poll.poll(0))
+
+    def cancel_statement(self, *, timeout_seconds: float) -> None:
+        """Ask the server, over another connection, to cancel what this one is doing."""
+        self.cancel_safe(timeout=timeout_seconds)
+
+    def shut_socket(self) -> None:
+        """Let whoever reads from this connection find its end."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close both ends of our hold."""
+        super().close()
+        self._socket.close()
+
+    def _remember_warning(self, notice: psycopg.errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            self.warnings.append(notice.message_primary or "")
+
+
+class Link:
+    """A connection lent to one thread."""
+
+    __slots__ = ("_guard", "connection", "is_lost")
+
+    def __init__(self, connection: Connection, guard: Guard) -> None:
+        self.connection = connection
+        self._guard = guard
+        self.is_lost = False
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the deadline passed while it was lent."""
+        return self._guard.fired
+
+    def run(self, step: Step) -> Cursor:
+        """
+        Run one statement: one round trip.
+
+        Raises:
+            UserServiceError: As :func:`~.errors.translated` says; DeadlineExceededError if the watchdog ended it.
+        """
+        with self.translating():
+            statement, params = step
+            return self.connection.cursor(binary=True).execute(statement.text, params)
+
+    def run_all(self, steps: Sequence[Step]) -> list[Cursor]:
+        """
+        Run several statements: one round trip for all of them. After a failed one no later one has an effect.
+
+        Raises:
+            UserServiceError: As for :meth:`run`, for the first one that failed.
+        """
+        with self.translating():
+            cursors, error = self.send_all(steps)
+            if error is not None:
+                raise error
+        return cursors
+
+    def send_all(self, steps: Sequence[Step]) -> tuple[list[Cursor], psycopg.Error | UnicodeEncodeError | None]:
+        """Run several statements as :meth:`run_all`, and return those sent with the first error of the driver."""
+        cursors: list[Cursor] = []
+        first_error: psycopg.Error | UnicodeEncodeError | None = None
+        try:
+            with self.connection.pipeline():
+                try:
+                    for statement, params in steps:
+                        cursor = self.connection.cursor(binary=True)
+                        cursor.execute(statement.text, params)
+                        cursors.append(cursor)
+                except (psycopg.Error, UnicodeEncodeError) as error:
+                    # Raised on, the driver would log what else fails at the end of the pipeline.
+                    first_error = error
+        except psycopg.Error as error:
+            first_error = first_error or error
+        return cursors, first_error
+
+    def roll_back(self) -> None:
+        """End the open transaction, if there is one; a connection that fails in this is lost."""
+        try:
+            self.connection.rollback()
+        except psycopg.Error:
+            self.is_lost = True
+
+    @contextlib.contextmanager
+    def translating(self) -> Iterator[None]:
+        """Raise the service's errors instead of the driver's."""
+        try:
+            yield
+        except (psycopg.Error, UnicodeEncodeError) as error:
+            raise self.translated(error) from error
+
+    def translated(self, error: psycopg.Error | UnicodeEncodeError) -> Exception:
+        """Return what *error* means, and remember whether the connection can be used again."""
+        meaning = translated(error)
+        if isinstance(meaning, ConnectionLostError):
+            self.is_lost = True
+            if self.is_overdue:
+                return DeadlineExceededError()
+        return meaning
+
+    def is_reusable(self) -> bool:
+        """Whether the connection may go back to the pool; one whose statement was cancelled late may not."""
+        return not (
+            self.is_lost
+            or self.is_overdue
+            or self.connection.closed
+            or self.connection.info.transaction_status is not TransactionStatus.IDLE
+        )
+
+
+class Database:
+    """
+    One server, or whichever of several the DSN leads to. Safe for many threads; not for use across a fork.
+
+    Reads here are repeated on another connection when theirs dies.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        pool_size: int = 8,
+        pool_timeout_seconds: float = 2.0,
+        prepared_statements: bool = True,
+        application_name: str = "userservice",
+        metrics: Metrics | None = None,
+    ) -> None:
+        """
+        Name the server; nothing is connected yet.
+
+        Args:
+            dsn: As libpq takes it (`postgresql://…`).
+            pool_size: Connections at most.
+            pool_timeout_seconds: How long a call waits for a free connection before it is refused.
+            prepared_statements: To be turned off behind a pooler in transaction mode that does not know them.
+            application_name: What the server's statistics call us.
+            metrics: Counts retries and refusals.
+        """
+        self._conninfo = make_conninfo(dsn, **_defaults_for(dsn, application_name=application_name))
+        self._prepare_threshold = _PREPARE_THRESHOLD if prepared_statements else None
+        self._pool_timeout_seconds = pool_timeout_seconds
+        self._metrics = metrics
+        self._pool_size = pool_size
+        self._free = threading.Semaphore(pool_size)
+        self._pool = QueuePool(
+            # The pool hands out what it is given; to it, any object with `close` is a connection.
+            cast("Callable[[], DBAPIConnection]", self._connect),
+            pool_size=pool_size,
+            max_overflow=0,
+            timeout=0,
+            use_lifo=True,
+            recycle=_RECYCLE_SECONDS,
+            reset_on_return=None,
+        )
+        self._watchdog = Watchdog()
+        self._gone_since: float | None = None
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        self._pool.dispose()
+        self._watchdog.close()
+
+    @property
+    def connections_in_use(self) -> int:
+        """How many connections are lent at present."""
+        return self._pool.checkedout()
+
+    def fetch_all(self, statement: Statement, **params: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - any column
+        """
+        Run a statement in autocommit, and return its rows.
+
+        It is repeated when its connection dies, so it must be a read, or harmless when it takes effect twice.
+
+        Raises:
+            DeadlineExceededError: If the call's deadline passed.
+            OverloadedError: If no connection became free in time.
+            DatabaseUnavailableError: If the server cannot be reached.
+        """
+        step = statement(**params)
+
+        def attempt() -> list[tuple[Any, ...]]:
+            with self.lend() as link:
+                return link.run(step).fetchall()
+
+        return self.retrying(attempt)
+
+    def fetch_one(self, statement: Statement, **params: Any) -> tuple[Any, ...] | None:  # noqa: ANN401 - any column
+        """Run a statement as :meth:`fetch_all`, and return its only row, or None."""
+        step = statement(**params)
+
+        def attempt() -> tuple[Any, ...] | None:
+            with self.lend() as link:
+                return link.run(step).fetchone()
+
+        return self.retrying(attempt)
+
+    def execute(self, statement: Statement, **params: Any) -> int:  # noqa: ANN401 - any column
+        """Run a statement as :meth:`fetch_all`, and return the number of rows that it touched."""
+        step = statement(**params)
+
+        def attempt() -> int:
+            with self.lend() as link:
+                return link.run(step).rowcount
+
+        return self.retrying(attempt)
+
+    def retrying(self, attempt: Callable[[], T]) -> T:
+        """
+        Return what *attempt* returns, trying again within the call's deadline after a :class:`RetriableError`.
+
+        Raises:
+            RetriableError: If it failed to the last; it is a DatabaseUnavailableError.
+        """
+        if current_call().deadline is None:
+            with deadline_after(DEFAULT_DEADLINE_SECONDS):
+                return self._retrying(attempt)
+        return self._retrying(attempt)
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Link]:
+        """
+        Lend a connection, in autocommit and outside a transaction; one that does not come back so is closed.
+
+        Raises:
+            OverloadedError: If none became free in time.
+            DatabaseUnavailableError: If the server cannot be reached.
+            DeadlineExceededError: If the call's deadline passed.
+        """
+        deadline = _deadline()
+        with self._slot(deadline):
+            pooled, connection = self._check_out(deadline)
+            guard = self._watchdog.watch(connection, deadline)
+            link = Link(connection, guard)
+            try:
+                yield link
+            finally:
+                self._watchdog.release(guard)
+                if not link.is_reusable():
+                    pooled.invalidate()
+                pooled.close()
+
+    def _retrying(self, attempt: Callable[[], T]) -> T:
+        for number in range(1, _TRIES):
+            try:
+                return attempt()
+            except RetriableError as error:
+                # Two that met once should not meet again.
+                pause = random.uniform(0, _FIRST_PAUSE_SECONDS * 2**number)  # noqa: S311 - no secret
+                if pause >= _deadline() - time.monotonic():
+                    raise
+                self.count("database_retry", outcome=type(error).__name__)
+                time.sleep(pause)
+        return attempt()
+
+    @contextlib.contextmanager
+    def _slot(self, deadline: float) -> Iterator[None]:
+        """Wait for a connection to be free, before SQLAlchemy's pool would, which knows no deadlines."""
+        patience = min(self._pool_timeout_seconds, deadline - time.monotonic())
+        if patience <= 0:
+            raise DeadlineExceededError
+        if not self._free.acquire(timeout=patience):
+            self.count("database_pool_wait", outcome="refused")
+            raise OverloadedError
+        try:
+            yield
+        finally:
+            self._free.release()
+
+    def _check_out(self, deadline: float) -> tuple[PoolProxiedConnection, Connection]:
+        """Return a connection that was alive a moment ago; all that have died since their last use are dropped."""
+        for _ in range(self._pool_size + 1):
+            pooled = self._pool.connect()
+            connection = cast("Connection", pooled.driver_connection)
+            if not connection.has_news():
+                return pooled, connection
+            pooled.invalidate()
+            pooled.close()
+            if time.monotonic() >= deadline:
+                raise DeadlineExceededError
+        raise ConnectionLostError
+
+    def _connect(self) -> Connection:
+        """Connect, and wait a little for a server that was there until just now."""
+        deadline = _deadline()
+        while True:
+            try:
+                connection = self._connect_once(deadline - time.monotonic())
+            except psycopg.OperationalError as error:
+                now = time.monotonic()
+                self._gone_since = self._gone_since or now
+                gives_up_at = min(deadline, self._gone_since + _OUTAGE_WAIT_SECONDS)
+                if now + _CONNECT_PAUSE_SECONDS >= gives_up_at:
+                    raise DatabaseUnavailableError from error
+                time.sleep(_CONNECT_PAUSE_SECONDS)
+            else:
+                self._gone_since = None
+                return connection
+
+    def _connect_once(self, patience_seconds: float) -> Connection:
+        connection = Connection.connect(
+            self._conninfo,
+            autocommit=True,
+            prepare_threshold=self._prepare_threshold,
+            connect_timeout=max(1, min(_CONNECT_TIMEOUT_SECONDS, math.floor(patience_seconds))),
+        )
+        # The driver reads times in the session's zone; the pooler keeps this setting for its client.
+        if connection.pgconn.parameter_status(b"TimeZone") != b"UTC":
+            connection.execute("SET TIME ZONE 'UTC'")
+        return connection
+
+    def count(self, what: str, *, outcome: str) -> None:
+        """Count *what* if there is somebody to count for."""
+        if self._metrics is not None:
+            self._metrics.count(what, outcome=outcome)
+
+
+def _defaults_for(dsn: str, *, application_name: str) -> dict[str, str]:
+    """Return what the DSN leaves open and we do not."""
+    given = conninfo_to_dict(dsn)
+    defaults = {**_CONNECTION_DEFAULTS, "application_name": application_name}
+    return {name: value for name, value in defaults.items() if name not in given}
+
+
+def _deadline() -> float:
+    """Return when the call's patience ends, as a point of the monotonic clock."""
+    deadline = current_call().deadline
+    return time.monotonic() + DEFAULT_DEADLINE_SECONDS if deadline is None else deadline

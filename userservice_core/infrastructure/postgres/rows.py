@@ -1,0 +1,187 @@
+"""From rows to the values of the domain: the columns in the order in which they are read, and what is made of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+
+from userservice_core.domain.credentials import Credential, LoginState, SignIn
+from userservice_core.domain.emails import EmailAddress
+from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
+from userservice_core.domain.roles import AssignedRole
+from userservice_core.domain.sessions import Session
+from userservice_core.domain.users import User, UserStatus
+from userservice_core.infrastructure.postgres.tables import (
+    credentials,
+    login_states,
+    one_time_tokens,
+    roles,
+    sessions,
+    user_roles,
+    users,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Row = tuple[Any, ...]
+
+
+def _of_roles(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Collect *column* of the roles that the user of the statement around holds, in the order of their names."""
+    by_name = roles.c.name.collate("C")
+    return (
+        select(func.array_agg(aggregate_order_by(column, by_name)))
+        .select_from(user_roles.join(roles))
+        .where(user_roles.c.user_id == users.c.user_id)
+        .correlate(users)
+        .scalar_subquery()
+    )
+
+
+USER_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
+    users.c.user_id,
+    users.c.email,
+    users.c.email_key,
+    users.c.email_verified,
+    users.c.pending_email,
+    users.c.status,
+    _of_roles(roles.c.role_id).label("role_ids"),
+    _of_roles(roles.c.name).label("role_names"),
+    users.c.attributes,
+    users.c.created_at,
+    users.c.updated_at,
+    users.c.mfa_enabled,
+    users.c.deleted_at,
+    users.c.version,
+    users.c.access_version,
+)
+_USER_END: Final = len(USER_COLUMNS)
+
+SIGN_IN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
+    *USER_COLUMNS,
+    credentials.c.password_hash,
+    credentials.c.changed_at,
+    credentials.c.must_change,
+    login_states.c.last_login_at,
+    login_states.c.failed_attempts,
+    login_states.c.locked_until,
+)
+
+SESSION_COLUMNS: Final[Sequence[ColumnElement[Any]]] = tuple(sessions.c)
+_SESSION_END: Final = len(SESSION_COLUMNS)
+
+ONE_TIME_TOKEN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = tuple(one_time_tokens.c)
+
+
+def user_of(row: Row) -> User:
+    """Return the user at the beginning of *row*."""
+    (
+        user_id,
+        email,
+        email_key,
+        email_verified,
+        pending_email,
+        status,
+        role_ids,
+        role_names,
+        attributes,
+        created_at,
+        updated_at,
+        mfa_enabled,
+        deleted_at,
+        version,
+        access_version,
+    ) = row[:_USER_END]
+    return User(
+        id=user_id,
+        email=EmailAddress(address=email, key=email_key),
+        email_verified=email_verified,
+        pending_email=pending_email,
+        status=UserStatus(status),
+        roles=tuple(map(AssignedRole, role_ids or (), role_names or ())),
+        attributes=attributes,
+        created_at=created_at,
+        updated_at=updated_at,
+        mfa_enabled=mfa_enabled,
+        deleted_at=deleted_at,
+        version=version,
+        access_version=access_version,
+    )
+
+
+def sign_in_of(row: Row) -> SignIn:
+    """Return user, credential and state of a row of :data:`SIGN_IN_COLUMNS`."""
+    user = user_of(row)
+    password_hash, changed_at, must_change, last_login_at, failed_attempts, locked_until = row[_USER_END:]
+    credential = None
+    if password_hash is not None:
+        credential = Credential(
+            user_id=user.id, password_hash=password_hash, changed_at=changed_at, must_change=must_change
+        )
+    state = LoginState(
+        user_id=user.id,
+        last_login_at=last_login_at,
+        failed_attempts=failed_attempts or 0,
+        locked_until=locked_until,
+    )
+    return SignIn(user=user, credential=credential, state=state)
+
+
+def session_of(row: Row) -> Session:
+    """Return the session at the beginning of *row*."""
+    (
+        user_id,
+        session_id,
+        created_at,
+        last_used_at,
+        expires_at,
+        absolute_expires_at,
+        ip,
+        user_agent,
+        auth_time,
+        amr,
+        generation,
+        current_hash,
+        previous_hash,
+        rotated_at,
+        revoked_at,
+    ) = row[:_SESSION_END]
+    return Session(
+        id=session_id,
+        user_id=user_id,
+        created_at=created_at,
+        last_used_at=last_used_at,
+        expires_at=expires_at,
+        absolute_expires_at=absolute_expires_at,
+        ip=ip,
+        user_agent=user_agent,
+        auth_time=auth_time,
+        amr=tuple(amr),
+        generation=generation,
+        current_hash=current_hash,
+        previous_hash=previous_hash,
+        rotated_at=rotated_at,
+        revoked_at=revoked_at,
+    )
+
+
+def user_after_session(row: Row) -> User:
+    """Return the user that follows the session in *row*."""
+    return user_of(row[_SESSION_END:])
+
+
+def one_time_token_of(row: Row) -> OneTimeToken:
+    """Return the token of a row of :data:`ONE_TIME_TOKEN_COLUMNS`."""
+    user_id, digest, email_key, purpose, created_at, expires_at, used_at = row
+    return OneTimeToken(
+        digest=digest,
+        user_id=user_id,
+        email_key=email_key,
+        purpose=TokenPurpose(purpose),
+        created_at=created_at,
+        expires_at=expires_at,
+        used_at=used_at,
+    )

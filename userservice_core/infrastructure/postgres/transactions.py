@@ -1,0 +1,170 @@
+"""
+One transaction: reads that lock, then all writes in one round trip with their COMMIT.
+
+The order in which rows are locked is the same everywhere, whatever order the use cases write in: first login states,
+then users, then the rest. So transactions of one user wait for each other instead of blocking one another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import time
+from typing import TYPE_CHECKING, Final, Self
+
+from sqlalchemy import text
+
+from userservice_core.errors import DeadlineExceededError, OutcomeUnknownError, ProgrammingError
+from userservice_core.infrastructure.postgres.errors import ConnectionLostError, translated
+from userservice_core.infrastructure.postgres.statements import Statement
+from userservice_core.ports.context import current_call
+from userservice_core.ports.failpoints import failpoint, failpoints_are_installed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    import psycopg
+
+    from userservice_core.infrastructure.postgres.database import Cursor, Database, Link
+    from userservice_core.infrastructure.postgres.statements import Step
+
+_BEGIN: Final = Statement(text("BEGIN"))
+_COMMIT: Final = Statement(text("COMMIT"))
+# The server keeps the deadline too. A process that is frozen in a transaction, as Lambda does, must not hold its locks.
+_LIMITS: Final = Statement(
+    text(
+        "SELECT set_config('statement_timeout', :timeout, true), set_config('lock_timeout', :timeout, true),"
+        " set_config('idle_in_transaction_session_timeout', :idle_timeout, true)"
+    )
+)
+_IDLE_MILLISECONDS: Final = 1000
+
+
+class WriteOrder(enum.IntEnum):
+    """When a write has its turn at the flush."""
+
+    LOGIN_STATE_COUNTER = enum.auto()
+    LOGIN_STATE = enum.auto()
+    USER_COUNTER = enum.auto()
+    USER = enum.auto()
+    OTHER = enum.auto()
+    OUTBOX = enum.auto()
+    # An event of a user who is removed takes its number from the row that goes.
+    REMOVAL = enum.auto()
+
+
+class OpenTransaction:
+    """One attempt at a transaction; it takes a connection when it has to, so none is held before the first read."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._resources = contextlib.ExitStack()
+        self._link: Link | None = None
+        self._writes: list[tuple[WriteOrder, Step]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Undo what is not committed, and give the connection back."""
+        if self._link is not None and not self._link.is_lost:
+            self._link.roll_back()
+        self._resources.__exit__(kind, error, trace)
+
+    def read_locked(self, lock: Step, read: Step) -> tuple[Cursor, Cursor]:
+        """
+        Lock rows, then read: two statements in one round trip.
+
+        A statement that locks and joins at once would return the joined rows as they were before it waited for the
+        lock; a second statement sees what was committed meanwhile.
+
+        Raises:
+            ProgrammingError: If something was written before.
+        """
+        if self._writes:
+            raise ProgrammingError("A transaction reads before it writes.")
+        link, head = self._begun()
+        *_, locked, found = link.run_all((*head, lock, read))
+        if head:
+            failpoint("uow.begun")
+        return locked, found
+
+    def write(self, step: Step, *, order: WriteOrder = WriteOrder.OTHER) -> None:
+        """Put a write aside until the commit."""
+        self._writes.append((order, step))
+
+    def commit(self) -> None:
+        """
+        Send the writes and COMMIT together.
+
+        Raises:
+            OutcomeUnknownError: If it cannot be told whether COMMIT took effect.
+            UserServiceError: If it did not: what :func:`~.errors.translated` says.
+        """
+        if self._link is None and not self._writes:
+            return
+        link, head = self._begun()
+        if head:
+            failpoint("uow.begun")
+        steps = [*head, *(step for _, step in sorted(self._writes, key=lambda write: write[0]))]
+        failpoint("uow.flushing")
+        if failpoints_are_installed():
+            link.run_all(steps)
+            failpoint("uow.before-commit")
+            steps = []
+        self._send_commit(link, [*steps, _COMMIT()])
+        failpoint("uow.committed")
+
+    def _begun(self) -> tuple[Link, tuple[Step, ...]]:
+        """Return the connection, and what is to be sent first on it."""
+        if self._link is not None:
+            return self._link, ()
+        self._link = self._resources.enter_context(self._database.lend())
+        milliseconds = _remaining_milliseconds()
+        limits = _LIMITS(timeout=str(milliseconds), idle_timeout=str(milliseconds + _IDLE_MILLISECONDS))
+        return self._link, (_BEGIN(), limits)
+
+    def _send_commit(self, link: Link, steps: Sequence[Step]) -> None:
+        if _remaining_milliseconds() <= 0:
+            raise DeadlineExceededError
+        link.connection.warnings.clear()
+        cursors, error = link.send_all(steps)
+        if len(cursors) == len(steps) and cursors[-1].statusmessage == "COMMIT":
+            # Cancelled while it waits for a synchronous standby, COMMIT succeeds with a warning: what it wrote may be
+            # lost with the primary.
+            if link.connection.warnings:
+                self._give_up(link, error)
+            return
+        if error is None or _may_have_committed(error, cursors, len(steps)):
+            self._give_up(link, error)
+        else:
+            raise link.translated(error) from error
+
+    def _give_up(self, link: Link, error: BaseException | None) -> None:
+        link.is_lost = True
+        self._database.count("uow_commit", outcome="unknown")
+        raise OutcomeUnknownError from error
+
+
+def _may_have_committed(error: psycopg.Error | UnicodeEncodeError, cursors: Sequence[Cursor], steps: int) -> bool:
+    """
+    Tell whether COMMIT, the last of *steps*, may have taken effect although its answer is missing.
+
+    It was not even sent unless all others were, and the server skips it after a failed one. Only a broken connection
+    leaves it open, except where the server still said that it ends it at an earlier statement.
+    """
+    if not isinstance(translated(error), ConnectionLostError) or len(cursors) < steps - 1:
+        return False
+    told_by_server = not isinstance(error, UnicodeEncodeError) and error.sqlstate is not None
+    reached_commit = all(cursor.pgresult is not None for cursor in cursors[: steps - 1])
+    return reached_commit or not told_by_server
+
+
+def _remaining_milliseconds() -> int:
+    deadline = current_call().deadline
+    if deadline is None:
+        raise ProgrammingError("A transaction is begun within Database.retrying, which sets a deadline.")
+    return max(0, int((deadline - time.monotonic()) * 1000))

@@ -1,0 +1,170 @@
+"""Users."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from sqlalchemy import Text, bindparam, delete, func, insert, literal, select, text, update
+
+from userservice_core.domain.events import SequencedBy
+from userservice_core.errors import UserNotFoundError
+from userservice_core.infrastructure.postgres.errors import USERS_VERSION, RetriableError
+from userservice_core.infrastructure.postgres.rows import USER_COLUMNS, user_of
+from userservice_core.infrastructure.postgres.statements import Statement
+from userservice_core.infrastructure.postgres.tables import user_emails, users
+from userservice_core.infrastructure.postgres.transactions import WriteOrder
+
+if TYPE_CHECKING:
+    from userservice_core.domain.ids import UserId
+    from userservice_core.domain.users import User
+    from userservice_core.infrastructure.postgres.database import Database
+    from userservice_core.infrastructure.postgres.event_recorder import EventRecorder
+    from userservice_core.infrastructure.postgres.transactions import OpenTransaction
+
+_SAVED_COLUMNS: Final = (
+    *("email", "email_key", "email_verified", "pending_email", "status", "attributes", "updated_at"),
+    *("mfa_enabled", "deleted_at", "version", "access_version"),
+)
+
+_BY_ID: Final = users.c.user_id == bindparam("user_id")
+_BY_EMAIL: Final = user_emails.c.email_key == bindparam("email_key")
+_USERS_BY_EMAIL: Final = users.join(user_emails, user_emails.c.user_id == users.c.user_id)
+
+_GET: Final = Statement(select(*USER_COLUMNS).where(_BY_ID))
+_FIND_BY_EMAIL: Final = Statement(select(*USER_COLUMNS).select_from(_USERS_BY_EMAIL).where(_BY_EMAIL))
+# Rows that refer to the user may still be added: they do not depend on what is changed under this lock.
+_LOCK: Final = Statement(select(users.c.user_id).where(_BY_ID).with_for_update(key_share=True))
+_LOCK_BY_EMAIL: Final = Statement(
+    select(users.c.user_id)
+    .where(users.c.user_id == select(user_emails.c.user_id).where(_BY_EMAIL).scalar_subquery())
+    .with_for_update(key_share=True)
+)
+
+_INSERT: Final = Statement(insert(users), columns=[column.name for column in users.c])
+_INSERT_EMAIL: Final = Statement(insert(user_emails), columns=["email_key", "user_id"])
+_INSERT_ROLES: Final = Statement(
+    text("INSERT INTO user_roles (user_id, role_id) SELECT :user_id, unnest(CAST(:role_ids AS uuid[]))")
+)
+
+_saved = (
+    update(users)
+    .where(_BY_ID, users.c.version == bindparam("new_version", type_=users.c.version.type) - 1)
+    .values({name: bindparam(f"new_{name}", type_=users.c[name].type) for name in _SAVED_COLUMNS})
+    .returning(users.c.user_id)
+    .cte("saved")
+)
+_SAVE: Final = Statement(
+    select(func.require_row(select(func.count()).select_from(_saved).scalar_subquery(), literal(USERS_VERSION, Text)))
+)
+# Runs before the user's row is changed, so the row still tells the old key.
+_MOVE_EMAIL: Final = Statement(
+    text(
+        """
+        WITH freed AS (
+            DELETE FROM user_emails USING users
+            WHERE users.user_id = :user_id AND user_emails.email_key = users.email_key
+                AND users.email_key <> :email_key
+            RETURNING user_emails.user_id
+        )
+        INSERT INTO user_emails (email_key, user_id) SELECT :email_key, user_id FROM freed
+        """
+    )
+)
+_FREE_EMAIL: Final = Statement(
+    delete(user_emails).where(
+        user_emails.c.email_key == select(users.c.email_key).where(_BY_ID).scalar_subquery(),
+    )
+)
+_DELETE: Final = Statement(delete(users).where(_BY_ID))
+
+
+class PostgresUserReader:
+    """Reads users in autocommit; a `ports.users.UserReader`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, user_id: UserId, *, replica_ok: bool = False) -> User:
+        del replica_ok  # there is one node, the primary, and what it says is never too old
+        row = self._database.fetch_one(_GET, user_id=user_id)
+        if row is None:
+            raise UserNotFoundError
+        return user_of(row)
+
+    def find_by_email(self, email_key: str) -> User | None:
+        row = self._database.fetch_one(_FIND_BY_EMAIL, email_key=email_key)
+        return None if row is None else user_of(row)
+
+
+class PostgresUserRepository:
+    """The users of one transaction; a `ports.users.UserRepository`."""
+
+    def __init__(self, transaction: OpenTransaction, recorder: EventRecorder) -> None:
+        self._transaction = transaction
+        self._recorder = recorder
+        self._known_keys: dict[UserId, str] = {}
+
+    def get(self, user_id: UserId) -> User:
+        _, found = self._transaction.read_locked(_LOCK(user_id=user_id), _GET(user_id=user_id))
+        row = found.fetchone()
+        if row is None:
+            raise UserNotFoundError
+        return self._known(user_of(row))
+
+    def find_by_email(self, email_key: str) -> User | None:
+        locked, found = self._transaction.read_locked(
+            _LOCK_BY_EMAIL(email_key=email_key), _FIND_BY_EMAIL(email_key=email_key)
+        )
+        row = found.fetchone()
+        if row is None:
+            return None
+        user = user_of(row)
+        if locked.fetchone() != (user.id,):
+            # The address came to this user between the two statements.
+            raise RetriableError
+        return self._known(user)
+
+    def add(self, user: User) -> None:
+        insert_user = _INSERT(**_values_of(user), user_id=user.id, created_at=user.created_at, event_version=0)
+        self._recorder.starts_with(SequencedBy.USER, user.id, insert_user)
+        self._write(insert_user)
+        self._write(_INSERT_EMAIL(email_key=user.email.key, user_id=user.id))
+        if user.roles:
+            self._write(_INSERT_ROLES(user_id=user.id, role_ids=[role.id for role in user.roles]))
+        self._known(user)
+
+    def save(self, user: User) -> None:
+        if self._known_keys.get(user.id) != user.email.key:
+            self._write(_MOVE_EMAIL(user_id=user.id, email_key=user.email.key))
+        self._write(_SAVE(user_id=user.id, **{f"new_{name}": value for name, value in _values_of(user).items()}))
+        self._known(user)
+
+    def remove(self, user_id: UserId) -> None:
+        self._transaction.write(_FREE_EMAIL(user_id=user_id), order=WriteOrder.REMOVAL)
+        self._transaction.write(_DELETE(user_id=user_id), order=WriteOrder.REMOVAL)
+
+    def _write(self, step: tuple[Statement, dict[str, Any]]) -> None:
+        self._transaction.write(step, order=WriteOrder.USER)
+
+    def _known(self, user: User) -> User:
+        """Remember the key of an address that is the user's once the writes so far are done."""
+        self._known_keys[user.id] = user.email.key
+        return user
+
+
+def _values_of(user: User) -> dict[str, Any]:
+    """Return what :data:`_SAVED_COLUMNS` are to hold."""
+    return {
+        "email": user.email.address,
+        "email_key": user.email.key,
+        "email_verified": user.email_verified,
+        "pending_email": user.pending_email,
+        "status": user.status.value,
+        "attributes": msgspec.json.encode(dict(user.attributes)).decode(),
+        "updated_at": user.updated_at,
+        "mfa_enabled": user.mfa_enabled,
+        "deleted_at": user.deleted_at,
+        "version": user.version,
+        "access_version": user.access_version,
+    }
