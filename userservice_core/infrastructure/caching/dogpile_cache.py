@@ -1,0 +1,155 @@
+"""The cache: dogpile's region over a bounded memory of this process, in front of Redis where there is one."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from dogpile.cache import CacheRegion, register_backend
+from dogpile.cache.api import CachedValue
+
+from userservice_core.infrastructure.caching import lru_backend
+from userservice_core.infrastructure.caching.lru_backend import Entry, LruBackend
+from userservice_core.infrastructure.caching.redis_values import RedisValues, SharedValue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from userservice_core.ports.cache import Namespace, Versioned
+    from userservice_core.ports.metrics import Metrics
+
+V = TypeVar("V")
+
+_JITTER: Final = 0.1
+
+register_backend(lru_backend.NAME, lru_backend.__name__, LruBackend.__name__)  # type: ignore[no-untyped-call]
+
+
+class DogpileCache:
+    """
+    Implements :class:`~userservice_core.ports.cache.Cache`.
+
+    A value lives in this process's memory and, with *redis_url*, in Redis for the other processes. How long it lives is
+    decided once, when it is loaded, so the two layers do not add up. dogpile lets one thread load a key while the
+    others wait; in front of Redis, a lock there does the same among processes. What may be kept at all is decided by
+    :mod:`~userservice_core.infrastructure.caching.fence`.
+
+    Args:
+        max_entries: In memory, of all namespaces together; the least recently used go first.
+        redis_url: Of the shared layer, `redis://…` or `rediss://…`; None for none.
+        monotonic: The clock by which values expire, in seconds.
+    """
+
+    name = "cache"
+
+    def __init__(
+        self,
+        *,
+        max_entries: int,
+        redis_url: str | None,
+        metrics: Metrics,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._metrics = metrics
+        self._monotonic = monotonic
+        self._shared = None if redis_url is None else RedisValues(redis_url, metrics=metrics)
+        self._region = CacheRegion().configure(
+            lru_backend.NAME, arguments={"max_entries": max_entries, "monotonic": monotonic}
+        )
+        self._memory: LruBackend = self._region.actual_backend
+        self._random = random.SystemRandom()
+
+    def get(self, namespace: Namespace[V], key: str, load: Callable[[], Versioned[V]]) -> V:
+        self._require(namespace)
+        local_key = LruBackend.key_of(namespace.name, key)
+        found = self._memory.get(local_key)
+        if isinstance(found, CachedValue):
+            entry: Entry = found.payload
+        else:
+            entry = self._region.get_or_create(local_key, lambda: self._fill(namespace, key, load))
+        value: V = entry.value
+        return value
+
+    def peek(self, namespace: Namespace[V], key: str) -> V | None:
+        found = self._memory.get(LruBackend.key_of(namespace.name, key))
+        if not isinstance(found, CachedValue):
+            return None
+        value: V = found.payload.value
+        return value
+
+    def invalidate(self, namespace: Namespace[V], key: str, version: int) -> None:
+        self._require(namespace)
+        is_news = self._memory.invalidate(namespace.name, key, version)
+        if is_news and self._shared is not None:
+            self._shared.invalidate(namespace.name, key, version, life_seconds=namespace.ttl_seconds)
+
+    def clear(self) -> None:
+        self._memory.forget_all()
+
+    def ping(self) -> None:
+        """
+        Ask the shared layer for an answer; there is nothing to ask without one.
+
+        Raises:
+            Exception: If it gives none.
+        """
+        if self._shared is not None:
+            self._shared.ping()
+
+    def close(self) -> None:
+        """Close the connections to the shared layer."""
+        if self._shared is not None:
+            self._shared.close()
+
+    def _require(self, namespace: Namespace[V]) -> None:
+        self._memory.require_namespace(namespace.name, longest_life_seconds=namespace.ttl_seconds)
+
+    # --- misses -----------------------------------------------------------------------------------------------------
+
+    def _fill(self, namespace: Namespace[V], key: str, load: Callable[[], Versioned[V]]) -> Entry:
+        """Get a value that memory does not hold; one thread of the process at a time for each key."""
+        shared = self._shared
+        if shared is None:
+            return self._load(namespace, key, load)
+        found = self._find_shared(shared, namespace, key)
+        if found is not None:
+            return found
+        with shared.loading(namespace.name, key):
+            # Whoever held the lock before has probably stored what is looked for.
+            found = self._find_shared(shared, namespace, key)
+            return found if found is not None else self._load_and_share(shared, namespace, key, load)
+
+    def _load(self, namespace: Namespace[V], key: str, load: Callable[[], Versioned[V]]) -> Entry:
+        # Both are taken before the load: what it reads is as old as its beginning.
+        generation = self._memory.generation_of(namespace.name)
+        expires_at = self._monotonic() + namespace.ttl_seconds * (1 - _JITTER * self._random.random())
+        loaded = load()
+        self._metrics.count("cache_load", outcome=namespace.name)
+        return Entry(namespace.name, key, generation, loaded.version, expires_at, loaded.value)
+
+    def _load_and_share(
+        self, shared: RedisValues, namespace: Namespace[V], key: str, load: Callable[[], Versioned[V]]
+    ) -> Entry:
+        entry = self._load(namespace, key, load)
+        if self._memory.admits(entry):
+            seconds_left = entry.expires_at - self._monotonic()
+            shared.store(namespace.name, key, SharedValue(entry.version, seconds_left, namespace.encode(entry.value)))
+        return entry
+
+    def _find_shared(self, shared: RedisValues, namespace: Namespace[V], key: str) -> Entry | None:
+        if not self._memory.trusts_shared(namespace.name):
+            return None
+        generation = self._memory.generation_of(namespace.name)
+        now = self._monotonic()
+        found = shared.find(namespace.name, key)
+        if found is None:
+            return None
+        try:
+            value = namespace.decode(found.payload)
+        except ValueError:
+            self._metrics.count("shared_cache", outcome="garbage")
+            return None
+        expires_at = now + min(found.seconds_left, namespace.ttl_seconds)
+        entry = Entry(namespace.name, key, generation, found.version, expires_at, value)
+        return entry if self._memory.admits(entry) else None
