@@ -1,0 +1,432 @@
+"""
+The settings: from `USERSERVICE_*` variables and secret files, validated all at once.
+
+Each setting is declared once, below, with its unit, bounds and meaning; the reference page is made from the
+declarations.
+A setting that holds a secret can be given as a file instead: `USERSERVICE_KEYRING_FILE=/run/secrets/keyring`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import attrs
+
+from userservice_core.errors import ConfigurationError
+
+PREFIX: Final = "USERSERVICE_"
+_FILE_SUFFIX: Final = "_FILE"
+_MASK: Final = "********"
+_METADATA: Final = "setting"
+_PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^/?#@:]*):([^/?#@]*)@")
+_PASSWORD_IN_DSN: Final = re.compile(r"(password\s*=\s*)('[^']*'|[^\s&]+)", re.IGNORECASE)
+
+
+class Profile(enum.StrEnum):
+    """What kind of installation it is: production forbids what only makes sense elsewhere."""
+
+    DEVELOPMENT = "development"
+    TEST = "test"
+    PRODUCTION = "production"
+
+
+class LogFormat(enum.StrEnum):
+    """How log lines are written."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+@attrs.frozen(kw_only=True)
+class Declaration:
+    """
+    What is known of a setting.
+
+    Attributes:
+        parse: Makes the value of the text; raises ValueError saying what is expected.
+        expected: In words, for the reference page and the error line.
+        description: One sentence for whoever has to choose a value.
+        is_secret: Whether its value is never shown, and may be given as a file.
+    """
+
+    parse: Callable[[str], Any]
+    expected: str
+    description: str
+    is_secret: bool = False
+
+
+# --- kinds of values --------------------------------------------------------------------------------------------------
+
+
+def _setting(
+    kind: tuple[Callable[[str], Any], str], description: str, *, default: object = attrs.NOTHING, secret: bool = False
+) -> Any:  # noqa: ANN401 - as attrs.field, whose result stands for a value of any type
+    parse, expected = kind
+    declaration = Declaration(parse=parse, expected=expected, description=description, is_secret=secret)
+    return attrs.field(default=default, metadata={_METADATA: declaration}, repr=not secret)
+
+
+def _whole(least: int, most: int, unit: str) -> tuple[Callable[[str], int], str]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,12}", text) or not least <= int(text) <= most:
+            raise ValueError
+        return int(text)
+
+    return parse, f"a whole number of {unit} from {least} to {most}"
+
+
+def _decimal(least: float, most: float, unit: str) -> tuple[Callable[[str], float], str]:
+    def parse(text: str) -> float:
+        if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text) or not least <= float(text) <= most:
+            raise ValueError
+        return float(text)
+
+    return parse, f"a number of {unit} from {least:g} to {most:g}"
+
+
+def _choice(kind: type[enum.StrEnum]) -> tuple[Callable[[str], enum.StrEnum], str]:
+    return kind, f"one of {', '.join(kind)}"
+
+
+def _parse_switch(text: str) -> bool:
+    if text.lower() not in {"true", "1", "yes", "false", "0", "no"}:
+        raise ValueError
+    return text.lower() in {"true", "1", "yes"}
+
+
+def _parse_dsn(text: str) -> str:
+    if urlsplit(text).scheme not in {"postgresql", "postgres"}:
+        raise ValueError
+    return text
+
+
+def _listed(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    def parse_all(text: str) -> tuple[str, ...]:
+        return tuple(parse(item.strip()) for item in text.split(",") if item.strip())
+
+    return parse_all
+
+
+def _parse_server(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isdecimal() and 0 < int(port) < 65_536):  # noqa: PLR2004 - the ports there are
+        raise ValueError
+    return text
+
+
+def _url(*schemes: str) -> tuple[Callable[[str], str], str]:
+    def parse(text: str) -> str:
+        parts = urlsplit(text)
+        if parts.scheme not in schemes or not parts.hostname:
+            raise ValueError
+        return text.rstrip("/")
+
+    return parse, f"a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+
+
+def _parse_mail_url(text: str) -> str:
+    if text == "console:":
+        return text
+    parse, _ = _url("smtp", "smtps", "smtp+starttls")
+    return parse(text)
+
+
+def _parse_host(text: str) -> str:
+    if text != "localhost":
+        ipaddress.ip_address(text)
+    return text
+
+
+def _parse_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,100}", text):
+        raise ValueError
+    return text
+
+
+def _parse_email(text: str) -> str:
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+", text):
+        raise ValueError
+    return text
+
+
+def _parse_failpoint(text: str) -> str:
+    if not re.fullmatch(r"[a-z.-]+:[1-9]\d{0,5}", text):
+        raise ValueError
+    return text
+
+
+def _parse_text(text: str) -> str:
+    if not text.strip():
+        raise ValueError
+    return text
+
+
+_DSN = (_parse_dsn, "a URL like postgresql://user:password@host:5432/name")
+_DSNS = (_listed(_parse_dsn), "URLs like postgresql://user:password@host:5432/name, with commas between them")
+_SERVERS = (_listed(_parse_server), "host:port, with commas between them")
+_SWITCH = (_parse_switch, "true or false")
+_HOST = (_parse_host, "an IP address to listen on, or localhost")
+_PATH = (Path, "a folder")
+_NAME = (_parse_name, "at most 100 letters, digits, dots, dashes and underscores")
+_TEXT = (_parse_text, "a text that is not empty")
+_PORT = (_whole(1, 65_535, "")[0], "a port from 1 to 65535")
+
+
+# --- the settings -----------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """
+    Everything that an installation chooses.
+
+    Make one with :meth:`from_environment`; one made by hand is not validated.
+    """
+
+    # the installation
+    profile: Profile = _setting(
+        _choice(Profile), "Production demands what a public installation needs.", default=Profile.PRODUCTION
+    )
+    data_dir: Path = _setting(_PATH, "Where the process keeps files of its own.", default=Path(".userservice"))
+    issuer: str = _setting(
+        _url("https", "http"), "Claim `iss` of the access tokens; the address of the service as others know it."
+    )
+    audience: str = _setting(_TEXT, "Claim `aud` of the access tokens.", default="userservice")
+    public_url: str | None = _setting(
+        _url("https", "http"), "Where mailed links lead; the issuer if not given.", default=None
+    )
+    keyring: str | None = _setting(
+        _TEXT,
+        "The key ring, as `userservice generate-keys` prints it; outside production one is made in the data folder.",
+        default=None,
+        secret=True,
+    )
+    failpoint: str | None = _setting(
+        (_parse_failpoint, "a step and a number, like uow.before-commit:1"),
+        "Kills the process at the named step; for tests.",
+        default=None,
+    )
+
+    # the database
+    database_url: str = _setting(_DSN, "The primary, perhaps through a pooler.", secret=True)
+    database_replica_urls: tuple[str, ...] = _setting(
+        _DSNS, "Read replicas, one address a node.", default=(), secret=True
+    )
+    database_direct_url: str | None = _setting(
+        _DSN,
+        "The primary without a pooler: for LISTEN and for migrations; without it, processes poll.",
+        default=None,
+        secret=True,
+    )
+    database_pool_size: int = _setting(_whole(1, 200, "connections"), "Connections of a worker.", default=8)
+    database_pool_timeout_seconds: float = _setting(
+        _decimal(0.05, 60, "seconds"), "How long a request waits for a free connection.", default=2.0
+    )
+    database_prepared_statements: bool = _setting(
+        _SWITCH, "To be turned off behind a pooler in transaction mode that does not know them.", default=True
+    )
+
+    # events and cache
+    kafka_bootstrap_servers: tuple[str, ...] = _setting(
+        _SERVERS, "The Kafka brokers; without them events go through PostgreSQL.", default=()
+    )
+    topic_prefix: str = _setting(_NAME, "In front of every topic.", default="userservice.")
+    cache_url: str | None = _setting(
+        _url("redis", "rediss"),
+        "A Redis or Valkey that the workers share; without it each caches alone.",
+        default=None,
+        secret=True,
+    )
+    cache_max_entries: int = _setting(
+        _whole(100, 10_000_000, "entries"), "Values that a worker keeps in memory.", default=10_000
+    )
+
+    # mail
+    mail_url: str = _setting(
+        (_parse_mail_url, "console: or smtp://, smtps:// or smtp+starttls://user:password@host:port"),
+        "Where the relay hands mails over.",
+        default="console:",
+        secret=True,
+    )
+    mail_from: str = _setting(
+        (_parse_email, "an e-mail address"), "The sender of the mails.", default="no-reply@localhost.localdomain"
+    )
+
+    # HTTP
+    host: str = _setting(_HOST, "The address to listen on.", default="127.0.0.1")
+    port: int = _setting(_PORT, "The port to listen on.", default=8000)
+    workers: int = _setting(_whole(1, 256, "processes"), "Worker processes.", default=1)
+    wsgi_threads: int = _setting(_whole(1, 64, "threads"), "Requests at once in a worker of the Flask host.", default=8)
+    metrics_host: str = _setting(_HOST, "The address of the metrics.", default="127.0.0.1")
+    metrics_port: int = _setting(_PORT, "The port of the metrics.", default=9100)
+    expose_metrics: bool = _setting(_SWITCH, "Whether /metrics is also served on the public port.", default=False)
+    request_timeout_seconds: float = _setting(
+        _decimal(0.1, 300, "seconds"), "After which a request is given up.", default=5.0
+    )
+    database_queue: int = _setting(
+        _whole(0, 100_000, "requests"), "Requests of a worker that may wait for the database.", default=256
+    )
+    hashing_queue: int = _setting(
+        _whole(0, 100_000, "requests"), "Requests of a worker that may wait for a password hash.", default=128
+    )
+    trusted_proxy_hops: int = _setting(
+        _whole(0, 10, "proxies"), "How many proxies in front append to X-Forwarded-For.", default=0
+    )
+
+    # passwords, sessions, tokens
+    password_min_characters: int = _setting(_whole(8, 64, "characters"), "The least length of a password.", default=15)
+    argon2_memory_kib: int = _setting(_whole(8, 4_194_304, "KiB"), "Memory of one password hash.", default=19_456)
+    argon2_time_cost: int = _setting(_whole(1, 100, "passes"), "Passes of one password hash.", default=2)
+    argon2_parallelism: int = _setting(_whole(1, 16, "lanes"), "Lanes of one password hash.", default=1)
+    access_token_seconds: int = _setting(_whole(60, 3_600, "seconds"), "Life of an access token.", default=600)
+    session_idle_days: float = _setting(_decimal(0.01, 365, "days"), "How long a session may rest.", default=14.0)
+    session_absolute_days: float = _setting(
+        _decimal(0.01, 3_650, "days"), "How long a session may last at all.", default=90.0
+    )
+
+    # logs
+    log_level: str = _setting(
+        (lambda text: _one_of(text.upper(), ("DEBUG", "INFO", "WARNING", "ERROR")), "DEBUG, INFO, WARNING or ERROR"),
+        "The least level that is logged.",
+        default="INFO",
+    )
+    log_format: LogFormat = _setting(_choice(LogFormat), "How log lines are written.", default=LogFormat.JSON)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """
+        Read and validate the settings.
+
+        Args:
+            environ: Variables; those of the process if not given.
+
+        Raises:
+            ConfigurationError: Naming everything that is wrong, one line each.
+        """
+        reader = _Reader(os.environ if environ is None else environ)
+        values = reader.read()
+        problems = [*reader.problems, *_contradictions(values)]
+        if problems:
+            raise ConfigurationError(tuple(problems))
+        return cls(**values)
+
+    def masked(self) -> tuple[tuple[str, str], ...]:
+        """Return every variable with its value as text, secrets masked, in the order of the declarations."""
+        return tuple((variable(field), _shown(field, getattr(self, field.name))) for field in attrs.fields(Settings))
+
+    @property
+    def link_base(self) -> str:
+        """Where mailed links lead, without a slash at the end."""
+        return self.public_url or self.issuer
+
+
+def variable(field: attrs.Attribute[Any]) -> str:
+    """Return the name of the variable of a setting."""
+    return f"{PREFIX}{field.name.upper()}"
+
+
+def declaration_of(field: attrs.Attribute[Any]) -> Declaration:
+    """Return what is known of a setting."""
+    declaration: Declaration = field.metadata[_METADATA]
+    return declaration
+
+
+class _Reader:
+    """Reads variables and files, and collects what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+        self.problems: list[str] = []
+
+    def read(self) -> dict[str, Any]:
+        values = {}
+        for field in attrs.fields(Settings):
+            text = self._text(field)
+            if text is None:
+                if field.default is attrs.NOTHING:
+                    self.problems.append(f"{variable(field)} is missing: {declaration_of(field).expected}")
+                continue
+            declaration = declaration_of(field)
+            try:
+                values[field.name] = declaration.parse(text)
+            except ValueError:
+                shown = "" if declaration.is_secret else f" is {text!r}, which"
+                self.problems.append(f"{variable(field)}{shown} is not valid: expected {declaration.expected}")
+        self._refuse_unknown()
+        return values
+
+    def _text(self, field: attrs.Attribute[Any]) -> str | None:
+        """Return the text of a setting, None where it is not given; an empty variable counts as not given."""
+        name = variable(field)
+        text = self._given.get(name) or None
+        path = self._given.get(f"{name}{_FILE_SUFFIX}") if declaration_of(field).is_secret else None
+        if not path:
+            return text
+        if text is not None:
+            self.problems.append(f"{name} and {name}{_FILE_SUFFIX} are both set: give one of them")
+            return None
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not text in UTF-8"
+            self.problems.append(f"{name}{_FILE_SUFFIX} names {path}, which cannot be read: {reason}")
+            return None
+
+    def _refuse_unknown(self) -> None:
+        known = set()
+        for field in attrs.fields(Settings):
+            known.add(variable(field))
+            if declaration_of(field).is_secret:
+                known.add(f"{variable(field)}{_FILE_SUFFIX}")
+        for name in sorted(self._given.keys() - known):
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            self.problems.append(f"{name} is not a setting{hint}")
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong between settings, each of which is valid by itself."""
+    problems = []
+    if values.get("profile", Profile.PRODUCTION) is Profile.PRODUCTION:
+        if "keyring" not in values:
+            problems.append("USERSERVICE_KEYRING is missing: production makes no keys of its own")
+        if "failpoint" in values:
+            problems.append("USERSERVICE_FAILPOINT is set: production does not kill itself")
+        problems += [
+            f"{PREFIX}{name.upper()} is {values[name]!r}: production is served over https"
+            for name in ("issuer", "public_url")
+            if values.get(name, "https://").startswith("http://")
+        ]
+    if values.get("session_idle_days", 14.0) > values.get("session_absolute_days", 90.0):
+        problems.append("USERSERVICE_SESSION_IDLE_DAYS is more than USERSERVICE_SESSION_ABSOLUTE_DAYS")
+    return problems
+
+
+def _shown(field: attrs.Attribute[Any], value: Any) -> str:  # noqa: ANN401 - any setting
+    if value is None or value == ():
+        return ""
+    if declaration_of(field).is_secret:
+        # Of an address everything but the password helps whoever looks for a mistake.
+        texts = value if isinstance(value, tuple) else (value,)
+        return ",".join(_without_password(text) if "://" in text or text == "console:" else _MASK for text in texts)
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _without_password(text: str) -> str:
+    return _PASSWORD_IN_DSN.sub(rf"\1{_MASK}", _PASSWORD_IN_URL.sub(rf"\1:{_MASK}@", text))
+
+
+def _one_of(text: str, allowed: tuple[str, ...]) -> str:
+    if text not in allowed:
+        raise ValueError
+    return text
