@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import attrs
 import structlog
 
 from userservice_core.domain.revocations import Revocation, RevocationKind
@@ -30,6 +31,12 @@ OVERLAP = timedelta(seconds=30)
 """How far back each read reaches: longer than the longest transaction, whose rows appear with the time it began."""
 
 _READ_TIMEOUT_SECONDS = 2.0
+_LEAST_PAUSE_SECONDS = 0.01
+"""Between two reads, however often the reader is woken: a burst of revocations is read in a few strides."""
+
+_CLOCK_MARGIN = timedelta(minutes=1)
+"""Rows expire by the database's clock; this machine's may be ahead of it."""
+
 _KINDS_OF_CACHES = frozenset({RevocationKind.ROLE_MAP, RevocationKind.USER_ACCESS})
 
 
@@ -59,7 +66,8 @@ class RevocationMirror:
             log: Where revocations are written.
             signal: Wakes the reader early; None to only poll.
             clock: For forgetting what has expired.
-            on_revocation: Told of each row about caches, perhaps more than once.
+            on_revocation: Told once of each row that caches have to act on: of roles, of a user's access, of a key. One
+                that raises is told again with the next read.
             on_gap: Told after the log could not be read for longer than the mirror may be old.
             poll_seconds: Between two reads.
             max_age_seconds: Since the last good read, after which memory is not trusted.
@@ -71,12 +79,14 @@ class RevocationMirror:
         self._on_gap = on_gap
         self._poll_seconds = poll_seconds
         self._max_age_seconds = max_age_seconds
-        # Replaced as a whole or added to by one thread; look-ups by others need no lock.
+        # One thread writes; a look-up of another one is a single step, so it needs no lock.
         self._revoked: dict[tuple[RevocationKind, str], Revocation] = {}
+        self._forwarded: dict[tuple[RevocationKind, str], Revocation] = {}
         self._read_at: datetime | None = None
         self._good_until = float("-inf")
+        self._failing = False
         self._wake = threading.Event()
-        self._stopping = False
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="userservice-revocations", daemon=True)
         self._unlisten: Callable[[], None] | None = None
 
@@ -93,7 +103,7 @@ class RevocationMirror:
 
     def close(self) -> None:
         """Stop reading."""
-        self._stopping = True
+        self._stop.set()
         self._wake.set()
         if self._unlisten is not None:
             self._unlisten()
@@ -119,43 +129,67 @@ class RevocationMirror:
         return of_user is not None and issued_at < of_user.not_before
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stop.wait(_LEAST_PAUSE_SECONDS):
             self._wake.clear()
-            self._read()
+            try:
+                self._read()
+            except Exception as error:  # noqa: BLE001 - a reader that ended would leave the process without revocations
+                self._note_failure(error)
             # Not read yet: the process is not ready, so it tries again soon.
             self._wake.wait(self._poll_seconds if self.is_loaded else self._poll_seconds / 20)
 
     def _read(self) -> None:
         began = time.monotonic()
-        since = None if self._read_at is None else self._read_at - OVERLAP
-        try:
-            with deadline_after(_READ_TIMEOUT_SECONDS):
-                batch = self._log.read_since(since)
-        except UserServiceError as error:
-            _log.warning("revocations cannot be read", error=error.code)
-            return
+        # After a failure everything is read again: the next primary's clock need not agree with the last one's.
+        since = None if self._read_at is None or self._failing else self._read_at - OVERLAP
+        with deadline_after(_READ_TIMEOUT_SECONDS):
+            batch = self._log.read_since(since)
         if self.is_loaded and began > self._good_until:
             self._on_gap()
         for revocation in batch.revocations:
             self._take(revocation)
-        self._forget_expired()
+        for known in (self._revoked, self._forwarded):
+            self._forget_expired(known)
         self._read_at = batch.read_at
         # What was committed before the read began is in it, so the age counts from there.
         self._good_until = began + self._max_age_seconds
+        if self._failing:
+            self._failing = False
+            _log.info("revocations are read again")
+
+    def _note_failure(self, error: Exception) -> None:
+        if not self._failing:
+            self._failing = True
+            _log.warning(
+                "revocations cannot be read", error=error.code if isinstance(error, UserServiceError) else repr(error)
+            )
 
     def _take(self, revocation: Revocation) -> None:
-        if revocation.kind in _KINDS_OF_CACHES:
-            self._on_revocation(revocation)
-            return
         key = (revocation.kind, revocation.subject)
-        before = self._revoked.get(key)
-        if before is None or before.not_before < revocation.not_before or before.expires_at < revocation.expires_at:
-            self._revoked[key] = revocation
+        if revocation.kind in _KINDS_OF_CACHES or revocation.kind is RevocationKind.KEY:
+            told = self._forwarded.get(key)
+            if told is None or told.version < revocation.version:
+                self._on_revocation(revocation)
+            self._forwarded[key] = _merged(told, revocation)
+        if revocation.kind not in _KINDS_OF_CACHES:
+            self._revoked[key] = _merged(self._revoked.get(key), revocation)
 
-    def _forget_expired(self) -> None:
-        now = self._clock.now()
-        for key in [key for key, revocation in self._revoked.items() if revocation.expires_at <= now]:
-            del self._revoked[key]
+    def _forget_expired(self, known: dict[tuple[RevocationKind, str], Revocation]) -> None:
+        now = self._clock.now() - _CLOCK_MARGIN
+        for key in [key for key, revocation in known.items() if revocation.expires_at <= now]:
+            del known[key]
+
+
+def _merged(before: Revocation | None, after: Revocation) -> Revocation:
+    """Return what forbids as much as both do, for as long as either does."""
+    if before is None:
+        return after
+    return attrs.evolve(
+        after,
+        not_before=max(before.not_before, after.not_before),
+        version=max(before.version, after.version),
+        expires_at=max(before.expires_at, after.expires_at),
+    )
 
 
 class PrimaryRevocationChecker:

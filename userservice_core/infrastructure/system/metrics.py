@@ -1,0 +1,163 @@
+"""Metrics for Prometheus: of this process, or of all worker processes of a server together."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from userservice_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""Where processes keep their metrics so that one answers for all; read by prometheus_client when it is imported."""
+
+MAX_LABELS: Final = 500
+OTHER: Final = "other"
+"""Stands for whatever comes after so many different labels: their number is memory, here and in Prometheus."""
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_STATUSES: Final = range(100, 600)
+
+
+class PrometheusMetrics:
+    """
+    Implements :class:`~userservice_core.ports.metrics.Metrics`.
+
+    | metric | labels |
+    | --- | --- |
+    | `userservice_http_requests_total` | operation, status |
+    | `userservice_http_request_seconds` (histogram) | operation |
+    | `userservice_seconds` (histogram) | what: `password_hash`, `uow_commit`, … |
+    | `userservice_occurrences_total` | what, outcome |
+    | `userservice_level` | what: `resource_up_postgres`, … |
+    """
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        registry = self._registry
+        self._requests = Counter(
+            "userservice_http_requests", "Requests answered.", ("operation", "status"), registry=registry
+        )
+        self._request_seconds = Histogram(
+            "userservice_http_request_seconds",
+            "From the request's arrival to its answer.",
+            ("operation",),
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self._seconds = Histogram(
+            "userservice_seconds", "How long something took.", ("what",), registry=registry, buckets=_SECONDS
+        )
+        self._occurrences = Counter(
+            "userservice_occurrences", "How often something happened.", ("what", "outcome"), registry=registry
+        )
+        self._level = Gauge(
+            "userservice_level", "How much there is.", ("what",), registry=registry, multiprocess_mode="mostrecent"
+        )
+        self._labels = _Labels()
+
+    def request_began(self, operation: str) -> Callable[[int], None]:
+        began = time.perf_counter()
+        label = self._labels.bounded(operation)
+
+        def finish(status: int) -> None:
+            self._request_seconds.labels(label).observe(time.perf_counter() - began)
+            self._requests.labels(label, str(status) if status in _STATUSES else OTHER).inc()
+
+        return finish
+
+    def timing(self, what: str) -> AbstractContextManager[None]:
+        return self._timed(self._labels.bounded(what))
+
+    def count(self, what: str, *, outcome: str = "ok", times: int = 1) -> None:
+        self._occurrences.labels(self._labels.bounded(what), self._labels.bounded(outcome)).inc(times)
+
+    def gauge(self, what: str, value: float) -> None:
+        self._level.labels(self._labels.bounded(what)).set(value)
+
+    def render(self) -> tuple[bytes, str]:
+        folder = os.environ.get(FOLDER_VARIABLE)
+        return generate_latest(self._registry if folder is None else _of_all_processes(folder)), CONTENT_TYPE_LATEST
+
+    @contextmanager
+    def _timed(self, label: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds.labels(label).observe(time.perf_counter() - began)
+
+
+class _Labels:
+    """Passes labels on until there are too many different ones."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._lock = threading.Lock()
+
+    def bounded(self, label: str) -> str:
+        if label in self._seen:
+            return label
+        with self._lock:
+            if len(self._seen) >= MAX_LABELS:
+                return OTHER
+            self._seen.add(label)
+        return label
+
+
+def _of_all_processes(folder: str) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+    return registry
+
+
+@contextmanager
+def serve_metrics(folder: Path, *, host: str, port: int) -> Iterator[int]:
+    """
+    Serve, on a port of their own, the metrics of the processes that are started within the block.
+
+    Args:
+        folder: Where they keep their metrics; what an earlier run left there is removed.
+        host: Address to listen on; metrics are for operators, so it is not the public one.
+        port: 0 for any free one.
+
+    Yields:
+        The port.
+
+    Raises:
+        ConfigurationError: If the folder cannot be written, or the port cannot be used.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*.db"):
+            old.unlink()
+    except OSError as error:
+        raise ConfigurationError((f"metrics cannot be kept in {folder} ({error.strerror})",)) from error
+    try:
+        server, thread = start_http_server(port, addr=host, registry=_of_all_processes(str(folder)))
+    except OSError as error:
+        problem = f"metrics cannot be served on {host} port {port} ({error.strerror})"
+        raise ConfigurationError((problem,)) from error
+    before = os.environ.get(FOLDER_VARIABLE)
+    os.environ[FOLDER_VARIABLE] = str(folder)
+    try:
+        yield server.server_port
+    finally:
+        if before is None:
+            del os.environ[FOLDER_VARIABLE]
+        else:
+            os.environ[FOLDER_VARIABLE] = before
+        server.shutdown()
+        server.server_close()
+        thread.join()
