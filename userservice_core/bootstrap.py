@@ -1,0 +1,640 @@
+"""
+The composition root: settings in, a wired service out. The only place that names concrete classes.
+
+Drivers are imported inside the functions that wire them, so that importing this module loads none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import sys
+import tempfile
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+import attrs
+
+from userservice_core.application.access import Access
+from userservice_core.application.accounts import Accounts
+from userservice_core.application.authentication import Authentication, TokenLifetimes
+from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.mailed_tokens import MailedTokens
+from userservice_core.application.registration import Registration
+from userservice_core.application.use_cases import UseCases
+from userservice_core.domain.events import Topic
+from userservice_core.domain.passwords import PasswordPolicy
+from userservice_core.domain.sessions import SessionLifetime
+from userservice_core.http.pipeline import HttpOptions, Pipeline
+from userservice_core.ports.failpoints import install_failpoints
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from userservice_core.config import Settings
+    from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMailSender
+    from userservice_core.infrastructure.messaging.relay import Relay
+    from userservice_core.infrastructure.postgres.database import Database
+    from userservice_core.infrastructure.security.keys import KeyRing
+    from userservice_core.ports.cache import Cache
+    from userservice_core.ports.clock import Clock, Entropy, IdGenerator
+    from userservice_core.ports.credentials import SignInReader
+    from userservice_core.ports.health import Health
+    from userservice_core.ports.mail import MailSender
+    from userservice_core.ports.metrics import Metrics
+    from userservice_core.ports.one_time_tokens import OneTimeTokenReader
+    from userservice_core.ports.publishing import EventPublisher
+    from userservice_core.ports.revocations import RevocationChecker, RevocationLog, Signal
+    from userservice_core.ports.roles import RoleReader
+    from userservice_core.ports.security import PasswordHasher
+    from userservice_core.ports.sessions import SessionStore
+    from userservice_core.ports.unit_of_work import UnitOfWork
+    from userservice_core.ports.users import UserReader
+
+
+class UserService:
+    """
+    The wired service; what hosts serve and what other services embed.
+
+    Use it as a context manager, or call :meth:`start` before the first request and :meth:`close` after the last.
+    """
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        use_cases: UseCases,
+        health: Health,
+        metrics: Metrics,
+        start: Callable[[], None],
+        drain: Callable[[], None],
+        close: Callable[[], None],
+    ) -> None:
+        self.pipeline = pipeline
+        self.use_cases = use_cases
+        self.health = health
+        self.metrics = metrics
+        self._start = start
+        self._drain = drain
+        self._close = close
+
+    def start(self) -> None:
+        """
+        Begin to watch revocations and resources.
+
+        Returns at once, also while the database is away: the readiness route says when there is something to serve.
+        """
+        self._start()
+
+    def drain(self) -> None:
+        """Tell load balancers to send no more; requests that arrive nevertheless are served."""
+        self._drain()
+
+    def close(self) -> None:
+        """Finish what is under way, and close everything in the reverse of the order in which it was opened."""
+        self._drain()
+        self._close()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+class RelayService:
+    """A wired relay: moves what waits in the outbox to the bus and to the mail server."""
+
+    def __init__(self, relay: Relay, close: Callable[[], None]) -> None:
+        self._relay = relay
+        self._close = close
+
+    def run(self, stop: threading.Event) -> None:
+        """Relay until *stop* is set."""
+        self._relay.run(stop)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        """Nothing is left to do: a relay connects when it runs."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+@attrs.frozen(kw_only=True)
+class _Driven:
+    """The implementations of the ports that the use cases stand on."""
+
+    uow: UnitOfWork
+    users: UserReader
+    sign_ins: SignInReader
+    sessions: SessionStore
+    one_time_tokens: OneTimeTokenReader
+    roles: RoleReader
+    revocation_log: RevocationLog
+    cache: Cache
+    hasher: PasswordHasher
+    clock: Clock
+    ids: IdGenerator
+    entropy: Entropy
+    metrics: Metrics
+
+
+@attrs.frozen(kw_only=True)
+class _Rules:
+    """What the settings decide about accounts and tokens."""
+
+    issuer: str
+    audience: str
+    policy: PasswordPolicy
+    lifetimes: TokenLifetimes
+
+
+def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: RevocationChecker) -> UseCases:
+    from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer, JwtAccessTokenVerifier
+    from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens
+    from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+
+    issuer = JwtAccessTokenIssuer(ring, issuer=rules.issuer, audience=rules.audience)
+    sealer = AesGcmSecretSealer(ring, driven.entropy)
+    mailed_tokens = MailedTokens(entropy=driven.entropy, sealer=sealer, ids=driven.ids)
+    access = Access(
+        verifier=JwtAccessTokenVerifier(ring, issuer=rules.issuer, audience=rules.audience, clock=driven.clock),
+        revocations=revocations,
+        log=driven.revocation_log,
+        users=driven.users,
+        roles=driven.roles,
+        cache=driven.cache,
+    )
+    return UseCases(
+        access=access,
+        registration=Registration(
+            uow=driven.uow,
+            users=driven.users,
+            hasher=driven.hasher,
+            policy=rules.policy,
+            mailed_tokens=mailed_tokens,
+            clock=driven.clock,
+            ids=driven.ids,
+        ),
+        email_verification=EmailVerification(
+            uow=driven.uow,
+            users=driven.users,
+            tokens=driven.one_time_tokens,
+            mailed_tokens=mailed_tokens,
+            clock=driven.clock,
+            ids=driven.ids,
+        ),
+        authentication=Authentication(
+            uow=driven.uow,
+            sign_ins=driven.sign_ins,
+            sessions=driven.sessions,
+            access=access,
+            hasher=driven.hasher,
+            sealer=sealer,
+            issuer=issuer,
+            refresh_tokens=HmacRefreshTokens(ring, driven.entropy),
+            clock=driven.clock,
+            ids=driven.ids,
+            entropy=driven.entropy,
+            lifetimes=rules.lifetimes,
+        ),
+        accounts=Accounts(
+            uow=driven.uow,
+            users=driven.users,
+            roles=driven.roles,
+            hasher=driven.hasher,
+            clock=driven.clock,
+            ids=driven.ids,
+            entropy=driven.entropy,
+        ),
+        token_issuer=issuer,
+    )
+
+
+# --- on PostgreSQL ----------------------------------------------------------------------------------------------------
+
+
+def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
+    """
+    Wire the service on PostgreSQL.
+
+    Args:
+        settings: As read by :meth:`Settings.from_environment`.
+        background: Whether threads of the service watch revocations and resources. Without them, each request asks the
+            primary whether its token was revoked: for platforms that freeze a process between requests.
+
+    Raises:
+        ConfigurationError: If the key ring cannot be read, or what the settings ask for is not installed.
+    """
+    from userservice_core.infrastructure.postgres.ping import PostgresPing
+    from userservice_core.infrastructure.system.health import AssumedHealth, HealthProbe
+    from userservice_core.infrastructure.system.revocation_mirror import PrimaryRevocationChecker, RevocationMirror
+
+    opened = ExitStack()
+    common = _common(settings)
+    database = _database(settings, common.metrics, opened)
+    signal_port = _signal(settings, opened) if background else None
+    cache = _cache(settings, common.metrics, opened)
+    driven = _on_postgres(settings, common, database, signal_port, cache)
+    if not background:
+        use_cases = _use_cases(driven, common.ring, _rules(settings), PrimaryRevocationChecker(driven.revocation_log))
+        return _service(settings, driven, use_cases, AssumedHealth(), opened)
+    mirror = RevocationMirror(
+        driven.revocation_log,
+        signal_port,
+        common.clock,
+        on_revocation=lambda revocation: use_cases.access.forget(revocation),  # noqa: PLW0108 - bound later
+        on_gap=cache.clear,
+    )
+    use_cases = _use_cases(driven, common.ring, _rules(settings), mirror)
+    probe = HealthProbe([PostgresPing(database)], is_loaded=lambda: mirror.is_loaded, metrics=common.metrics)
+    opened.callback(mirror.close)
+    opened.callback(probe.close)
+
+    def start() -> None:
+        mirror.start()
+        probe.start()
+
+    return _service(settings, driven, use_cases, probe, opened, start=start, drain=probe.drain)
+
+
+def bootstrap_relay(
+    settings: Settings, *, relay_id: str | None = None, write_mail: Callable[[str], None] | None = None
+) -> RelayService:
+    """
+    Wire a relay on PostgreSQL.
+
+    Args:
+        settings: As read by :meth:`Settings.from_environment`.
+        relay_id: Stable name of this relay, so that it takes its own lanes back at once; the host's name if not given.
+        write_mail: Takes each mail as a line of JSON where the settings say `console:`; standard output if not given.
+
+    Raises:
+        ConfigurationError: If the key ring cannot be read, or what the settings ask for is not installed.
+    """
+    from userservice_core.infrastructure.messaging.mail import ConsoleMailSender, MailDispatcher, SmtpMailSender
+    from userservice_core.infrastructure.messaging.relay import Relay
+    from userservice_core.infrastructure.messaging.routing import RoutingPublisher
+    from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
+    from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+
+    opened = ExitStack()
+    common = _common(settings)
+    database = _database(settings, common.metrics, opened)
+    sender: MailSender
+    if settings.mail_url == "console:":
+        sender = ConsoleMailSender(write_mail or _print_line)
+    else:
+        sender = SmtpMailSender(settings.mail_url, sender_address=settings.mail_from)
+    mails = MailDispatcher(
+        AesGcmSecretSealer(common.ring, common.entropy), sender, link_base=f"{settings.link_base}/auth"
+    )
+    publisher = RoutingPublisher(
+        {f"{settings.topic_prefix}{Topic.NOTIFICATIONS}": mails}, default=_bus(settings, database)
+    )
+    opened.callback(publisher.close)
+    relay = Relay(
+        PostgresOutboxStore(database),
+        publisher,
+        _signal(settings, opened),
+        relay_id=relay_id or socket.gethostname(),
+        metrics=common.metrics,
+    )
+    return RelayService(relay, opened.close)
+
+
+def new_key_ring() -> str:
+    """Return a new key ring as the settings take it."""
+    from userservice_core.infrastructure.security.keys import KeyRing
+    from userservice_core.infrastructure.system.clock import SystemClock, SystemEntropy
+
+    return KeyRing.generate(SystemClock().now(), SystemEntropy()).dump()
+
+
+@attrs.frozen(kw_only=True)
+class _Common:
+    """What every process of an installation has."""
+
+    ring: KeyRing
+    clock: Clock
+    ids: IdGenerator
+    entropy: Entropy
+    metrics: Metrics
+
+
+def _common(settings: Settings) -> _Common:
+    from userservice_core.infrastructure.security.keys import KeyRing
+    from userservice_core.infrastructure.system.clock import SystemClock, SystemEntropy, Uuid7Generator
+    from userservice_core.infrastructure.system.logs import configure_logging
+    from userservice_core.infrastructure.system.metrics import PrometheusMetrics
+
+    configure_logging(level=settings.log_level, log_format=settings.log_format.value)
+    if settings.failpoint is not None:
+        install_failpoints(_killer(settings.failpoint))
+    return _Common(
+        ring=KeyRing.parse(settings.keyring or _kept_key_ring(settings.data_dir / "keyring.json")),
+        clock=SystemClock(),
+        ids=Uuid7Generator(),
+        entropy=SystemEntropy(),
+        metrics=PrometheusMetrics(),
+    )
+
+
+def _on_postgres(
+    settings: Settings, common: _Common, database: Database, signal_port: Signal | None, cache: Cache
+) -> _Driven:
+    from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
+    from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
+    from userservice_core.infrastructure.postgres.roles import PostgresRoleReader
+    from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
+    from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInReader
+    from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
+    from userservice_core.infrastructure.postgres.users import PostgresUserReader
+    from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher
+
+    return _Driven(
+        uow=PostgresUnitOfWork(
+            database, topic_prefix=settings.topic_prefix, source=settings.issuer, signal=signal_port
+        ),
+        users=PostgresUserReader(database),
+        sign_ins=PostgresSignInReader(database),
+        sessions=PostgresSessionStore(database),
+        one_time_tokens=PostgresOneTimeTokenReader(database),
+        roles=PostgresRoleReader(database),
+        revocation_log=PostgresRevocationLog(database),
+        cache=cache,
+        hasher=Argon2PasswordHasher(
+            slots=hash_slots(settings.workers),
+            queue=settings.hashing_queue,
+            memory_kib=settings.argon2_memory_kib,
+            time_cost=settings.argon2_time_cost,
+            parallelism=settings.argon2_parallelism,
+            metrics=common.metrics,
+        ),
+        clock=common.clock,
+        ids=common.ids,
+        entropy=common.entropy,
+        metrics=common.metrics,
+    )
+
+
+def _service(
+    settings: Settings,
+    driven: _Driven,
+    use_cases: UseCases,
+    health: Health,
+    opened: ExitStack,
+    *,
+    start: Callable[[], None] = lambda: None,
+    drain: Callable[[], None] = lambda: None,
+) -> UserService:
+    slots = hash_slots(settings.workers)
+    pipeline = Pipeline(
+        use_cases,
+        health=health,
+        metrics=driven.metrics,
+        ids=driven.ids,
+        clock=driven.clock,
+        options=HttpOptions(
+            issuer=settings.issuer,
+            trusted_proxy_hops=settings.trusted_proxy_hops,
+            request_timeout_seconds=settings.request_timeout_seconds,
+            database_threads=settings.database_pool_size,
+            database_queue=settings.database_queue,
+            # One more than can hash: it talks to the database meanwhile.
+            hashing_threads=slots + 1,
+            hashing_queue=settings.hashing_queue,
+            expose_metrics=settings.expose_metrics,
+        ),
+    )
+    opened.callback(pipeline.close)
+    return UserService(
+        pipeline=pipeline,
+        use_cases=use_cases,
+        health=health,
+        metrics=driven.metrics,
+        start=start,
+        drain=drain,
+        close=opened.close,
+    )
+
+
+def _rules(settings: Settings) -> _Rules:
+    from userservice_core.infrastructure.security.common_passwords import common_passwords
+
+    return _Rules(
+        issuer=settings.issuer,
+        audience=settings.audience,
+        policy=PasswordPolicy(min_characters=settings.password_min_characters, blocked=common_passwords()),
+        lifetimes=TokenLifetimes(
+            access=timedelta(seconds=settings.access_token_seconds),
+            session=SessionLifetime(
+                idle=timedelta(days=settings.session_idle_days), absolute=timedelta(days=settings.session_absolute_days)
+            ),
+        ),
+    )
+
+
+def _database(settings: Settings, metrics: Metrics, opened: ExitStack) -> Database:
+    from userservice_core.infrastructure.postgres.database import Database
+
+    database = Database(
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        pool_timeout_seconds=settings.database_pool_timeout_seconds,
+        prepared_statements=settings.database_prepared_statements,
+        metrics=metrics,
+    )
+    opened.callback(database.close)
+    return database
+
+
+def _signal(settings: Settings, opened: ExitStack) -> Signal | None:
+    """Return what wakes other processes; None without a direct way to the primary, and then they poll."""
+    from userservice_core.infrastructure.postgres.signal import PostgresSignal
+
+    if settings.database_direct_url is None:
+        return None
+    signal_port = PostgresSignal(settings.database_direct_url)
+    opened.callback(signal_port.close)
+    return signal_port
+
+
+def _cache(settings: Settings, metrics: Metrics, opened: ExitStack) -> Cache:
+    from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
+
+    cache = DogpileCache(max_entries=settings.cache_max_entries, redis_url=settings.cache_url, metrics=metrics)
+    opened.callback(cache.close)
+    return cache
+
+
+def _bus(settings: Settings, database: Database) -> EventPublisher:
+    if settings.kafka_bootstrap_servers:
+        from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
+
+        return KafkaEventPublisher(settings.kafka_bootstrap_servers, client_id="userservice-relay")
+    from userservice_core.infrastructure.postgres.bus import PostgresEventPublisher
+
+    return PostgresEventPublisher(database)
+
+
+def hash_slots(workers: int) -> int:
+    """Return how many passwords a worker hashes at once, so that all workers together keep every processor busy."""
+    return max(1, effective_cpus() // workers)
+
+
+def effective_cpus() -> int:
+    """Return how many processors this process may use: those of its affinity, less what the cgroup's quota denies."""
+    count = len(os.sched_getaffinity(0))
+    for path, divisor in _CGROUP_QUOTAS:
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = Path(path).read_text().split()[:1] + Path(divisor).read_text().split()[-1:]
+            if quota not in {"max", "-1"}:
+                count = min(count, max(1, int(quota) // int(period)))
+    return count
+
+
+_CGROUP_QUOTAS: Final = (
+    ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu.max"),
+    ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+)
+
+
+def _kept_key_ring(path: Path) -> str:
+    """Return the key ring of a machine without one in its settings; made at the first start, by one process of many."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix="keyring-", delete=False) as file:
+            file.write(new_key_ring())
+            file.flush()
+            os.fsync(file.fileno())
+        # Whoever links first has made the ring; the file has all its content and mode 0600 when it gets its name.
+        with contextlib.suppress(FileExistsError):
+            os.link(file.name, path)
+        Path(file.name).unlink()
+    return path.read_text()
+
+
+def _killer(failpoint: str) -> Callable[[str], None]:
+    """Return a hook that kills this process when the step is passed for the given time, as `kill -9` would."""
+    step, _, number = failpoint.rpartition(":")
+    passed = itertools.count(1)
+
+    def hook(name: str) -> None:
+        if name == step and next(passed) == int(number):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return hook
+
+
+def _print_line(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+# --- in memory --------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class InMemoryUserService:
+    """
+    The service without any server: for the tests of those who embed it. What it stores is gone with it.
+
+    Attributes:
+        service: As on PostgreSQL.
+        relay: Its relay, of which `wave` does what a relay's process would.
+        mails: What was sent.
+        publisher: What was published.
+    """
+
+    service: UserService
+    relay: Relay
+    mails: InMemoryMailSender
+    publisher: InMemoryEventPublisher
+
+
+def bootstrap_in_memory(
+    *, options: HttpOptions | None = None, clock: Clock | None = None, hasher: PasswordHasher | None = None
+) -> InMemoryUserService:
+    """
+    Wire the service in memory, with real tokens and seals.
+
+    Args:
+        options: Of HTTP; those of an installation at `https://accounts.example.com` if not given.
+        clock: The machine's if not given.
+        hasher: Of passwords; Argon2id with the least work if not given.
+    """
+    from userservice_core.infrastructure import memory
+    from userservice_core.infrastructure.messaging.mail import MailDispatcher
+    from userservice_core.infrastructure.messaging.relay import Relay
+    from userservice_core.infrastructure.messaging.routing import RoutingPublisher
+    from userservice_core.infrastructure.security.keys import KeyRing
+    from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher
+    from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+    from userservice_core.infrastructure.system.clock import SystemClock, SystemEntropy, Uuid7Generator
+    from userservice_core.infrastructure.system.health import AssumedHealth
+    from userservice_core.infrastructure.system.revocation_mirror import PrimaryRevocationChecker
+
+    options = options or HttpOptions(issuer="https://accounts.example.com")
+    clock = clock or SystemClock()
+    ids, entropy, metrics = Uuid7Generator(), SystemEntropy(), memory.InMemoryMetrics()
+    store = memory.InMemoryStore()
+    ring = KeyRing.generate(clock.now(), entropy)
+    driven = _Driven(
+        uow=memory.InMemoryUnitOfWork(store, clock=clock, ids=ids),
+        users=memory.InMemoryUserReader(store),
+        sign_ins=memory.InMemorySignInReader(store),
+        sessions=memory.InMemorySessionStore(store),
+        one_time_tokens=memory.InMemoryOneTimeTokenReader(store),
+        roles=memory.InMemoryRoleReader(store),
+        revocation_log=memory.InMemoryRevocationLog(store),
+        cache=memory.InMemoryCache(),
+        hasher=hasher or Argon2PasswordHasher(slots=2, queue=128, memory_kib=8, time_cost=1, metrics=metrics),
+        clock=clock,
+        ids=ids,
+        entropy=entropy,
+        metrics=metrics,
+    )
+    rules = _Rules(issuer=options.issuer, audience="userservice", policy=PasswordPolicy(), lifetimes=TokenLifetimes())
+    use_cases = _use_cases(driven, ring, rules, PrimaryRevocationChecker(driven.revocation_log))
+    health = AssumedHealth()
+    pipeline = Pipeline(use_cases, health=health, metrics=metrics, ids=ids, clock=clock, options=options)
+    mails, publisher = memory.InMemoryMailSender(), memory.InMemoryEventPublisher()
+    dispatcher = MailDispatcher(AesGcmSecretSealer(ring, entropy), mails, link_base=f"{options.issuer}/auth")
+    relay = Relay(
+        memory.InMemoryOutboxStore(store),
+        RoutingPublisher({f"userservice.{Topic.NOTIFICATIONS}": dispatcher}, default=publisher),
+        None,
+        relay_id="in-memory",
+        metrics=metrics,
+    )
+    service = UserService(
+        pipeline=pipeline,
+        use_cases=use_cases,
+        health=health,
+        metrics=metrics,
+        start=lambda: None,
+        drain=lambda: None,
+        close=pipeline.close,
+    )
+    return InMemoryUserService(service=service, relay=relay, mails=mails, publisher=publisher)

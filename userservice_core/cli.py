@@ -1,0 +1,305 @@
+"""The command `userservice`: everything that operating the service takes, each command one process with one task."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from userservice_core.config import Settings
+from userservice_core.errors import ConfigurationError, UserServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import FrameType
+
+EXIT_CONFIGURATION: Final = 78
+"""`EX_CONFIG` of sysexits.h: something in the settings has to be changed before another start can succeed."""
+
+_APPLICATIONS: Final = {
+    "starlette": "userservice_core.adapters.starlette_app.asgi:app",
+    "flask": "userservice_core.adapters.flask_app.wsgi:app",
+}
+_READY_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 20.0
+
+
+class _Commands(click.Group):
+    """Commands whose known failures end in a clear line and an exit code, not in a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click declares it
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as error:
+            _fail(error.problems, EXIT_CONFIGURATION)
+        except UserServiceError as error:
+            _fail((f"{error.code}: {error.detail}",), 1)
+
+
+def _fail(lines: tuple[str, ...], exit_code: int) -> NoReturn:
+    for line in lines:
+        click.echo(f"userservice: {line}", err=True)
+    sys.exit(exit_code)
+
+
+@click.group(cls=_Commands)
+@click.version_option(package_name="userservice")
+def main() -> None:
+    """Run and operate the User Service. Settings come from USERSERVICE_* variables; `check` shows them."""
+
+
+@main.command()
+def check() -> None:
+    """Validate the settings and print them, secrets masked."""
+    settings = Settings.from_environment(os.environ)
+    for name, value in settings.masked():
+        click.echo(f"{name}={value}")
+
+
+@main.command()
+@click.option("--target", default="heads", show_default=True, help="Revision or branch label, such as expand@head.")
+def migrate(target: str) -> None:
+    """Bring the database's schema up to date."""
+    from userservice_core.infrastructure.postgres import migrate as migrations
+
+    settings = Settings.from_environment(os.environ)
+    migrations.upgrade(settings.database_direct_url or settings.database_url, target=target)
+
+
+@main.command()
+@click.option("--app", type=click.Choice(sorted(_APPLICATIONS)), default="starlette", show_default=True)
+@click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input ends.")
+def serve(app: str, *, with_parent: bool) -> None:
+    """Serve HTTP by granian: Starlette over ASGI, or Flask over WSGI."""
+    settings = Settings.from_environment(os.environ)
+    if with_parent:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    with _metrics_of_workers(settings):
+        _serve(settings, app)
+
+
+def _serve(settings: Settings, app: str) -> None:
+    from granian import Granian
+    from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
+
+    is_asgi = app == "starlette"
+    Granian(
+        _APPLICATIONS[app],
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI if is_asgi else Interfaces.WSGI,
+        workers=settings.workers,
+        blocking_threads=1 if is_asgi else settings.wsgi_threads,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=10_000, max_buffer_size=_HTTP_BUFFER_BYTES),
+        websockets=False,
+        log_access=False,
+        workers_kill_timeout=int(_STOP_SECONDS),
+    ).serve()
+
+
+_HTTP_BUFFER_BYTES: Final = 64 * 1024
+"""What the server buffers of the head of a request, and so what it lets through to the pipeline's own limit."""
+
+
+@main.command()
+@click.option("--relay-id", default=None, help="Stable name of this relay; the host's name if not given.")
+def relay(relay_id: str | None) -> None:
+    """Publish the events of the outbox and send its mails, until told to stop."""
+    from userservice_core.bootstrap import bootstrap_relay
+
+    settings = Settings.from_environment(os.environ)
+    with _stop_signal() as stop, bootstrap_relay(settings, relay_id=relay_id) as service:
+        service.run(stop)
+
+
+@main.command("create-admin")
+@click.option("--email", required=True, help="Where the administrator gets mail.")
+def create_admin(email: str) -> None:
+    """Create the first administrator if there is none, and print the one-time password once."""
+    from userservice_core.bootstrap import bootstrap
+
+    with bootstrap(Settings.from_environment(os.environ)) as service:
+        _create_admin(service.use_cases.accounts.create_first_administrator, email)
+
+
+def _create_admin(create: Callable[..., str | None], email: str) -> None:
+    password = create(email=email)
+    if password is not None:
+        document = {"administrator": email, "oneTimePassword": password, "note": "shown once; replace it at first use"}
+        click.echo(json.dumps(document))
+
+
+@main.command()
+@click.option("--issuer", default="https://accounts.example.com", show_default=True, help="Address of the service.")
+def openapi(issuer: str) -> None:
+    """Print the OpenAPI 3.1 description of the HTTP interface."""
+    from userservice_core.http.openapi import openapi_document
+    from userservice_core.http.routes import ROUTES
+
+    click.echo(openapi_document(ROUTES, issuer=issuer))
+
+
+@main.command("generate-keys")
+def generate_keys() -> None:
+    """Print a new key ring, to be kept where USERSERVICE_KEYRING_FILE points to."""
+    from userservice_core.bootstrap import new_key_ring
+
+    click.echo(new_key_ring())
+
+
+# --- development ------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65_535), default=8000, show_default=True)
+@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), default=Path(".userservice"))
+@click.option("--admin-email", default="administrator@example.com", show_default=True)
+def dev(port: int, data_dir: Path, admin_email: str) -> None:
+    """
+    Run everything on this machine: database, HTTP, relay; outgoing mail is printed as JSON lines.
+
+    Data stays in the data directory. Whatever was started ends with this command.
+    """
+    from userservice_core.infrastructure.postgres.embedded import EmbeddedPostgres
+
+    _require_free_port(port)
+    with _stop_signal() as stop:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        database = EmbeddedPostgres(data_dir / "postgres")
+        try:
+            environment = _dev_environment(port=port, data_dir=data_dir, dsn=database.start())
+            _run_dev(environment, stop, admin_email=admin_email)
+        finally:
+            database.stop()
+
+
+def _dev_environment(*, port: int, data_dir: Path, dsn: str) -> dict[str, str]:
+    """Return the settings of a development machine; what the environment says already stays, except for these two."""
+    defaults = {
+        "USERSERVICE_PROFILE": "development",
+        "USERSERVICE_HOST": "127.0.0.1",
+        "USERSERVICE_ISSUER": f"http://127.0.0.1:{port}",
+        "USERSERVICE_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "USERSERVICE_MAIL_URL": "console:",
+        "USERSERVICE_DATABASE_URL": dsn,
+        "USERSERVICE_DATABASE_DIRECT_URL": dsn,
+    }
+    fixed = {"USERSERVICE_PORT": str(port), "USERSERVICE_DATA_DIR": str(data_dir.resolve())}
+    return {**defaults, **os.environ, **fixed}
+
+
+def _run_dev(environment: Mapping[str, str], stop: threading.Event, *, admin_email: str) -> None:
+    from userservice_core.bootstrap import bootstrap, bootstrap_relay
+    from userservice_core.infrastructure.postgres import migrate as migrations
+
+    settings = Settings.from_environment(environment)
+    migrations.upgrade(settings.database_direct_url or settings.database_url)
+    with _server(environment) as server:
+        with bootstrap(settings) as service:
+            _create_admin(service.use_cases.accounts.create_first_administrator, admin_email)
+        with bootstrap_relay(settings, relay_id="development") as relay_service:
+            relaying = threading.Thread(target=relay_service.run, args=(stop,), name="relay")
+            relaying.start()
+            try:
+                _wait_until_ready(settings, server, stop)
+                while not stop.wait(0.2) and server.poll() is None and relaying.is_alive():
+                    pass
+            finally:
+                ended_early = not stop.is_set()
+                stop.set()
+                relaying.join()
+    if ended_early:
+        _fail(("the server or the relay has ended; its last lines above say why",), 1)
+
+
+@contextlib.contextmanager
+def _server(environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Serve in a process of its own, in a session of its own: Ctrl-C reaches this process, which then ends that one."""
+    command = [sys.executable, "-m", "userservice_core.cli", "serve", "--with-parent"]
+    server = subprocess.Popen(  # noqa: S603 - this very program
+        command, env=dict(environment), stdin=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        yield server
+    finally:
+        server.terminate()
+        try:
+            server.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _wait_until_ready(settings: Settings, server: subprocess.Popen[bytes], stop: threading.Event) -> None:
+    url = f"http://{settings.host}:{settings.port}"
+    deadline = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < deadline and server.poll() is None and not stop.wait(0.05):
+        with (
+            contextlib.suppress(urllib.error.URLError, OSError),
+            urllib.request.urlopen(f"{url}/health/ready", timeout=2),  # noqa: S310 - the scheme is ours
+        ):
+            click.echo(f"Ready on {url} - Ctrl-C stops everything")
+            return
+
+
+def _require_free_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            problem = f"port {port} cannot be used ({error.strerror}); choose another: PORT=8001"
+            raise ConfigurationError((problem,)) from error
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    """Give an event that SIGINT and SIGTERM set, and put the handlers back at the end."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of standard input, which comes with the end of the parent however it ends, then stop."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _metrics_of_workers(settings: Settings) -> Iterator[None]:
+    """Serve the metrics of all worker processes together on a port of their own."""
+    from userservice_core.infrastructure.system.metrics import serve_metrics
+
+    with serve_metrics(settings.data_dir / "metrics", host=settings.metrics_host, port=settings.metrics_port):
+        yield
+
+
+if __name__ == "__main__":
+    main()
