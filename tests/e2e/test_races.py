@@ -80,7 +80,7 @@ def test_fifty_registrations_of_one_address(installation: Installation) -> None:
     )
 
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * (_AT_ONCE - 1)
-    assert {answer.json()["type"].rpartition("/")[2] for answer in answers if answer.status_code == 409} == {
+    assert {answer.json()["type"].rpartition(":")[2] for answer in answers if answer.status_code == 409} == {
         "email-taken"
     }
     assert installation.count("SELECT count(*) FROM users") == 1
