@@ -43,6 +43,7 @@ def settings_for(database: str, data_dir: Path, **others: str) -> dict[str, str]
         "PUBLIC_URL": "https://accounts.example.com",
         "MAIL_URL": "console:",
         "WORKERS": "1",
+        "LOG_LEVEL": "WARNING",
         **others,
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("USERSERVICE_")}
