@@ -14,8 +14,10 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+import attrs
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
@@ -27,8 +29,9 @@ from userservice_core.infrastructure.postgres.watchdog import Guard, Watchdog
 from userservice_core.ports.context import current_call, deadline_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
+    from psycopg.pq.abc import PGresult
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import PoolProxiedConnection
 
@@ -36,7 +39,6 @@ if TYPE_CHECKING:
     from userservice_core.ports.metrics import Metrics
 
 T = TypeVar("T")
-Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 DEFAULT_DEADLINE_SECONDS: Final = 5.0
 """For work outside a request."""
@@ -99,6 +101,32 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             self.warnings.append(notice.message_primary or "")
 
 
+class Cursor(psycopg.Cursor[tuple[Any, ...]]):
+    """
+    A cursor that remembers how its statement failed.
+
+    When the server ends a connection, the driver raises that it broke, and forgets which statement was answered with
+    the reason. That statement and all after it had no effect, which decides whether the work may be repeated.
+    """
+
+    failure: psycopg.Error | None = None
+
+    def _check_results(self, results: list[PGresult]) -> None:
+        try:
+            super()._check_results(results)
+        except psycopg.Error as error:
+            self.failure = error
+            raise
+
+
+@attrs.frozen
+class Sent:
+    """The statements that were sent, in order, and the first error among them."""
+
+    cursors: Sequence[Cursor]
+    error: psycopg.Error | UnicodeEncodeError | None
+
+
 class Link:
     """A connection lent to one thread."""
 
@@ -123,38 +151,40 @@ class Link:
         """
         with self.translating():
             statement, params = step
-            return self.connection.cursor(binary=True).execute(statement.text, params)
+            cursor = Cursor(self.connection)
+            cursor.execute(statement.text, params, binary=True)
+            return cursor
 
-    def run_all(self, steps: Sequence[Step]) -> list[Cursor]:
+    def run_all(self, steps: Sequence[Step]) -> Sequence[Cursor]:
         """
         Run several statements: one round trip for all of them. After a failed one no later one has an effect.
 
         Raises:
             UserServiceError: As for :meth:`run`, for the first one that failed.
         """
-        with self.translating():
-            cursors, error = self.send_all(steps)
-            if error is not None:
-                raise error
-        return cursors
+        sent = self.send_all(steps)
+        if sent.error is not None:
+            raise self.translated(sent.error) from sent.error
+        return sent.cursors
 
-    def send_all(self, steps: Sequence[Step]) -> tuple[list[Cursor], psycopg.Error | UnicodeEncodeError | None]:
-        """Run several statements as :meth:`run_all`, and return those sent with the first error of the driver."""
+    def send_all(self, steps: Sequence[Step]) -> Sent:
+        """Run several statements as :meth:`run_all`, without raising."""
         cursors: list[Cursor] = []
         first_error: psycopg.Error | UnicodeEncodeError | None = None
         try:
             with self.connection.pipeline():
                 try:
                     for statement, params in steps:
-                        cursor = self.connection.cursor(binary=True)
-                        cursor.execute(statement.text, params)
+                        cursor = Cursor(self.connection)
+                        cursor.execute(statement.text, params, binary=True)
                         cursors.append(cursor)
                 except (psycopg.Error, UnicodeEncodeError) as error:
                     # Raised on, the driver would log what else fails at the end of the pipeline.
                     first_error = error
         except psycopg.Error as error:
             first_error = first_error or error
-        return cursors, first_error
+        answered = next((cursor.failure for cursor in cursors if cursor.failure is not None), None)
+        return Sent(cursors, answered or first_error)
 
     def roll_back(self) -> None:
         """End the open transaction, if there is one; a connection that fails in this is lost."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import time
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 from sqlalchemy import text
 
@@ -23,8 +23,6 @@ from userservice_core.ports.failpoints import failpoint, failpoints_are_installe
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
-
-    import psycopg
 
     from userservice_core.infrastructure.postgres.database import Cursor, Database, Link
     from userservice_core.infrastructure.postgres.statements import Step
@@ -128,39 +126,37 @@ class OpenTransaction:
         return self._link, (_BEGIN(), limits)
 
     def _send_commit(self, link: Link, steps: Sequence[Step]) -> None:
+        """
+        Send *steps*, of which the last one is COMMIT, and make sure of what became of it.
+
+        COMMIT was not even sent unless all others were, and the server skips it after a failed one. So only a broken
+        connection leaves the outcome open, unless the server still answered one of the others by saying that it ends
+        the connection.
+        """
         if _remaining_milliseconds() <= 0:
             raise DeadlineExceededError
         link.connection.warnings.clear()
-        cursors, error = link.send_all(steps)
-        if len(cursors) == len(steps) and cursors[-1].statusmessage == "COMMIT":
+        sent = link.send_all(steps)
+        others = sent.cursors[: len(steps) - 1]
+        is_committed = len(sent.cursors) == len(steps) and sent.cursors[-1].statusmessage == "COMMIT"
+        if is_committed:
+            link.is_lost = sent.error is not None
             # Cancelled while it waits for a synchronous standby, COMMIT succeeds with a warning: what it wrote may be
             # lost with the primary.
             if link.connection.warnings:
-                self._give_up(link, error)
+                self._give_up(link, sent.error)
             return
-        if error is None or _may_have_committed(error, cursors, len(steps)):
-            self._give_up(link, error)
-        else:
-            raise link.translated(error) from error
+        if sent.error is None:
+            self._give_up(link, None)
+        is_refused = len(others) < len(steps) - 1 or any(cursor.failure is not None for cursor in others)
+        if not is_refused and isinstance(translated(sent.error), ConnectionLostError):
+            self._give_up(link, sent.error)
+        raise link.translated(sent.error) from sent.error
 
-    def _give_up(self, link: Link, error: BaseException | None) -> None:
+    def _give_up(self, link: Link, error: BaseException | None) -> NoReturn:
         link.is_lost = True
         self._database.count("uow_commit", outcome="unknown")
         raise OutcomeUnknownError from error
-
-
-def _may_have_committed(error: psycopg.Error | UnicodeEncodeError, cursors: Sequence[Cursor], steps: int) -> bool:
-    """
-    Tell whether COMMIT, the last of *steps*, may have taken effect although its answer is missing.
-
-    It was not even sent unless all others were, and the server skips it after a failed one. Only a broken connection
-    leaves it open, except where the server still said that it ends it at an earlier statement.
-    """
-    if not isinstance(translated(error), ConnectionLostError) or len(cursors) < steps - 1:
-        return False
-    told_by_server = not isinstance(error, UnicodeEncodeError) and error.sqlstate is not None
-    reached_commit = all(cursor.pgresult is not None for cursor in cursors[: steps - 1])
-    return reached_commit or not told_by_server
 
 
 def _remaining_milliseconds() -> int:
