@@ -16,9 +16,11 @@ from userservice_core.domain.passwords import LEAST_MIN_CHARACTERS, MAX_PASSWORD
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+_ROUNDS: Final = ("1234567890", "123456789", "abcdefghijklmnopqrstuvwxyz", "qwertyuiop")
+"""Walked on and on: after the last comes the first."""
+
 _WALKS: Final = (
     "1234567890",
-    "01234567890",
     "qwertyuiop",
     "qwertzuiop",
     "azertyuiop",
@@ -114,6 +116,13 @@ def _from_walks() -> Iterator[str]:
             if start == 0:
                 yield from (stretch + stretch, stretch + stretch[::-1], f"{stretch}!", f"{stretch}1")
     yield from (a + b for a, b in itertools.permutations(_WALKS, 2))
+    for circle in itertools.chain.from_iterable((circle, circle[::-1]) for circle in _ROUNDS):
+        rounds = circle * (_LONGEST_REPEAT // len(circle) + 2)
+        yield from (
+            rounds[start : start + length]
+            for start in range(len(circle))
+            for length in range(LEAST_MIN_CHARACTERS, _LONGEST_REPEAT + 1)
+        )
 
 
 def _from_repetition() -> Iterator[str]:

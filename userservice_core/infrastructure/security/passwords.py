@@ -77,7 +77,7 @@ class Argon2PasswordHasher:
     def is_outdated(self, password_hash: str) -> bool:
         try:
             return self._argon2.check_needs_rehash(password_hash)
-        except InvalidHashError:
+        except ValueError:
             return True
 
     def _fail_after_same_work(self, password: str) -> bool:

@@ -1,0 +1,1 @@
+"""Keys, tokens, hashes and ciphers: what is made is read back, and nothing else is taken."""

@@ -1,0 +1,22 @@
+"""One key ring of each algorithm for all tests of this folder: making an RSA key takes a while."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.doubles import NOON
+from userservice_core.infrastructure.security.jwk import SigningAlgorithm
+from userservice_core.infrastructure.security.keys import KeyRing
+from userservice_core.infrastructure.system.clock import SystemEntropy
+
+
+@pytest.fixture(scope="session")
+def rings() -> dict[SigningAlgorithm, KeyRing]:
+    """A ring for each algorithm."""
+    return {algorithm: KeyRing.generate(NOON, SystemEntropy(), algorithm=algorithm) for algorithm in SigningAlgorithm}
+
+
+@pytest.fixture
+def ring(rings: dict[SigningAlgorithm, KeyRing]) -> KeyRing:
+    """A ring with the default algorithm."""
+    return rings[SigningAlgorithm.EDDSA]
