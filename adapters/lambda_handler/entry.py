@@ -1,0 +1,14 @@
+"""What AWS Lambda loads: importing this starts the service, once in the life of an execution environment."""
+
+from __future__ import annotations
+
+from userservice_core.bootstrap import bootstrap
+from userservice_core.config import Settings
+
+from .app import create_handler
+
+# The environment is frozen between invocations, and threads in the background would be with it.
+_service = bootstrap(Settings.from_environment(), background=False)
+_service.start()
+
+handler = create_handler(_service)
