@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,10 @@ from tests.integration.postgres.building import (
     register,
     registered,
 )
+from tests.integration.postgres.proxy import Proxy
 from userservice_core.errors import EmailTakenError, ProgrammingError
+from userservice_core.infrastructure.postgres.database import Database
+from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
 from userservice_core.infrastructure.postgres.users import PostgresUserReader
 from userservice_core.ports.context import CallContext, call_context
 from userservice_core.ports.publishing import lane_of
@@ -25,8 +29,6 @@ from userservice_core.ports.publishing import lane_of
 if TYPE_CHECKING:
     import psycopg
 
-    from userservice_core.infrastructure.postgres.database import Database
-    from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
     from userservice_core.ports.unit_of_work import Transaction
 
 
@@ -220,6 +222,29 @@ def test_no_connection_is_held_before_the_first_statement(pool: Database, uow: P
 
     assert held == [0]
     assert pool.connections_in_use == 0
+
+
+def test_a_transaction_takes_one_round_trip_for_its_reads_and_one_for_the_rest(database: str) -> None:
+    """BEGIN goes out with the first read, and the writes, the events and COMMIT together."""
+    delay_seconds = 0.15
+    user = new_user()
+
+    def read_and_write(transaction: Transaction) -> None:
+        transaction.sign_ins.get(user.id)
+        transaction.sign_ins.count_failure(user.id)
+        transaction.record(login_failed(user))
+
+    with Proxy(database) as line, contextlib.closing(Database(line.dsn, pool_size=1)) as pool:
+        uow = PostgresUnitOfWork(pool)
+        uow.run(lambda transaction: register(transaction, new_user()))
+        line.delay_seconds = delay_seconds
+        round_trips = []
+        for work in (lambda transaction: register(transaction, user), read_and_write):
+            began_at = time.monotonic()
+            uow.run(work)
+            round_trips.append((time.monotonic() - began_at) / (2 * delay_seconds))
+
+    assert round_trips == [pytest.approx(1, abs=0.5), pytest.approx(2, abs=0.5)]
 
 
 def _wait_until_blocked(observer: psycopg.Connection) -> None:

@@ -1,0 +1,133 @@
+"""Every rule that the database holds, broken on purpose, and what the caller is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from sqlalchemy import text
+
+from tests.integration.postgres.building import new_session, new_user, register
+from userservice_core.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    EmailTakenError,
+    NotFoundError,
+    ProgrammingError,
+    RoleNotFoundError,
+    UserNotFoundError,
+    UserServiceError,
+)
+from userservice_core.infrastructure.postgres.errors import (
+    BY_CONSTRAINT,
+    ROLES_VERSION,
+    USERS_VERSION,
+    RetriableError,
+)
+from userservice_core.infrastructure.postgres.statements import Statement
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from userservice_core.infrastructure.postgres.database import Database
+    from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
+
+_COPY: Final = "INSERT INTO {0} SELECT * FROM {0}"
+_OF_NOBODY: Final = "INSERT INTO {} VALUES (gen_random_uuid(), {})"
+
+# For each constraint a statement that breaks it and no other, where there is one user with one row of each kind.
+_BREAKING: Final = {
+    "pk_users": _COPY.format("users"),
+    "ck_users_status": "UPDATE users SET status = 'asleep'",
+    "pk_user_emails": _COPY.format("user_emails"),
+    "pk_credentials": _COPY.format("credentials"),
+    "fk_credentials_user_id_users": _OF_NOBODY.format("credentials", "'hash', now(), false"),
+    "pk_login_states": _COPY.format("login_states"),
+    "fk_login_states_user_id_users": _OF_NOBODY.format("login_states", "NULL, 0, NULL, 0"),
+    "pk_sessions": _COPY.format("sessions"),
+    "fk_sessions_user_id_users": "UPDATE sessions SET user_id = gen_random_uuid()",
+    "ck_sessions_current_hash": "UPDATE sessions SET current_hash = '\\x00'",
+    "ck_sessions_previous_hash": "UPDATE sessions SET previous_hash = '\\x00'",
+    "pk_one_time_tokens": "INSERT INTO one_time_tokens SELECT user_id, digest, email_key, purpose, created_at,"
+    " expires_at, now() FROM one_time_tokens",
+    "fk_one_time_tokens_user_id_users": "UPDATE one_time_tokens SET user_id = gen_random_uuid()",
+    "ck_one_time_tokens_digest": "UPDATE one_time_tokens SET digest = '\\x00'",
+    "uq_one_time_tokens_unused": "INSERT INTO one_time_tokens SELECT user_id, decode(repeat('ab', 32), 'hex'),"
+    " email_key, purpose, created_at, expires_at FROM one_time_tokens",
+    "pk_user_roles": _COPY.format("user_roles"),
+    "fk_user_roles_user_id_users": "UPDATE user_roles SET user_id = gen_random_uuid()",
+    "fk_user_roles_role_id_roles": "UPDATE user_roles SET role_id = gen_random_uuid()",
+    "pk_roles": "INSERT INTO roles SELECT role_id, 'x', 'x', NULL, false, 1 FROM roles",
+    "uq_roles_name_key": "INSERT INTO roles SELECT gen_random_uuid(), name, name_key, NULL, false, 1 FROM roles",
+    "pk_permissions": "INSERT INTO permissions SELECT permission_id, 'x', action, NULL, NULL, false FROM permissions",
+    "uq_permissions_resource_action": "INSERT INTO permissions"
+    " SELECT gen_random_uuid(), resource, action, NULL, NULL, false FROM permissions",
+    "pk_role_permissions": _COPY.format("role_permissions"),
+    "fk_role_permissions_role_id_roles": "UPDATE role_permissions SET role_id = gen_random_uuid()",
+    "fk_role_permissions_permission_id_permissions": "UPDATE role_permissions SET permission_id = gen_random_uuid()",
+    "pk_access_epoch": _COPY.format("access_epoch"),
+    "ck_access_epoch_singleton": "INSERT INTO access_epoch VALUES (false, 1)",
+    "pk_revocations": "INSERT INTO revocations OVERRIDING SYSTEM VALUE SELECT n.* FROM revocations"
+    " AS n UNION ALL SELECT n.* FROM revocations AS n",
+}
+
+_MEANING: Final[dict[str, type[UserServiceError]]] = {
+    "pk_user_emails": EmailTakenError,
+    "pk_access_epoch": ConflictError,
+    "pk_revocations": ConflictError,
+    "uq_one_time_tokens_unused": RetriableError,
+    "fk_user_roles_role_id_roles": RoleNotFoundError,
+    "fk_role_permissions_role_id_roles": RoleNotFoundError,
+    "fk_role_permissions_permission_id_permissions": NotFoundError,
+}
+
+
+def _expected(constraint: str) -> type[UserServiceError]:
+    if constraint in _MEANING:
+        return _MEANING[constraint]
+    kinds = {"pk": AlreadyExistsError, "uq": AlreadyExistsError, "fk": UserNotFoundError, "ck": ProgrammingError}
+    return kinds[constraint.partition("_")[0]]
+
+
+@pytest.fixture
+def filled(uow: PostgresUnitOfWork, observer: psycopg.Connection) -> None:
+    """One user with one row of each kind."""
+    user = uow.run(lambda transaction: register(transaction, new_user()))
+    uow.run(lambda transaction: transaction.sessions.add(new_session(user)))
+    observer.execute(
+        "INSERT INTO one_time_tokens SELECT user_id, decode(repeat('00', 32), 'hex'), email_key, 'verify_email',"
+        " now(), now() FROM users"
+    )
+    observer.execute(
+        "INSERT INTO revocations (kind, subject, not_before, version, expires_at) VALUES ('sid', 'x', now(), 0, now())"
+    )
+
+
+@pytest.mark.usefixtures("filled")
+def test_each_constraint_is_translated_by_its_name(pool: Database) -> None:
+    """The caller learns what is wrong in the terms of the domain, and the connection stays usable."""
+    outcomes = {}
+    for constraint, breaking in _BREAKING.items():
+        try:
+            pool.execute(Statement(text(breaking.replace("\\", "\\\\"))))
+        except UserServiceError as error:
+            outcomes[constraint] = type(error)
+
+    assert outcomes == {constraint: _expected(constraint) for constraint in _BREAKING}
+
+
+def test_no_constraint_is_forgotten(observer: psycopg.Connection) -> None:
+    """A new one is broken by the test above too; those of the outbox and the bus are no business of a caller."""
+    names = observer.execute(
+        """
+        SELECT conname FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid
+        WHERE connamespace = 'public'::regnamespace AND contype <> 'n' AND relname !~ '^(outbox|bus|alembic)_?'
+        UNION
+        SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+        WHERE indisunique AND relnamespace = 'public'::regnamespace AND relname !~ '(^|_)(outbox|bus|alembic)_?'
+        """
+    ).fetchall()
+    ours = {name for (name,) in names}
+
+    assert ours == set(_BREAKING)
+    assert set(BY_CONSTRAINT) - {USERS_VERSION, ROLES_VERSION} <= ours
