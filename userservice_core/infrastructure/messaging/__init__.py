@@ -1,1 +1,1 @@
-"""All that knows Kafka and mail."""
+"""From the outbox to the bus and to the recipients of mail: the relay, Kafka, and SMTP."""

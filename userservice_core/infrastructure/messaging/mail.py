@@ -1,0 +1,261 @@
+"""Mail on its way out: taken from the outbox, its token unsealed, and handed to SMTP or to a developer's terminal."""
+
+from __future__ import annotations
+
+import json
+import smtplib
+import ssl
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import unquote, urlencode, urlsplit
+from uuid import UUID
+
+import attrs
+import structlog
+
+from userservice_core.domain.events import NotificationKind
+from userservice_core.domain.ids import EventId
+from userservice_core.errors import MailDeliveryError, SealBrokenError
+from userservice_core.ports.failpoints import failpoint
+from userservice_core.ports.mail import Mail
+from userservice_core.ports.publishing import Delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from userservice_core.ports.mail import MailSender
+    from userservice_core.ports.publishing import OutboxRecord
+    from userservice_core.ports.security import SecretSealer
+
+_log = structlog.get_logger("userservice.mail")
+
+_PATHS: Final[Mapping[NotificationKind, str]] = {NotificationKind.VERIFY_EMAIL: "verify-email"}
+"""Below the base of links, for the kinds that carry a token."""
+
+_SMTP_TIMEOUT_SECONDS: Final = 10.0
+_PERMANENT: Final = 500
+
+
+class MailDispatcher:
+    """
+    Implements :class:`~userservice_core.ports.publishing.EventPublisher` for the topic of notifications.
+
+    Each record becomes a mail. One that can never be sent is refused for good; it is the relay that sets it aside.
+    """
+
+    def __init__(self, sealer: SecretSealer, sender: MailSender, *, link_base: str) -> None:
+        """
+        Wire the dispatcher.
+
+        Args:
+            sealer: Opens the tokens.
+            sender: Takes the mails.
+            link_base: URL without a slash at its end; a link is this, the path of its kind, and the token.
+        """
+        self._sealer = sealer
+        self._sender = sender
+        self._link_base = link_base
+
+    def publish(self, records: Sequence[OutboxRecord]) -> tuple[Delivery, ...]:
+        failed_keys: set[str] = set()
+        deliveries = []
+        for record in records:
+            if record.key in failed_keys:
+                delivery = Delivery(record, "an earlier mail of this user waits")
+            else:
+                delivery = self._deliver(record)
+            if delivery.error is not None:
+                failed_keys.add(record.key)
+            deliveries.append(delivery)
+        return tuple(deliveries)
+
+    def close(self) -> None:
+        """Do nothing: a sender connects for each mail."""
+
+    def _deliver(self, record: OutboxRecord) -> Delivery:
+        try:
+            mail = self._mail_of(record)
+            failpoint("mail.unsealed")
+            self._sender.send(mail)
+        except MailDeliveryError as error:
+            return Delivery(record, error.detail, retriable=not error.permanent)
+        except (SealBrokenError, LookupError, ValueError) as error:
+            return Delivery(record, f"{type(error).__name__}: the notification cannot be read", retriable=False)
+        failpoint("mail.sent")
+        return Delivery(record)
+
+    def _mail_of(self, record: OutboxRecord) -> Mail:
+        data: dict[str, Any] = json.loads(record.payload)
+        kind = NotificationKind(data["kind"])
+        sealed: str | None = data.get("sealedToken")
+        token = link = None
+        if sealed is not None:
+            token = self._sealer.unseal(sealed, context=f"notification:{record.id}").decode()
+            link = f"{self._link_base}/{_PATHS[kind]}?{urlencode({'token': token})}"
+        return Mail(
+            id=EventId(UUID(str(record.id))),
+            kind=kind,
+            to=data["to"],
+            language=data["language"],
+            link=link,
+            token=token,
+        )
+
+
+class ConsoleMailSender:
+    """Implements :class:`~userservice_core.ports.mail.MailSender` for a developer: each mail is a line of JSON."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    def send(self, mail: Mail) -> None:
+        document = {"to": mail.to, "kind": mail.kind.value, "link": mail.link, "token": mail.token}
+        self._write(json.dumps(document, ensure_ascii=False))
+
+
+# --- SMTP -------------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class SmtpServer:
+    """
+    Where mails are handed over.
+
+    Attributes:
+        is_encrypted: Whether the connection is TLS from its first byte (`smtps`, RFC 8314 §3.3).
+        needs_starttls: Whether a server that offers no STARTTLS is refused (`smtp+starttls`); else it is used if
+        offered.
+    """
+
+    host: str
+    port: int
+    is_encrypted: bool
+    needs_starttls: bool
+    user: str | None
+    password: str | None = attrs.field(repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Read `smtp://`, `smtps://` or `smtp+starttls://user:password@host:port`, both percent-encoded."""
+        parts = urlsplit(url)
+        is_encrypted = parts.scheme == "smtps"
+        default_port = 465 if is_encrypted else 587
+        return cls(
+            host=parts.hostname or "localhost",
+            port=parts.port or default_port,
+            is_encrypted=is_encrypted,
+            needs_starttls=parts.scheme == "smtp+starttls",
+            user=None if parts.username is None else unquote(parts.username),
+            password=None if parts.password is None else unquote(parts.password),
+        )
+
+
+class SmtpMailSender:
+    """
+    Implements :class:`~userservice_core.ports.mail.MailSender` by SMTP (RFC 5321), a connection for each mail.
+
+    A user and password are sent over an encrypted connection only. An address outside ASCII needs a server that knows
+    SMTPUTF8 (RFC 6531); without it the mail is refused for good.
+    """
+
+    def __init__(self, url: str, *, sender_address: str, now: Callable[[], datetime] | None = None) -> None:
+        """
+        Name the server.
+
+        Args:
+            url: As :meth:`SmtpServer.parse` takes it.
+            sender_address: Of the header From and of the envelope.
+            now: For the header Date; left to the server if not given.
+        """
+        self._server = SmtpServer.parse(url)
+        self._sender_address = sender_address
+        self._now = now
+
+    def send(self, mail: Mail) -> None:
+        message = self._message(mail)
+        try:
+            with self._connected() as connection:
+                connection.send_message(message)
+        except smtplib.SMTPRecipientsRefused as error:
+            code, _ = next(iter(error.recipients.values()))
+            raise MailDeliveryError(f"The recipient was refused with {code}.", permanent=code >= _PERMANENT) from error
+        except (smtplib.SMTPNotSupportedError, UnicodeError) as error:
+            raise MailDeliveryError("The server cannot take this address.", permanent=True) from error
+        except smtplib.SMTPDataError as error:
+            raise MailDeliveryError(
+                f"The mail was refused with {error.smtp_code}.", permanent=error.smtp_code >= _PERMANENT
+            ) from error
+        except (smtplib.SMTPException, OSError) as error:
+            raise MailDeliveryError(f"The mail server cannot be used: {type(error).__name__}") from error
+
+    def _connected(self) -> smtplib.SMTP:
+        server = self._server
+        context = ssl.create_default_context()
+        if server.is_encrypted:
+            connection: smtplib.SMTP = smtplib.SMTP_SSL(
+                server.host, server.port, timeout=_SMTP_TIMEOUT_SECONDS, context=context
+            )
+        else:
+            connection = smtplib.SMTP(server.host, server.port, timeout=_SMTP_TIMEOUT_SECONDS)
+        try:
+            self._secure(connection, context)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _secure(self, connection: smtplib.SMTP, context: ssl.SSLContext) -> None:
+        server = self._server
+        connection.ehlo_or_helo_if_needed()
+        is_secure = server.is_encrypted
+        if not is_secure and connection.has_extn("starttls"):
+            connection.starttls(context=context)
+            is_secure = True
+        if server.needs_starttls and not is_secure:
+            raise smtplib.SMTPException("no STARTTLS")
+        if server.user is not None:
+            if not is_secure:
+                raise smtplib.SMTPException("no password over an open connection")
+            connection.login(server.user, server.password or "")
+
+    def _message(self, mail: Mail) -> EmailMessage:
+        try:
+            subject, body = _text_of(mail)
+            message = EmailMessage()
+            # Structured headers: what is in an address cannot begin a header of its own.
+            local_part, _, domain = mail.to.rpartition("@")
+            message["To"] = Address(username=local_part, domain=domain)
+            message["From"] = self._sender_address
+            message["Subject"] = subject
+            message["Message-ID"] = f"<{mail.id}@{self._sender_address.rpartition('@')[2]}>"
+            message["Auto-Submitted"] = "auto-generated"
+            if self._now is not None:
+                message["Date"] = format_datetime(self._now())
+            message.set_content(body)
+        except (ValueError, IndexError) as error:
+            raise MailDeliveryError("The address cannot be written into a mail.", permanent=True) from error
+        return message
+
+
+def _text_of(mail: Mail) -> tuple[str, str]:
+    match mail.kind:
+        case NotificationKind.VERIFY_EMAIL:
+            return "Confirm your e-mail address", (
+                "Somebody, probably you, opened an account with this address.\n\n"
+                f"To confirm that it is yours, open this link within 24 hours:\n\n{mail.link}\n\n"
+                "If it was not you, do nothing: without confirmation the account cannot be used.\n"
+            )
+        case NotificationKind.ACCOUNT_EXISTS:
+            return "You have an account already", (
+                "Somebody, probably you, tried to open an account with this address, which has one already.\n\n"
+                "Sign in with it, or ask for a new password if you have forgotten yours.\n"
+            )
+        case NotificationKind.REFRESH_REUSED:
+            return "One of your sessions was ended", (
+                "A token of one of your sessions was used a second time, so somebody else may hold a copy of it.\n"
+                "The session was ended to protect your account. Sign in again on your device.\n\n"
+                "If this happens again, change your password.\n"
+            )
