@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 import psycopg
@@ -171,6 +172,24 @@ def test_a_schema_of_a_newer_version_is_refused_once_something_was_removed(
         migrate.require_current(database)
     with pytest.raises(SchemaMismatchError):
         migrate.upgrade(database)
+
+
+def test_a_table_in_use_is_waited_for_in_short_turns(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that waited for long would make all who come after it wait; so it lets them through and tries again."""
+    monkeypatch.setattr(migrate, "_TABLE_LOCK_TIMEOUT", "50ms")
+    with psycopg.connect(database) as user_of_table, ThreadPoolExecutor(1) as thread:
+        user_of_table.execute("SELECT FROM users")
+        waiting = thread.submit(migrate.downgrade, database, target="expand@base")
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.3)
+        with psycopg.connect(database) as newcomer:
+            newcomer.execute("SET statement_timeout = '500ms'")
+            newcomer.execute("SELECT FROM users")
+        user_of_table.commit()
+        waiting.result()
+
+    with pytest.raises(SchemaMismatchError):
+        migrate.require_current(database)
 
 
 def test_a_database_that_is_not_there_is_told_as_such(database: str) -> None:
