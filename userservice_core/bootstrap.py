@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from userservice_core.config import Settings
     from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMailSender
-    from userservice_core.infrastructure.messaging.relay import Relay
+    from userservice_core.infrastructure.messaging.relay import Line, Relay
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.security.keys import KeyRing
     from userservice_core.ports.cache import Cache
@@ -294,7 +294,6 @@ def bootstrap_relay(
     """
     from userservice_core.infrastructure.messaging.mail import ConsoleMailSender, MailDispatcher, SmtpMailSender
     from userservice_core.infrastructure.messaging.relay import Relay
-    from userservice_core.infrastructure.messaging.routing import RoutingPublisher
     from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
 
@@ -309,13 +308,9 @@ def bootstrap_relay(
     mails = MailDispatcher(
         AesGcmSecretSealer(common.ring, common.entropy), sender, link_base=f"{settings.link_base}/auth"
     )
-    publisher = RoutingPublisher(
-        {f"{settings.topic_prefix}{Topic.NOTIFICATIONS}": mails}, default=_bus(settings, database)
-    )
-    opened.callback(publisher.close)
     relay = Relay(
         PostgresOutboxStore(database),
-        publisher,
+        _lines(bus=_bus(settings, database), mails=mails, topic_prefix=settings.topic_prefix),
         _signal(settings, opened),
         relay_id=relay_id or socket.gethostname(),
         metrics=common.metrics,
@@ -488,11 +483,24 @@ def _cache(settings: Settings, metrics: Metrics, opened: ExitStack) -> Cache:
     return cache
 
 
+def _lines(*, bus: EventPublisher, mails: EventPublisher, topic_prefix: str) -> tuple[Line, ...]:
+    """Mails go one way, everything else the other."""
+    from userservice_core.infrastructure.messaging.relay import Line
+
+    notifications = f"{topic_prefix}{Topic.NOTIFICATIONS}"
+    others = tuple(f"{topic_prefix}{topic}" for topic in Topic if topic is not Topic.NOTIFICATIONS)
+    return (
+        Line(name="bus", publisher=bus, without_topics=(notifications,)),
+        Line(name="mail", publisher=mails, without_topics=others),
+    )
+
+
 def _bus(settings: Settings, database: Database) -> EventPublisher:
     if settings.kafka_bootstrap_servers:
         from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
 
-        return KafkaEventPublisher(settings.kafka_bootstrap_servers, client_id="userservice-relay")
+        topics = [f"{settings.topic_prefix}{topic}" for topic in Topic if topic is not Topic.NOTIFICATIONS]
+        return KafkaEventPublisher(settings.kafka_bootstrap_servers, client_id="userservice-relay", topics=topics)
     from userservice_core.infrastructure.postgres.bus import PostgresEventPublisher
 
     return PostgresEventPublisher(database)
@@ -587,7 +595,6 @@ def bootstrap_in_memory(
     from userservice_core.infrastructure import memory
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
     from userservice_core.infrastructure.messaging.relay import Relay
-    from userservice_core.infrastructure.messaging.routing import RoutingPublisher
     from userservice_core.infrastructure.security.keys import KeyRing
     from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
@@ -623,7 +630,7 @@ def bootstrap_in_memory(
     dispatcher = MailDispatcher(AesGcmSecretSealer(ring, entropy), mails, link_base=f"{options.issuer}/auth")
     relay = Relay(
         memory.InMemoryOutboxStore(store),
-        RoutingPublisher({f"userservice.{Topic.NOTIFICATIONS}": dispatcher}, default=publisher),
+        _lines(bus=publisher, mails=dispatcher, topic_prefix="userservice."),
         None,
         relay_id="in-memory",
         metrics=metrics,

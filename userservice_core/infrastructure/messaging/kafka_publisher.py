@@ -1,0 +1,179 @@
+"""Kafka as the bus, through kafka-python's idempotent producer."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLargeError, TopicAlreadyExistsError
+
+from userservice_core.infrastructure.messaging.cloudevents import headers_of
+from userservice_core.ports.publishing import Delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kafka.producer.future import FutureRecordMetadata
+
+    from userservice_core.ports.publishing import OutboxRecord
+
+_log = structlog.get_logger("userservice.kafka")
+
+DEFAULT_PARTITIONS: Final = 24
+"""Of a topic that is created here; never raised afterwards, since that would move keys to other partitions."""
+
+_TOO_LARGE: Final = (MessageSizeTooLargeError, RecordTooLargeError)
+_WAITS: Final = "an earlier event of this key was not acknowledged"
+
+
+class KafkaEventPublisher:
+    """
+    Implements :class:`~userservice_core.ports.publishing.EventPublisher`.
+
+    The producer is idempotent and repeats by itself for longer than a wave is waited for, so within its life records of
+    a partition are neither reordered nor doubled. Whatever is not acknowledged in time costs the producer its life, and
+    with it everything it still holds: the next wave begins with a new one and an empty buffer.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: Sequence[str],
+        *,
+        client_id: str,
+        topics: Sequence[str] = (),
+        patience_seconds: float = 30.0,
+        connect_patience_seconds: float = 5.0,
+    ) -> None:
+        """
+        Name the brokers; nothing is connected yet.
+
+        Args:
+            bootstrap_servers: `host:port` of some of them.
+            client_id: What the brokers' logs call us.
+            topics: To be created where they are missing.
+            patience_seconds: How long a wave is waited for.
+            connect_patience_seconds: How long a connection and the metadata of a topic are waited for.
+        """
+        self._bootstrap_servers = list(bootstrap_servers)
+        self._client_id = client_id
+        self._missing_topics = list(topics)
+        self._patience_seconds = patience_seconds
+        self._connect_patience_seconds = connect_patience_seconds
+        self._producer: KafkaProducer | None = None
+
+    def publish(self, records: Sequence[OutboxRecord]) -> tuple[Delivery, ...]:
+        try:
+            producer = self._connected()
+        except KafkaError as error:
+            self.close()
+            return tuple(Delivery(record, f"no broker can be reached: {type(error).__name__}") for record in records)
+        wave = _Wave(producer)
+        for record in records:
+            wave.send(record)
+        deliveries = wave.wait(deadline=time.monotonic() + self._patience_seconds)
+        if any(delivery.error is not None and delivery.retriable for delivery in deliveries):
+            self.close()
+        return deliveries
+
+    def close(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with contextlib.suppress(KafkaError):
+                producer.close(timeout=0, null_logger=True)
+
+    def _connected(self) -> KafkaProducer:
+        if self._producer is None:
+            self._create_missing_topics()
+            self._producer = KafkaProducer(
+                bootstrap_servers=self._bootstrap_servers,
+                client_id=self._client_id,
+                acks="all",
+                enable_idempotence=True,
+                allow_auto_create_topics=False,
+                bootstrap_timeout_ms=int(self._connect_patience_seconds * 1000),
+                max_block_ms=int(self._connect_patience_seconds * 1000),
+                request_timeout_ms=10_000,
+                # Longer than a wave is waited for: it is this class that gives up, and then on everything at once.
+                delivery_timeout_ms=int(self._patience_seconds * 1000) + 3_600_000,
+                reconnect_backoff_max_ms=1_000,
+                linger_ms=2,
+                batch_size=131_072,
+            )
+        return self._producer
+
+    def _create_missing_topics(self) -> None:
+        if not self._missing_topics:
+            return
+        admin = KafkaAdminClient(
+            bootstrap_servers=self._bootstrap_servers,
+            client_id=self._client_id,
+            bootstrap_timeout_ms=int(self._connect_patience_seconds * 1000),
+        )
+        try:
+            for topic in set(self._missing_topics) - set(admin.list_topics()):
+                with contextlib.suppress(TopicAlreadyExistsError):
+                    # -1: as many replicas as the brokers' default says.
+                    admin.create_topics(
+                        {topic: {"num_partitions": DEFAULT_PARTITIONS, "replication_factor": -1}},
+                        wait_for_metadata=True,
+                    )
+                    _log.info("topic created", topic=topic, partitions=DEFAULT_PARTITIONS)
+        finally:
+            admin.close()
+        self._missing_topics = []
+
+
+class _Wave:
+    """Records on their way, and which keys and topics have failed, so that nothing overtakes what did."""
+
+    def __init__(self, producer: KafkaProducer) -> None:
+        self._producer = producer
+        self._sent: list[tuple[OutboxRecord, FutureRecordMetadata | Delivery]] = []
+        self._failed_keys: set[tuple[str, str]] = set()
+        self._failed_topics: dict[str, str] = {}
+
+    def send(self, record: OutboxRecord) -> None:
+        """Put a record into the producer's buffer; a topic that cannot be had fails once, not once a record."""
+        self._sent.append((record, self._send(record)))
+
+    def wait(self, *, deadline: float) -> tuple[Delivery, ...]:
+        """Wait for what was sent, and say what became of each record."""
+        return tuple(self._delivery(record, sent, deadline) for record, sent in self._sent)
+
+    def _send(self, record: OutboxRecord) -> FutureRecordMetadata | Delivery:
+        key = (record.topic, record.key)
+        if key in self._failed_keys:
+            return Delivery(record, _WAITS)
+        if record.topic in self._failed_topics:
+            return Delivery(record, self._failed_topics[record.topic])
+        try:
+            return self._producer.send(
+                record.topic,
+                value=record.payload,
+                key=record.key.encode(),
+                headers=headers_of(record),
+                timestamp_ms=int(record.occurred_at.timestamp() * 1000),
+            )
+        except _TOO_LARGE:
+            self._failed_keys.add(key)
+            return Delivery(record, "the event is larger than the broker takes", retriable=False)
+        except KafkaError as error:
+            self._failed_topics[record.topic] = f"the topic cannot be had: {type(error).__name__}"
+            return Delivery(record, self._failed_topics[record.topic])
+
+    def _delivery(self, record: OutboxRecord, sent: FutureRecordMetadata | Delivery, deadline: float) -> Delivery:
+        if isinstance(sent, Delivery):
+            return sent
+        key = (record.topic, record.key)
+        try:
+            sent.get(timeout=max(0.0, deadline - time.monotonic()))
+        except _TOO_LARGE:
+            self._failed_keys.add(key)
+            return Delivery(record, "the event is larger than the broker takes", retriable=False)
+        except KafkaError as error:
+            self._failed_keys.add(key)
+            return Delivery(record, f"not acknowledged: {type(error).__name__}")
+        return Delivery(record, _WAITS) if key in self._failed_keys else Delivery(record)
