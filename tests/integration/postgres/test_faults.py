@@ -30,8 +30,8 @@ from userservice_core.ports.failpoints import install_failpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
+    from tests.servers.run import ServersOfRun
     from userservice_core.domain.users import User
     from userservice_core.ports.unit_of_work import Transaction
 
@@ -327,12 +327,9 @@ def test_a_server_that_freezes_at_commit_leaves_the_outcome_unknown(
 
 
 @pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def own_server(servers_of_run: ServersOfRun, worker_id: str) -> Iterator[str]:
     """The DSN of a server that only this module uses, with the schema."""
-    folder: Path = tmp_path_factory.mktemp("postgres")
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o755)
-    with PostgresServer(folder / "server", fsync=False) as server:
+    with PostgresServer(servers_of_run.folder / f"faults-{worker_id}", fsync=False) as server:
         dsn = server.dsn(server.create_database())
         migrate.upgrade(dsn)
         yield dsn

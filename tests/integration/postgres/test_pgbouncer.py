@@ -88,6 +88,7 @@ def test_a_pause_of_the_pooler_is_waited_for(pgbouncer: PgBouncer, pooled: Datab
         assert waiting.result(timeout=4) == (2,)
 
 
+@pytest.mark.exclusive
 def test_a_pooler_that_was_restarted_is_noticed_before_the_next_call(pgbouncer: PgBouncer, pooled: Database) -> None:
     """Connections to the old one are dropped, and no call fails."""
     pooled.fetch_one(Statement(text("SELECT 1")))

@@ -121,7 +121,7 @@ class OpenTransaction:
         if self._link is not None:
             return self._link, ()
         self._link = self._resources.enter_context(self._database.lend())
-        milliseconds = _remaining_milliseconds()
+        milliseconds = max(1, _remaining_milliseconds())  # none at all would be for ever
         limits = _LIMITS(timeout=str(milliseconds), idle_timeout=str(milliseconds + _IDLE_MILLISECONDS))
         return self._link, (_BEGIN(), limits)
 
