@@ -1,0 +1,1 @@
+"""The cache: fences, single flight, and the bounded memory."""
