@@ -195,6 +195,7 @@ def _dev_environment(*, port: int, data_dir: Path, dsn: str) -> dict[str, str]:
         "USERSERVICE_HOST": "127.0.0.1",
         "USERSERVICE_ISSUER": f"http://127.0.0.1:{port}",
         "USERSERVICE_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "USERSERVICE_METRICS_PORT": str(_free_port()),
         "USERSERVICE_MAIL_URL": "console:",
         "USERSERVICE_DATABASE_URL": dsn,
         "USERSERVICE_DATABASE_DIRECT_URL": dsn,
@@ -257,6 +258,13 @@ def _wait_until_ready(settings: Settings, server: subprocess.Popen[bytes], stop:
             return
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def _require_free_port(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -288,7 +296,9 @@ def _stop_signal() -> Iterator[threading.Event]:
 
 def _end_with_parent() -> None:
     """Wait for the end of standard input, which comes with the end of the parent however it ends, then stop."""
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: its lock, held here, would be held for ever in the workers that are forked meanwhile.
+    while os.read(0, 1024):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
