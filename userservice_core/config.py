@@ -13,7 +13,8 @@ import enum
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Mapping
+import reprlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -26,8 +27,11 @@ PREFIX: Final = "USERSERVICE_"
 _FILE_SUFFIX: Final = "_FILE"
 _MASK: Final = "********"
 _METADATA: Final = "setting"
-_PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^/?#@:]*):([^/?#@]*)@")
-_PASSWORD_IN_DSN: Final = re.compile(r"(password\s*=\s*)('[^']*'|[^\s&]+)", re.IGNORECASE)
+# Up to the last @, since a password that was not percent-encoded may hold any sign.
+_PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^:/?#@]*):.*@", re.DOTALL)
+_PASSWORD_IN_QUERY: Final = re.compile(r"(password=)[^&]*", re.IGNORECASE)
+_SERVICE_LINK: Final = re.compile(r"USERSERVICE_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+"""What Kubernetes puts into every container of a namespace that has a Service called `userservice`."""
 
 
 class Profile(enum.StrEnum):
@@ -76,7 +80,7 @@ def _setting(
 
 def _whole(least: int, most: int, unit: str) -> tuple[Callable[[str], int], str]:
     def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,12}", text) or not least <= int(text) <= most:
+        if not re.fullmatch(r"[0-9]{1,12}", text) or not least <= int(text) <= most:
             raise ValueError
         return int(text)
 
@@ -85,7 +89,7 @@ def _whole(least: int, most: int, unit: str) -> tuple[Callable[[str], int], str]
 
 def _decimal(least: float, most: float, unit: str) -> tuple[Callable[[str], float], str]:
     def parse(text: str) -> float:
-        if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text) or not least <= float(text) <= most:
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text) or not least <= float(text) <= most:
             raise ValueError
         return float(text)
 
@@ -117,15 +121,18 @@ def _listed(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
 
 def _parse_server(text: str) -> str:
     host, colon, port = text.rpartition(":")
-    if not (colon and host and port.isdecimal() and 0 < int(port) < 65_536):  # noqa: PLR2004 - the ports there are
+    parse_port, _ = _PORT
+    if not (colon and host):
         raise ValueError
+    parse_port(port)
     return text
 
 
 def _url(*schemes: str) -> tuple[Callable[[str], str], str]:
     def parse(text: str) -> str:
         parts = urlsplit(text)
-        if parts.scheme not in schemes or not parts.hostname:
+        # Reading the port raises where it is none.
+        if parts.scheme not in schemes or not parts.hostname or parts.port == 0:
             raise ValueError
         return text.rstrip("/")
 
@@ -158,7 +165,7 @@ def _parse_email(text: str) -> str:
 
 
 def _parse_failpoint(text: str) -> str:
-    if not re.fullmatch(r"[a-z.-]+:[1-9]\d{0,5}", text):
+    if not re.fullmatch(r"[a-z.-]+:[1-9][0-9]{0,5}", text):
         raise ValueError
     return text
 
@@ -169,6 +176,7 @@ def _parse_text(text: str) -> str:
     return text
 
 
+_PORT = (_whole(1, 65_535, "")[0], "a port from 1 to 65535")
 _DSN = (_parse_dsn, "a URL like postgresql://user:password@host:5432/name")
 _DSNS = (_listed(_parse_dsn), "URLs like postgresql://user:password@host:5432/name, with commas between them")
 _SERVERS = (_listed(_parse_server), "host:port, with commas between them")
@@ -177,7 +185,6 @@ _HOST = (_parse_host, "an IP address to listen on, or localhost")
 _PATH = (Path, "a folder")
 _NAME = (_parse_name, "at most 100 letters, digits, dots, dashes and underscores")
 _TEXT = (_parse_text, "a text that is not empty")
-_PORT = (_whole(1, 65_535, "")[0], "a port from 1 to 65535")
 
 
 # --- the settings -----------------------------------------------------------------------------------------------------
@@ -218,7 +225,10 @@ class Settings:
     # the database
     database_url: str = _setting(_DSN, "The primary, perhaps through a pooler.", secret=True)
     database_replica_urls: tuple[str, ...] = _setting(
-        _DSNS, "Read replicas, one address a node.", default=(), secret=True
+        _DSNS,
+        "Read replicas, one address a node; checked and kept, while every read is still made on the primary.",
+        default=(),
+        secret=True,
     )
     database_direct_url: str | None = _setting(
         _DSN,
@@ -313,7 +323,7 @@ class Settings:
         """
         reader = _Reader(os.environ if environ is None else environ)
         values = reader.read()
-        problems = [*reader.problems, *_contradictions(values)]
+        problems = [*reader.problems, *_contradictions(values, unknown=reader.faulty)]
         if problems:
             raise ConfigurationError(tuple(problems))
         return cls(**values)
@@ -340,26 +350,31 @@ def declaration_of(field: attrs.Attribute[Any]) -> Declaration:
 
 
 class _Reader:
-    """Reads variables and files, and collects what is wrong with them."""
+    """
+    Reads variables and files, and collects what is wrong with them.
+
+    Attributes:
+        problems: One line each.
+        faulty: The names of the settings that were given, but not so that a value could be had.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
         self.problems: list[str] = []
+        self.faulty: set[str] = set()
 
     def read(self) -> dict[str, Any]:
+        self._set_aside_service_links()
         values = {}
         for field in attrs.fields(Settings):
             text = self._text(field)
-            if text is None:
-                if field.default is attrs.NOTHING:
-                    self.problems.append(f"{variable(field)} is missing: {declaration_of(field).expected}")
-                continue
-            declaration = declaration_of(field)
-            try:
-                values[field.name] = declaration.parse(text)
-            except ValueError:
-                shown = "" if declaration.is_secret else f" is {text!r}, which"
-                self.problems.append(f"{variable(field)}{shown} is not valid: expected {declaration.expected}")
+            if text is not None:
+                try:
+                    values[field.name] = declaration_of(field).parse(text)
+                except ValueError:
+                    self._blame(field, _refusal(field, text))
+            elif field.default is attrs.NOTHING and field.name not in self.faulty:
+                self._blame(field, f"{variable(field)} is missing: expected {declaration_of(field).expected}")
         self._refuse_unknown()
         return values
 
@@ -371,43 +386,89 @@ class _Reader:
         if not path:
             return text
         if text is not None:
-            self.problems.append(f"{name} and {name}{_FILE_SUFFIX} are both set: give one of them")
+            self._blame(field, f"{name} and {name}{_FILE_SUFFIX} are both set: give one of them")
             return None
+        return self._content(field, path)
+
+    def _content(self, field: attrs.Attribute[Any], path: str) -> str | None:
         try:
             return Path(path).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not text in UTF-8"
-            self.problems.append(f"{name}{_FILE_SUFFIX} names {path}, which cannot be read: {reason}")
-            return None
+        except OSError as error:
+            reason = error.strerror
+        except UnicodeDecodeError:
+            reason = "not text in UTF-8"
+        except ValueError:
+            reason = "not a path"
+        self._blame(field, f"{variable(field)}{_FILE_SUFFIX} names {path!r}, which cannot be read: {reason}")
+        return None
+
+    def _blame(self, field: attrs.Attribute[Any], problem: str) -> None:
+        self.faulty.add(field.name)
+        self.problems.append(problem)
+
+    def _set_aside_service_links(self) -> None:
+        """Name the variables of a Kubernetes Service called `userservice` once, since they are nobody's mistake."""
+        links = sorted(name for name in self._given if _SERVICE_LINK.fullmatch(name))
+        if links:
+            if "://" in self._given.get(f"{PREFIX}PORT", ""):
+                links.append(f"{PREFIX}PORT")
+            for name in links:
+                del self._given[name]
+            self.problems.append(
+                f"{links[0]} and the like come from Kubernetes, not from you: set `enableServiceLinks: false` in the"
+                f" pod, or call the Service other than userservice"
+            )
 
     def _refuse_unknown(self) -> None:
-        known = set()
-        for field in attrs.fields(Settings):
-            known.add(variable(field))
-            if declaration_of(field).is_secret:
-                known.add(f"{variable(field)}{_FILE_SUFFIX}")
-        for name in sorted(self._given.keys() - known):
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            self.problems.append(f"{name} is not a setting{hint}")
+        fields = attrs.fields(Settings)
+        plain = {variable(field) for field in fields}
+        files = {f"{variable(field)}{_FILE_SUFFIX}" for field in fields if declaration_of(field).is_secret}
+        for name in sorted(self._given.keys() - plain - files):
+            if name.removesuffix(_FILE_SUFFIX) in plain:
+                self.problems.append(f"{name} is not a setting: only secrets are read from files")
+            else:
+                self.problems.append(f"{name} is not a setting{_guess(name, plain | files)}")
 
 
-def _contradictions(values: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong between settings, each of which is valid by itself."""
-    problems = []
-    if values.get("profile", Profile.PRODUCTION) is Profile.PRODUCTION:
-        if "keyring" not in values:
-            problems.append("USERSERVICE_KEYRING is missing: production makes no keys of its own")
-        if "failpoint" in values:
-            problems.append("USERSERVICE_FAILPOINT is set: production does not kill itself")
-        problems += [
-            f"{PREFIX}{name.upper()} is {values[name]!r}: production is served over https"
-            for name in ("issuer", "public_url")
-            if values.get(name, "https://").startswith("http://")
-        ]
-    if values.get("session_idle_days", 14.0) > values.get("session_absolute_days", 90.0):
-        problems.append("USERSERVICE_SESSION_IDLE_DAYS is more than USERSERVICE_SESSION_ABSOLUTE_DAYS")
-    return problems
+def _guess(name: str, known: set[str]) -> str:
+    """Say which of the *known* names is meant by *name*, if one is like it beyond the prefix that all have."""
+    close = difflib.get_close_matches(name.removeprefix(PREFIX), {other.removeprefix(PREFIX) for other in known}, n=1)
+    return f": did you mean {PREFIX}{close[0]}?" if close else ""
+
+
+def _refusal(field: attrs.Attribute[Any], text: str) -> str:
+    declaration = declaration_of(field)
+    shown = "" if declaration.is_secret else f" {reprlib.repr(text)}"
+    return f"{variable(field)} has a value{shown} that cannot be used: expected {declaration.expected}"
+
+
+def _contradictions(values: Mapping[str, Any], *, unknown: set[str]) -> Iterator[str]:
+    """
+    Yield what is wrong between settings, each of which is valid by itself.
+
+    Args:
+        values: As read, without defaults.
+        unknown: Names of settings that are blamed already, and so say nothing about others.
+    """
+    profile = values.get("profile", Profile.PRODUCTION)
+    if profile is Profile.PRODUCTION and "profile" not in unknown:
+        yield from _unfit_for_production(values, unknown=unknown)
+    idle, absolute = (values.get(name, getattr(attrs.fields(Settings), name).default) for name in _SESSION_ENDS)
+    if idle > absolute and not unknown.intersection(_SESSION_ENDS):
+        yield f"{PREFIX}SESSION_IDLE_DAYS is {idle:g}: expected no more than {PREFIX}SESSION_ABSOLUTE_DAYS={absolute:g}"
+
+
+_SESSION_ENDS: Final = ("session_idle_days", "session_absolute_days")
+
+
+def _unfit_for_production(values: Mapping[str, Any], *, unknown: set[str]) -> Iterator[str]:
+    if "keyring" not in values and "keyring" not in unknown:
+        yield f"{PREFIX}KEYRING is missing: in production expected what `userservice generate-keys` prints"
+    if "failpoint" in values:
+        yield f"{PREFIX}FAILPOINT is set: in production no step may kill the process"
+    for name in ("issuer", "public_url"):
+        if values.get(name, "").startswith("http://"):
+            yield f"{PREFIX}{name.upper()} is {values[name]!r}: in production expected a URL that begins with https://"
 
 
 def _shown(field: attrs.Attribute[Any], value: Any) -> str:  # noqa: ANN401 - any setting
@@ -423,7 +484,7 @@ def _shown(field: attrs.Attribute[Any], value: Any) -> str:  # noqa: ANN401 - an
 
 
 def _without_password(text: str) -> str:
-    return _PASSWORD_IN_DSN.sub(rf"\1{_MASK}", _PASSWORD_IN_URL.sub(rf"\1:{_MASK}@", text))
+    return _PASSWORD_IN_QUERY.sub(rf"\1{_MASK}", _PASSWORD_IN_URL.sub(rf"\1:{_MASK}@", text))
 
 
 def _one_of(text: str, allowed: tuple[str, ...]) -> str:
