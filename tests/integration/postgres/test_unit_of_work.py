@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import attrs
@@ -14,19 +16,26 @@ import pytest
 from tests.integration.postgres.building import (
     NOW,
     login_failed,
+    new_session,
     new_user,
     register,
     registered,
 )
 from tests.integration.postgres.proxy import Proxy
-from userservice_core.errors import EmailTakenError, ProgrammingError
+from userservice_core.domain.event_data import MAX_DATA_BYTES
+from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
+from userservice_core.domain.revocations import Revocation, RevocationKind
+from userservice_core.errors import AlreadyExistsError, EmailTakenError, ProgrammingError
 from userservice_core.infrastructure.postgres.database import Database
 from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
 from userservice_core.infrastructure.postgres.users import PostgresUserReader
 from userservice_core.ports.context import CallContext, call_context
 from userservice_core.ports.publishing import lane_of
+from userservice_core.ports.revocations import OUTBOX_CHANNEL, REVOCATIONS_CHANNEL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import psycopg
 
     from userservice_core.ports.unit_of_work import Transaction
@@ -224,6 +233,71 @@ def test_no_connection_is_held_before_the_first_statement(pool: Database, uow: P
     assert pool.connections_in_use == 0
 
 
+def test_whoever_waits_is_woken_after_the_commit(pool: Database) -> None:
+    """The relay for events, the mirrors for revocations, and nobody for a transaction that failed or has neither."""
+    signal = _RecordingSignal()
+    uow = PostgresUnitOfWork(pool, signal=signal)
+    user = new_user()
+    revocation = Revocation(
+        kind=RevocationKind.USER, subject=str(user.id), not_before=NOW, expires_at=NOW + timedelta(hours=1)
+    )
+
+    uow.run(lambda transaction: register(transaction, user))
+    uow.run(lambda transaction: transaction.revocations.add(revocation))
+    uow.run(lambda transaction: transaction.sign_ins.count_failure(user.id))
+    with pytest.raises(AlreadyExistsError):
+        uow.run(lambda transaction: register(transaction, user))
+
+    assert signal.channels == [OUTBOX_CHANNEL, REVOCATIONS_CHANNEL]
+
+
+def test_an_event_larger_than_the_bus_takes_fails_its_transaction(
+    uow: PostgresUnitOfWork, observer: psycopg.Connection
+) -> None:
+    """It could never be published, and would hold up its key for ever."""
+    user = new_user()
+
+    def work(transaction: Transaction) -> None:
+        transaction.users.add(user)
+        transaction.record(attrs.evolve(registered(user), email="x" * MAX_DATA_BYTES))
+
+    with pytest.raises(ProgrammingError, match="larger"):
+        uow.run(work)
+    assert observer.execute("SELECT count(*) FROM users").fetchone() == (0,)
+
+
+def test_reads_of_a_transaction_lock_what_they_return(uow: PostgresUnitOfWork, observer: psycopg.Connection) -> None:
+    """And nothing else, and not against rows that merely refer to them."""
+    user = new_user()
+    session = new_session(user)
+    token = OneTimeToken.issue(
+        digest=bytes(32), user_id=user.id, email_key=user.email.key, purpose=TokenPurpose.VERIFY_EMAIL, now=NOW
+    )
+    uow.run(lambda transaction: register(transaction, user))
+    uow.run(lambda transaction: transaction.sessions.add(session))
+    uow.run(lambda transaction: transaction.one_time_tokens.add(token))
+    reads: dict[str, Callable[[Transaction], object]] = {
+        "users": lambda transaction: transaction.users.find_by_email(user.email.key),
+        "login_states": lambda transaction: transaction.sign_ins.get(user.id).user,
+        "sessions": lambda transaction: transaction.sessions.list_open(user.id, now=NOW)[0],
+        "one_time_tokens": lambda transaction: transaction.one_time_tokens.find(user.id, token.digest),
+    }
+    expected: dict[str, object] = {"users": user, "login_states": user, "sessions": session, "one_time_tokens": token}
+
+    def read(transaction: Transaction, *, table: str) -> tuple[object, set[str]]:
+        found = reads[table](transaction)
+        locked = {
+            other
+            for other in reads
+            if observer.execute(f"TABLE {other} FOR UPDATE SKIP LOCKED".encode()).fetchone() is None
+        }
+        observer.execute("SELECT FROM users FOR KEY SHARE NOWAIT")
+        return found, locked
+
+    for table in reads:
+        assert uow.run(functools.partial(read, table=table)) == (expected[table], {table})
+
+
 def test_a_transaction_takes_one_round_trip_for_its_reads_and_one_for_the_rest(database: str) -> None:
     """BEGIN goes out with the first read, and the writes, the events and COMMIT together."""
     delay_seconds = 0.15
@@ -245,6 +319,21 @@ def test_a_transaction_takes_one_round_trip_for_its_reads_and_one_for_the_rest(d
             round_trips.append((time.monotonic() - began_at) / (2 * delay_seconds))
 
     assert round_trips == [pytest.approx(1, abs=0.5), pytest.approx(2, abs=0.5)]
+
+
+class _RecordingSignal:
+    """Keeps what was notified."""
+
+    def __init__(self) -> None:
+        self.channels: list[str] = []
+
+    def notify(self, channel: str) -> None:
+        """Keep *channel*."""
+        self.channels.append(channel)
+
+    def listen(self, channel: str, callback: Callable[[], None]) -> Callable[[], None]:
+        """Refuse; nobody listens here."""
+        raise NotImplementedError(channel, callback)
 
 
 def _wait_until_blocked(observer: psycopg.Connection) -> None:
