@@ -107,6 +107,7 @@ class RevocationMirror:
         self._wake.set()
         if self._unlisten is not None:
             self._unlisten()
+            self._unlisten = None
         if self._thread.is_alive():
             self._thread.join()
 

@@ -1,0 +1,1 @@
+"""Mirror, probe, metrics, logs, ids."""
