@@ -608,13 +608,13 @@ def bootstrap_in_memory(
     store = memory.InMemoryStore()
     ring = KeyRing.generate(clock.now(), entropy)
     driven = _Driven(
-        uow=memory.InMemoryUnitOfWork(store, clock=clock, ids=ids),
+        uow=memory.InMemoryUnitOfWork(store, clock=clock),
         users=memory.InMemoryUserReader(store),
         sign_ins=memory.InMemorySignInReader(store),
         sessions=memory.InMemorySessionStore(store),
         one_time_tokens=memory.InMemoryOneTimeTokenReader(store),
         roles=memory.InMemoryRoleReader(store),
-        revocation_log=memory.InMemoryRevocationLog(store),
+        revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
         cache=memory.InMemoryCache(),
         hasher=hasher or Argon2PasswordHasher(slots=2, queue=128, memory_kib=8, time_cost=1, metrics=metrics),
         clock=clock,

@@ -1,1 +1,43 @@
-"""Every port in the memory of the process."""
+"""
+Every port in this process's memory: the model of what the ports say, and for the tests of whoever embeds the service.
+
+What is stored is gone with the process. The contract suites of :mod:`userservice_core.testing` hold them to the ports.
+"""
+
+from __future__ import annotations
+
+from userservice_core.infrastructure.memory.cache import InMemoryCache
+from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
+from userservice_core.infrastructure.memory.publishing import (
+    InMemoryEventPublisher,
+    InMemoryMailSender,
+    InMemoryOutboxStore,
+    InMemorySignal,
+)
+from userservice_core.infrastructure.memory.readers import (
+    InMemoryOneTimeTokenReader,
+    InMemoryRevocationLog,
+    InMemoryRoleReader,
+    InMemorySessionStore,
+    InMemorySignInReader,
+    InMemoryUserReader,
+)
+from userservice_core.infrastructure.memory.store import InMemoryStore
+from userservice_core.infrastructure.memory.unit_of_work import InMemoryUnitOfWork
+
+__all__ = [
+    "InMemoryCache",
+    "InMemoryEventPublisher",
+    "InMemoryMailSender",
+    "InMemoryMetrics",
+    "InMemoryOneTimeTokenReader",
+    "InMemoryOutboxStore",
+    "InMemoryRevocationLog",
+    "InMemoryRoleReader",
+    "InMemorySessionStore",
+    "InMemorySignInReader",
+    "InMemorySignal",
+    "InMemoryStore",
+    "InMemoryUnitOfWork",
+    "InMemoryUserReader",
+]

@@ -1,0 +1,167 @@
+"""What is read outside transactions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from userservice_core.domain.credentials import LoginState, SignIn
+from userservice_core.domain.revocations import RevocationKind
+from userservice_core.domain.roles import RoleMap
+from userservice_core.errors import UserNotFoundError
+from userservice_core.ports.revocations import RevocationBatch
+from userservice_core.ports.sessions import SessionOfUser
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from userservice_core.domain.ids import RoleId, SessionId, UserId
+    from userservice_core.domain.one_time_tokens import OneTimeToken
+    from userservice_core.domain.roles import Permission, Role
+    from userservice_core.domain.users import User
+    from userservice_core.infrastructure.memory.store import InMemoryStore, Rows
+    from userservice_core.ports.clock import Clock
+    from userservice_core.ports.sessions import Rotation
+
+
+class InMemoryUserReader:
+    """A :class:`~userservice_core.ports.users.UserReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def get(self, user_id: UserId, *, replica_ok: bool = False) -> User:
+        del replica_ok  # there is one copy
+        user = self._store.rows.users.get(user_id)
+        if user is None:
+            raise UserNotFoundError
+        return user
+
+    def find_by_email(self, email_key: str) -> User | None:
+        return find_user(self._store.rows, email_key)
+
+
+class InMemorySignInReader:
+    """A :class:`~userservice_core.ports.credentials.SignInReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def find_sign_in(self, email_key: str) -> SignIn | None:
+        rows = self._store.rows
+        user = find_user(rows, email_key)
+        return None if user is None else sign_in_of(rows, user)
+
+
+class InMemorySessionStore:
+    """A :class:`~userservice_core.ports.sessions.SessionStore`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def rotate(self, rotation: Rotation) -> SessionOfUser | None:
+        with self._store.lock:
+            found = self.find(rotation.user_id, rotation.session_id)
+            if found is None or not _can_rotate(found, rotation):
+                return None
+            session = found.session
+            rotated = attrs.evolve(
+                session,
+                generation=session.generation + 1,
+                previous_hash=session.current_hash,
+                current_hash=rotation.next_hash,
+                rotated_at=rotation.now,
+                last_used_at=rotation.now,
+                expires_at=min(rotation.now + (session.expires_at - session.last_used_at), session.absolute_expires_at),
+            )
+            rows = self._store.rows.copy()
+            rows.sessions[session.user_id, session.id] = rotated
+            self._store.rows = rows
+            return SessionOfUser(session=rotated, user=found.user)
+
+    def find(self, user_id: UserId, session_id: SessionId) -> SessionOfUser | None:
+        rows = self._store.rows
+        session = rows.sessions.get((user_id, session_id))
+        return None if session is None else SessionOfUser(session=session, user=rows.users[user_id])
+
+
+class InMemoryOneTimeTokenReader:
+    """A :class:`~userservice_core.ports.one_time_tokens.OneTimeTokenReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def find(self, user_id: UserId, digest: bytes) -> OneTimeToken | None:
+        return self._store.rows.one_time_tokens.get((user_id, digest))
+
+
+class InMemoryRoleReader:
+    """A :class:`~userservice_core.ports.roles.RoleReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def role_map(self) -> RoleMap:
+        rows = self._store.rows
+        return RoleMap(rows.access_epoch, {role.id: role.permissions for role in rows.roles.values()})
+
+    def find_by_name(self, name: str) -> Role | None:
+        key = name.casefold()
+        return next((role for role in self._store.rows.roles.values() if role.name_key == key), None)
+
+    def is_held(self, role_id: RoleId) -> bool:
+        return any(
+            role.id == role_id
+            for user in self._store.rows.users.values()
+            if user.deleted_at is None
+            for role in user.roles
+        )
+
+    def list_permissions(self) -> tuple[Permission, ...]:
+        return tuple(permission for _, permission in sorted(self._store.rows.permissions.items()))
+
+
+class InMemoryRevocationLog:
+    """A :class:`~userservice_core.ports.revocations.RevocationLog`."""
+
+    def __init__(self, store: InMemoryStore, *, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def read_since(self, since: datetime | None) -> RevocationBatch:
+        # The time first, so that what is written meanwhile is in the next batch at the latest.
+        now = self._clock.now()
+        written = tuple(
+            row.revocation
+            for row in self._store.rows.revocations
+            if (since is None or row.at >= since) and row.revocation.expires_at > now
+        )
+        return RevocationBatch(revocations=written, read_at=now)
+
+    def is_revoked(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool:
+        refused = {(RevocationKind.SESSION, str(session_id)), (RevocationKind.KEY, key_id)}
+        of_user = (RevocationKind.USER, str(user_id))
+        return any(
+            (row.revocation.kind, row.revocation.subject) in refused
+            or ((row.revocation.kind, row.revocation.subject) == of_user and issued_at < row.revocation.not_before)
+            for row in self._store.rows.revocations
+        )
+
+
+def find_user(rows: Rows, email_key: str) -> User | None:
+    """Return who holds the address."""
+    user_id = rows.user_by_email.get(email_key)
+    return None if user_id is None else rows.users[user_id]
+
+
+def sign_in_of(rows: Rows, user: User) -> SignIn:
+    """Return all that deciding about a sign-in needs."""
+    state = rows.login_states.get(user.id) or LoginState(user_id=user.id)
+    return SignIn(user=user, credential=rows.credentials.get(user.id), state=state)
+
+
+def _can_rotate(found: SessionOfUser, rotation: Rotation) -> bool:
+    session = found.session
+    is_current = (session.generation, session.current_hash) == (rotation.generation, rotation.secret_hash)
+    return is_current and session.is_open(now=rotation.now) and found.user.is_live

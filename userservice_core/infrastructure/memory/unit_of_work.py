@@ -1,0 +1,384 @@
+"""One transaction at a time: reads see what is committed, and writes go to a copy, which becomes the store at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+import msgspec
+
+from userservice_core.domain.credentials import LoginState
+from userservice_core.domain.event_data import MAX_DATA_BYTES, event_data, wire_type
+from userservice_core.domain.events import SequencedBy
+from userservice_core.errors import (
+    AlreadyExistsError,
+    EmailTakenError,
+    NotFoundError,
+    ProgrammingError,
+    RoleNotFoundError,
+    SessionNotFoundError,
+    StaleVersionError,
+    UserNotFoundError,
+)
+from userservice_core.infrastructure.memory.readers import find_user, sign_in_of
+from userservice_core.infrastructure.memory.store import WrittenRevocation
+from userservice_core.ports.context import current_call
+from userservice_core.ports.failpoints import failpoint
+from userservice_core.ports.publishing import OutboxRecord, lane_of
+from userservice_core.ports.revocations import OUTBOX_CHANNEL, REVOCATIONS_CHANNEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from uuid import UUID
+
+    from userservice_core.domain.credentials import Credential, SignIn
+    from userservice_core.domain.events import Event
+    from userservice_core.domain.ids import SessionId, UserId
+    from userservice_core.domain.one_time_tokens import OneTimeToken
+    from userservice_core.domain.revocations import Revocation
+    from userservice_core.domain.roles import Role
+    from userservice_core.domain.sessions import Session
+    from userservice_core.domain.users import User
+    from userservice_core.infrastructure.memory.store import InMemoryStore, Rows
+    from userservice_core.ports.clock import Clock
+    from userservice_core.ports.revocations import Signal
+    from userservice_core.ports.unit_of_work import Transaction
+
+    Write = Callable[[Rows], None]
+
+T = TypeVar("T")
+
+
+class _Writes:
+    """What a transaction will do at its commit; nothing is read once there is any."""
+
+    def __init__(self, committed: Rows) -> None:
+        self._committed = committed
+        self._writes: list[Write] = []
+
+    def read(self) -> Rows:
+        if self._writes:
+            raise ProgrammingError("A transaction reads before it writes.")
+        return self._committed
+
+    def add(self, write: Write) -> None:
+        self._writes.append(write)
+
+    def applied(self) -> Rows:
+        rows = self._committed.copy()
+        for write in self._writes:
+            write(rows)
+        return rows
+
+
+class InMemoryUserRepository:
+    """A :class:`~userservice_core.ports.users.UserRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def get(self, user_id: UserId) -> User:
+        user = self._writes.read().users.get(user_id)
+        if user is None:
+            raise UserNotFoundError
+        return user
+
+    def find_by_email(self, email_key: str) -> User | None:
+        return find_user(self._writes.read(), email_key)
+
+    def add(self, user: User) -> None:
+        def write(rows: Rows) -> None:
+            if user.id in rows.users:
+                raise AlreadyExistsError
+            if user.email.key in rows.user_by_email:
+                raise EmailTakenError
+            if any(role.id not in rows.roles for role in user.roles):
+                raise RoleNotFoundError
+            rows.users[user.id] = user
+            rows.user_by_email[user.email.key] = user.id
+            rows.event_versions[SequencedBy.USER, user.id] = 0
+
+        self._writes.add(write)
+
+    def save(self, user: User) -> None:
+        def write(rows: Rows) -> None:
+            stored = rows.users.get(user.id)
+            if stored is None or stored.version != user.version - 1:
+                raise StaleVersionError
+            if rows.user_by_email.get(user.email.key, user.id) != user.id:
+                raise EmailTakenError
+            del rows.user_by_email[stored.email.key]
+            rows.user_by_email[user.email.key] = user.id
+            rows.users[user.id] = attrs.evolve(user, roles=stored.roles)
+
+        self._writes.add(write)
+
+    def remove(self, user_id: UserId) -> None:
+        self._writes.add(lambda rows: rows.remove_user(user_id))
+
+
+class InMemorySignInRepository:
+    """A :class:`~userservice_core.ports.credentials.SignInRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def get(self, user_id: UserId) -> SignIn:
+        rows = self._writes.read()
+        user = rows.users.get(user_id)
+        if user is None:
+            raise UserNotFoundError
+        return sign_in_of(rows, user)
+
+    def add(self, credential: Credential) -> None:
+        def write(rows: Rows) -> None:
+            _require_user(rows, credential.user_id)
+            if credential.user_id in rows.credentials:
+                raise AlreadyExistsError
+            rows.credentials[credential.user_id] = credential
+
+        self._writes.add(write)
+        self.add_state(LoginState(user_id=credential.user_id))
+
+    def add_state(self, state: LoginState) -> None:
+        def write(rows: Rows) -> None:
+            _require_user(rows, state.user_id)
+            if state.user_id in rows.login_states:
+                raise AlreadyExistsError
+            rows.login_states[state.user_id] = state
+            rows.event_versions[SequencedBy.LOGIN_STATE, state.user_id] = 0
+
+        self._writes.add(write)
+
+    def save_credential(self, credential: Credential) -> None:
+        def write(rows: Rows) -> None:
+            _require_user(rows, credential.user_id)
+            rows.credentials[credential.user_id] = credential
+
+        self._writes.add(write)
+
+    def save_state(self, state: LoginState) -> None:
+        def write(rows: Rows) -> None:
+            if state.user_id in rows.login_states:
+                rows.login_states[state.user_id] = state
+
+        self._writes.add(write)
+
+    def count_failure(self, user_id: UserId) -> None:
+        def write(rows: Rows) -> None:
+            if user_id in rows.login_states:
+                rows.login_states[user_id] = rows.login_states[user_id].failed()
+
+        self._writes.add(write)
+
+
+class InMemorySessionRepository:
+    """A :class:`~userservice_core.ports.sessions.SessionRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def get(self, user_id: UserId, session_id: SessionId) -> Session:
+        session = self._writes.read().sessions.get((user_id, session_id))
+        if session is None:
+            raise SessionNotFoundError
+        return session
+
+    def list_open(self, user_id: UserId, *, now: datetime) -> tuple[Session, ...]:
+        sessions = (
+            session
+            for session in self._writes.read().sessions.values()
+            if session.user_id == user_id and session.is_open(now=now)
+        )
+        return tuple(sorted(sessions, key=lambda session: (session.last_used_at, session.id.int), reverse=True))
+
+    def add(self, session: Session) -> None:
+        def write(rows: Rows) -> None:
+            _require_user(rows, session.user_id)
+            if (session.user_id, session.id) in rows.sessions:
+                raise AlreadyExistsError
+            rows.sessions[session.user_id, session.id] = session
+
+        self._writes.add(write)
+
+    def save(self, session: Session) -> None:
+        def write(rows: Rows) -> None:
+            key = (session.user_id, session.id)
+            if key in rows.sessions:
+                rows.sessions[key] = attrs.evolve(rows.sessions[key], revoked_at=session.revoked_at)
+
+        self._writes.add(write)
+
+
+class InMemoryOneTimeTokenRepository:
+    """A :class:`~userservice_core.ports.one_time_tokens.OneTimeTokenRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def find(self, user_id: UserId, digest: bytes) -> OneTimeToken | None:
+        return self._writes.read().one_time_tokens.get((user_id, digest))
+
+    def add(self, token: OneTimeToken) -> None:
+        def write(rows: Rows) -> None:
+            _require_user(rows, token.user_id)
+            for key, other in rows.one_time_tokens.items():
+                if (key[0], other.purpose, other.used_at) == (token.user_id, token.purpose, None):
+                    rows.one_time_tokens[key] = other.used(now=token.created_at)
+            if (token.user_id, token.digest) in rows.one_time_tokens:
+                raise AlreadyExistsError
+            rows.one_time_tokens[token.user_id, token.digest] = token
+
+        self._writes.add(write)
+
+    def save(self, token: OneTimeToken) -> None:
+        def write(rows: Rows) -> None:
+            key = (token.user_id, token.digest)
+            if key in rows.one_time_tokens:
+                rows.one_time_tokens[key] = attrs.evolve(rows.one_time_tokens[key], used_at=token.used_at)
+
+        self._writes.add(write)
+
+
+class InMemoryRoleRepository:
+    """A :class:`~userservice_core.ports.roles.RoleRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def add(self, role: Role) -> None:
+        def write(rows: Rows) -> None:
+            if role.id in rows.roles or any(other.name_key == role.name_key for other in rows.roles.values()):
+                raise AlreadyExistsError
+            _put_role(rows, role)
+
+        self._writes.add(write)
+
+    def save(self, role: Role) -> None:
+        def write(rows: Rows) -> None:
+            stored = rows.roles.get(role.id)
+            if stored is None or stored.version != role.version - 1:
+                raise StaleVersionError
+            if any(other.name_key == role.name_key and other.id != role.id for other in rows.roles.values()):
+                raise AlreadyExistsError
+            _put_role(rows, role)
+
+        self._writes.add(write)
+
+
+class InMemoryRevocationWriter:
+    """A :class:`~userservice_core.ports.revocations.RevocationWriter`."""
+
+    def __init__(self, writes: _Writes, *, clock: Clock) -> None:
+        self._writes = writes
+        self._clock = clock
+        self.is_used = False
+
+    def add(self, revocation: Revocation) -> None:
+        self.is_used = True
+        self._writes.add(lambda rows: rows.revocations.append(WrittenRevocation(revocation, self._clock.now())))
+
+
+class InMemoryTransaction:
+    """A :class:`~userservice_core.ports.unit_of_work.Transaction`."""
+
+    def __init__(self, writes: _Writes, *, clock: Clock) -> None:
+        self.users = InMemoryUserRepository(writes)
+        self.sign_ins = InMemorySignInRepository(writes)
+        self.sessions = InMemorySessionRepository(writes)
+        self.one_time_tokens = InMemoryOneTimeTokenRepository(writes)
+        self.roles = InMemoryRoleRepository(writes)
+        self.revocations = InMemoryRevocationWriter(writes, clock=clock)
+        self.events: list[Event] = []
+
+    def record(self, event: Event) -> None:
+        self.events.append(event)
+
+
+class InMemoryUnitOfWork:
+    """A :class:`~userservice_core.ports.unit_of_work.UnitOfWork`; its transactions run one after the other."""
+
+    def __init__(
+        self,
+        store: InMemoryStore,
+        *,
+        clock: Clock,
+        topic_prefix: str = "userservice.",
+        source: str = "/userservice",
+        signal: Signal | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._topic_prefix = topic_prefix
+        self._source = source
+        self._signal = signal
+
+    def run(self, work: Callable[[Transaction], T]) -> T:
+        with self._store.lock:
+            writes = _Writes(self._store.rows)
+            transaction = InMemoryTransaction(writes, clock=self._clock)
+            failpoint("uow.begun")
+            result = work(transaction)
+            for event in transaction.events:
+                writes.add(self._insertion(event))
+            failpoint("uow.flushing")
+            rows = writes.applied()
+            failpoint("uow.before-commit")
+            current_call().remaining_seconds()
+            self._store.rows = rows
+            failpoint("uow.committed")
+        if self._signal is not None:
+            if transaction.events:
+                self._signal.notify(OUTBOX_CHANNEL)
+            if transaction.revocations.is_used:
+                self._signal.notify(REVOCATIONS_CHANNEL)
+        return result
+
+    def _insertion(self, event: Event) -> Write:
+        payload = msgspec.json.encode(event_data(event))
+        if len(payload) > MAX_DATA_BYTES:
+            raise ProgrammingError(f"The data of a {event.type} is larger than {MAX_DATA_BYTES} bytes.")
+        topic = f"{self._topic_prefix}{event.topic}"
+
+        def write(rows: Rows) -> None:
+            rows.last_position += 1
+            rows.outbox.append(
+                OutboxRecord(
+                    position=rows.last_position,
+                    id=event.id,
+                    lane=lane_of(topic, event.key),
+                    topic=topic,
+                    key=event.key,
+                    type=wire_type(event),
+                    source=self._source,
+                    subject=event.subject,
+                    occurred_at=event.occurred_at,
+                    sequence=_next_sequence(rows, event),
+                    traceparent=current_call().traceparent,
+                    payload=payload,
+                )
+            )
+
+        return write
+
+
+def _next_sequence(rows: Rows, event: Event) -> int | None:
+    """Raise the counter that numbers *event*, and return its number; None where its row does not exist."""
+    for (kind, user_id), last in rows.event_versions.items():
+        if kind is event.sequenced_by and str(user_id) == event.key:
+            rows.event_versions[kind, user_id] = last + 1
+            return last + 1
+    return None
+
+
+def _require_user(rows: Rows, user_id: UUID) -> None:
+    if user_id not in rows.users:
+        raise UserNotFoundError
+
+
+def _put_role(rows: Rows, role: Role) -> None:
+    if not role.permissions <= rows.permissions.keys():
+        raise NotFoundError
+    rows.roles[role.id] = role
+    rows.access_epoch += 1
