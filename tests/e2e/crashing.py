@@ -12,9 +12,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from userservice_core.config import Settings
-
 from userservice_core.bootstrap import bootstrap, bootstrap_relay
+from userservice_core.config import Settings
 from userservice_core.http.messages import Request
 
 if TYPE_CHECKING:

@@ -95,7 +95,8 @@ def test_no_kill_tears_a_registration_from_its_event(
 
     Seventy-two registrations are killed, then relays at each of their steps; consumers see each event under one id.
     """
-    survivors, casualties = set(), set()
+    survivors: set[str] = set()
+    casualties: set[str] = set()
     for point in (*_BEFORE_COMMIT, *_AFTER_COMMIT):
         for number in range(_ROUNDS):
             email = f"{point}-{number}@example.com".replace("_", "-")

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from userservice_core.config import Settings
-
 from tests.e2e.flow import PASSWORD
 from tests.e2e.processes import settings_for
 from userservice_core.bootstrap import bootstrap
+from userservice_core.config import Settings
 from userservice_core.http.messages import Request, Response
 
 if TYPE_CHECKING:
