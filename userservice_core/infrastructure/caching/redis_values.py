@@ -38,7 +38,7 @@ _HEAD: Final = re.compile(rb"us1:(\d{20}):(\d{15}):")
 _COMPARE_AND_SET: Final = """
 local held = redis.pcall('GET', KEYS[1])
 if type(held) == 'string' then
-    local version = string.match(held, '^us1:(%d+):')
+    local version = string.match(held, '^us1:(%d+):%d+:')
     if version and #version == 20 and (version > ARGV[1] or (version == ARGV[1] and ARGV[4] == 'tombstone')) then
         return 0
     end
