@@ -7,7 +7,7 @@ What is stored is gone with the process. The contract suites of :mod:`userservic
 from __future__ import annotations
 
 from userservice_core.infrastructure.memory.cache import InMemoryCache
-from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
+from userservice_core.infrastructure.memory.metrics import InMemoryMetrics, NullMetrics
 from userservice_core.infrastructure.memory.publishing import (
     InMemoryEventPublisher,
     InMemoryMailSender,
@@ -40,4 +40,5 @@ __all__ = [
     "InMemoryStore",
     "InMemoryUnitOfWork",
     "InMemoryUserReader",
+    "NullMetrics",
 ]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+_CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class InMemoryMetrics:
@@ -63,4 +66,29 @@ class InMemoryMetrics:
                 *(f'{what}{{outcome="{outcome}"}} {n}' for (what, outcome), n in self.counts.items()),
                 *(f"{what} {value}" for what, value in self.gauges.items()),
             ]
-        return "".join(f"{line}\n" for line in sorted(lines)).encode(), "text/plain; version=0.0.4; charset=utf-8"
+        return "".join(f"{line}\n" for line in sorted(lines)).encode(), _CONTENT_TYPE
+
+
+class NullMetrics:
+    """A :class:`~userservice_core.ports.metrics.Metrics` that forgets; for whoever operates nothing."""
+
+    def request_began(self, operation: str) -> Callable[[int], None]:
+        del operation
+        return _forget
+
+    def timing(self, what: str) -> AbstractContextManager[None]:
+        del what
+        return nullcontext()
+
+    def count(self, what: str, *, outcome: str = "ok", times: int = 1) -> None:
+        """Forget it."""
+
+    def gauge(self, what: str, value: float) -> None:
+        """Forget it."""
+
+    def render(self) -> tuple[bytes, str]:
+        return b"", _CONTENT_TYPE
+
+
+def _forget(status: int) -> None:
+    del status
