@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from tests.doubles import RecordingMetrics
 from userservice_core.errors import DeadlineExceededError
 from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
 from userservice_core.infrastructure.caching.lru_backend import PatientMutex
 from userservice_core.infrastructure.caching.redis_values import Breaker
+from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
 from userservice_core.ports.cache import Namespace, Versioned
 from userservice_core.ports.context import deadline_after
 
@@ -55,7 +55,7 @@ def time() -> _Time:
 @pytest.fixture
 def cache(time: _Time) -> DogpileCache:
     """A cache of three values."""
-    return DogpileCache(max_entries=3, redis_url=None, metrics=RecordingMetrics(), monotonic=time)
+    return DogpileCache(max_entries=3, redis_url=None, metrics=InMemoryMetrics(), monotonic=time)
 
 
 def test_a_value_is_loaded_once(cache: DogpileCache) -> None:
@@ -93,7 +93,7 @@ def test_a_value_ends_with_its_time_however_often_it_is_read(cache: DogpileCache
 
 def test_values_loaded_together_do_not_end_together(time: _Time) -> None:
     """So that they are not all loaded again at once."""
-    cache = DogpileCache(max_entries=1_000, redis_url=None, metrics=RecordingMetrics(), monotonic=time)
+    cache = DogpileCache(max_entries=1_000, redis_url=None, metrics=InMemoryMetrics(), monotonic=time)
     keys = [str(number) for number in range(200)]
     for key in keys:
         cache.get(NAMES, key, _Source())
@@ -268,14 +268,14 @@ def absent_server() -> str:
 @pytest.mark.parametrize("server", ["silent_server", "absent_server"])
 def test_without_an_answer_from_redis_each_process_is_on_its_own(request: pytest.FixtureRequest, server: str) -> None:
     """Loads, hits and invalidations work; and after a few failures Redis is left alone for a while."""
-    metrics = RecordingMetrics()
+    metrics = InMemoryMetrics()
     cache = DogpileCache(max_entries=100, redis_url=request.getfixturevalue(server), metrics=metrics)
     sources = [_Source() for _ in range(20)]
     for number, source in enumerate(sources):
         cache.get(NAMES, str(number), source)
         cache.get(NAMES, str(number), source)
         cache.invalidate(NAMES, str(number), 2)
-    failures = metrics.counted.count(("shared_cache", "failed"))
+    failures = metrics.counts["shared_cache", "failed"]
     cache.close()
 
     assert [source.loads for source in sources] == [1] * 20
@@ -286,7 +286,7 @@ def test_without_an_answer_from_redis_each_process_is_on_its_own(request: pytest
 def test_the_shared_layer_can_be_asked_how_it_is(absent_server: str, cache: DogpileCache) -> None:
     """It fails where Redis is configured and away, and only there."""
     cache.ping()
-    away = DogpileCache(max_entries=1, redis_url=absent_server, metrics=RecordingMetrics())
+    away = DogpileCache(max_entries=1, redis_url=absent_server, metrics=InMemoryMetrics())
 
     with pytest.raises(redis.ConnectionError):
         away.ping()

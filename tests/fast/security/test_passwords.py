@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import argon2
 import pytest
 
-from tests.doubles import RecordingMetrics
 from userservice_core.errors import DeadlineExceededError, OverloadedError
-from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher, yield_to_other_threads
+from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
+from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher
 from userservice_core.ports.context import deadline_after
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def _hasher(
     *, slots: int = 1, queue: int = 1, memory_kib: int = MEMORY_KIB, time_cost: int = 1
 ) -> Argon2PasswordHasher:
     return Argon2PasswordHasher(
-        slots=slots, queue=queue, memory_kib=memory_kib, time_cost=time_cost, metrics=RecordingMetrics()
+        slots=slots, queue=queue, memory_kib=memory_kib, time_cost=time_cost, metrics=InMemoryMetrics()
     )
 
 
@@ -178,10 +178,14 @@ def test_nobody_waits_past_their_deadline(gate: _Gate) -> None:
         assert at_work.result(30) == "hash"
 
 
-def test_threads_that_only_hash_give_way() -> None:
-    """The priority of one thread is lowered, not that of the process."""
-    with ThreadPoolExecutor(1, initializer=yield_to_other_threads) as pool:
-        lowered = pool.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())).result()
+def test_hashing_gives_way_to_other_work(hasher: Argon2PasswordHasher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The priority of the threads that hash is lowered, not that of their callers."""
+    before = _niceness()
+    monkeypatch.setattr(argon2.PasswordHasher, "hash", lambda *_: str(_niceness()))
 
-    assert lowered >= 10
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < 10
+    assert int(hasher.hash("password")) >= 10
+    assert before == _niceness()
+
+
+def _niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())

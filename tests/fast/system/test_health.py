@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.doubles import RecordingMetrics
 from tests.fast.system.doubles import wait_until
 from userservice_core.errors import DatabaseUnavailableError
+from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
 from userservice_core.infrastructure.system.health import HealthProbe
 from userservice_core.ports.context import current_call
 from userservice_core.ports.health import HealthStatus
@@ -44,7 +44,7 @@ def probes() -> Iterator[Callable[..., HealthProbe]]:
         probe = HealthProbe(
             pings,
             is_loaded=is_loaded,
-            metrics=RecordingMetrics(),
+            metrics=InMemoryMetrics(),
             interval_seconds=0.01,
             timeout_seconds=timeout_seconds,
         )

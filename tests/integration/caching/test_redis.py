@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from tests.doubles import RecordingMetrics, SetClock
+from tests.doubles import SetClock
 from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
 from userservice_core.infrastructure.caching.redis_values import RedisValues, SharedValue
+from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
 from userservice_core.ports.cache import Namespace, Versioned
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def process(redis_url: str) -> Iterator[Callable[[], DogpileCache]]:
     caches: list[DogpileCache] = []
 
     def make() -> DogpileCache:
-        caches.append(DogpileCache(max_entries=100, redis_url=redis_url, metrics=RecordingMetrics()))
+        caches.append(DogpileCache(max_entries=100, redis_url=redis_url, metrics=InMemoryMetrics()))
         return caches[-1]
 
     yield make
@@ -65,7 +66,7 @@ def process(redis_url: str) -> Iterator[Callable[[], DogpileCache]]:
 @pytest.fixture
 def values(redis_url: str) -> Iterator[RedisValues]:
     """The shared layer alone."""
-    values = RedisValues(redis_url, metrics=RecordingMetrics())
+    values = RedisValues(redis_url, metrics=InMemoryMetrics())
     yield values
     values.close()
 
@@ -133,7 +134,7 @@ def test_a_value_ends_at_one_time_for_all(
     def now() -> float:
         return clock.now().timestamp()
 
-    values = RedisValues(redis_url, metrics=RecordingMetrics(), now=now)
+    values = RedisValues(redis_url, metrics=InMemoryMetrics(), now=now)
     values.store("names", "other", SharedValue(1, 100.0, b"text:x"))
     left = []
     for step in (0, 60, 39.5, 0.5):

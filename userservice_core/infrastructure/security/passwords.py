@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -34,6 +36,9 @@ class Argon2PasswordHasher:
     """
     Argon2id (RFC 9106) with at most *slots* hashes at work and *queue* callers waiting for one of them.
 
+    The work is done by threads of its own, of a lower priority: where processors are short, a request that asks for
+    little does not wait for a hash. The caller's thread keeps its priority, since it may hold locks of the database.
+
     Args:
         memory_kib: Of each hash at work, in KiB.
         time_cost: Passes over that memory.
@@ -54,6 +59,7 @@ class Argon2PasswordHasher:
             time_cost=time_cost, memory_cost=memory_kib, parallelism=parallelism, type=argon2.Type.ID
         )
         self._places = _Places(slots, queue)
+        self._workers = ThreadPoolExecutor(slots, thread_name_prefix="userservice-argon2", initializer=_give_way)
         self._metrics = metrics
         self._hash_of_nobody = self._argon2.hash(secrets.token_urlsafe())
 
@@ -87,9 +93,9 @@ class Argon2PasswordHasher:
         return False
 
     def _run(self, work: Callable[[], _T]) -> _T:
-        """Tell a lack of memory or threads, which passes, from what is wrong with a hash."""
+        """Have a worker do it; tell a lack of memory or threads, which passes, from what is wrong with a hash."""
         try:
-            return work()
+            return self._workers.submit(work).result()
         except HashingError as error:
             raise OverloadedError(_NO_ROOM_DETAIL) from error
         except VerificationError as error:
@@ -121,11 +127,14 @@ class _Places:
             self._admitted.release()
 
 
-def yield_to_other_threads() -> None:
+def _give_way() -> None:
     """
-    Lower the priority of the calling thread, for threads that do nothing but hash.
+    Lower the priority of the calling thread for good: without privileges it cannot be raised again.
 
-    Linux keeps a priority for each thread. Elsewhere it belongs to the process, which is left alone.
+    Linux keeps a priority for each thread. Elsewhere it belongs to the process, which is left alone, and so is a thread
+    whose sandbox forbids it.
     """
-    if os.uname().sysname == "Linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
