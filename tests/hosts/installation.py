@@ -1,0 +1,134 @@
+"""The service in memory, as all hosts of this suite serve it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from adapters.flask_app.app import create_app as create_flask_app
+from adapters.lambda_handler.app import create_handler
+from adapters.starlette_app.app import create_app as create_starlette_app
+from tests.hosts.clients import AsgiClient, LambdaClient, WsgiClient
+from userservice_core.bootstrap import InMemoryUserService, UserService, bootstrap_in_memory
+from userservice_core.domain.ids import SessionId
+from userservice_core.http.pipeline import HttpOptions, Pipeline
+from userservice_core.http.routes import ROUTES, Caller, RateClass, Route
+from userservice_core.infrastructure.system.clock import Uuid7Generator
+from userservice_core.ports.security import AccessClaims
+from userservice_core.testing.clocks import FakeClock
+from userservice_core.testing.host import PipelineClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from userservice_core.domain.ids import UserId
+    from userservice_core.http.routes import Handler
+    from userservice_core.infrastructure.memory.store import Rows
+    from userservice_core.ports.mail import Mail
+    from userservice_core.testing.host import HostClient
+
+ISSUER: Final = "https://accounts.example.com"
+
+HOSTS: Final[dict[str, Callable[[UserService], HostClient]]] = {
+    "pipeline": lambda service: PipelineClient(service.pipeline),
+    "starlette": lambda service: AsgiClient(create_starlette_app(service)),
+    "flask": lambda service: WsgiClient(create_flask_app(service)),
+    "lambda": lambda service: LambdaClient(create_handler(service)),
+}
+"""Every host, each with a client that speaks to it as its server would."""
+
+
+@attrs.frozen(kw_only=True)
+class Installation:
+    """A wired service and what a test looks at from outside."""
+
+    in_memory: InMemoryUserService
+    clock: FakeClock
+    ids: Uuid7Generator = attrs.field(factory=Uuid7Generator)
+
+    @classmethod
+    def begin(cls, clock: FakeClock) -> Installation:
+        """Wire one with nobody in it."""
+        return cls(in_memory=bootstrap_in_memory(options=HttpOptions(issuer=ISSUER), clock=clock), clock=clock)
+
+    @property
+    def service(self) -> UserService:
+        """What hosts serve."""
+        return self.in_memory.service
+
+    def stored(self) -> Rows:
+        """Return everything that is stored; equal to what it was unless something was changed."""
+        return self.in_memory.store.rows
+
+    def mails(self) -> list[Mail]:
+        """Relay what waits, and return all mails sent until now."""
+        self.in_memory.relay.wave()
+        return self.in_memory.mails.sent
+
+    def mailed_token(self, email: str) -> str:
+        """Return the token of the last mail to *email* that has one."""
+        return [mail.token for mail in self.mails() if mail.to == email and mail.token is not None][-1]
+
+    def with_routes(self, *routes: Route, issuer: str = ISSUER, **options: Any) -> UserService:  # noqa: ANN401
+        """Serve *routes* beside the service's own, from the same data."""
+        service = self.service
+        pipeline = Pipeline(
+            service.use_cases,
+            health=service.health,
+            metrics=service.metrics,
+            ids=self.ids,
+            clock=self.clock,
+            options=HttpOptions(issuer=issuer, **options),
+            routes=(*ROUTES, *routes),
+        )
+        return UserService(
+            pipeline=pipeline,
+            use_cases=service.use_cases,
+            health=service.health,
+            metrics=service.metrics,
+            start=service.start,
+            drain=service.drain,
+            close=pipeline.close,
+        )
+
+    def access_token(self, email: str) -> str:
+        """Register a user, and return a token of a sign-in at this moment."""
+        user = self.service.use_cases.registration.register(email=email, password="correct horse battery staple")
+        return self._token_of(user.id)
+
+    def administrator_token(self, email: str) -> str:
+        """Create the first administrator, and return a token of a sign-in at this moment."""
+        assert self.service.use_cases.accounts.create_first_administrator(email=email) is not None
+        (user_id,) = (user.id for user in self.stored().users.values() if user.email.address == email)
+        return self._token_of(user_id)
+
+    def _token_of(self, user_id: UserId) -> str:
+        now = self.clock.now()
+        claims = AccessClaims(
+            user_id=user_id,
+            session_id=SessionId(self.ids.new()),
+            client_id="userservice",
+            token_id=str(self.ids.new()),
+            issued_at=now,
+            expires_at=now + timedelta(minutes=10),
+            auth_time=now,
+            amr=("pwd",),
+        )
+        return self.service.use_cases.token_issuer.issue(claims)
+
+
+def sample_route(handler: Handler, **changes: Any) -> Route:  # noqa: ANN401 - the attributes of a route
+    """Return a route of ``GET /wait`` that anyone may call, with the *changes* a test is about."""
+    arguments: dict[str, Any] = {
+        "method": "GET",
+        "path": "/wait",
+        "operation_id": handler.__name__,
+        "summary": "A sample",
+        "handler": handler,
+        "who": Caller.ANYONE,
+        "answers": {204: None},
+        "rate_class": RateClass.READ,
+    }
+    return Route(**{**arguments, **changes})
