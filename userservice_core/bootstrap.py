@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from userservice_core.config import Settings
-    from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMailSender
+    from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMailSender, InMemoryStore
     from userservice_core.infrastructure.messaging.relay import Line, Relay
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.security.keys import KeyRing
@@ -570,12 +570,14 @@ class InMemoryUserService:
 
     Attributes:
         service: As on PostgreSQL.
+        store: What it stores.
         relay: Its relay, of which `wave` does what a relay's process would.
         mails: What was sent.
         publisher: What was published.
     """
 
     service: UserService
+    store: InMemoryStore
     relay: Relay
     mails: InMemoryMailSender
     publisher: InMemoryEventPublisher
@@ -644,4 +646,4 @@ def bootstrap_in_memory(
         drain=lambda: None,
         close=pipeline.close,
     )
-    return InMemoryUserService(service=service, relay=relay, mails=mails, publisher=publisher)
+    return InMemoryUserService(service=service, store=store, relay=relay, mails=mails, publisher=publisher)
