@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.doubles import NOON
 from userservice_core.infrastructure.security.jwk import SigningAlgorithm
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.system.clock import SystemEntropy
+from userservice_core.testing.clocks import NOON
 
 
 @pytest.fixture(scope="session")

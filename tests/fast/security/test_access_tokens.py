@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.doubles import NOON, SetClock
 from userservice_core.domain.ids import SessionId, UserId
 from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.errors import InvalidAccessTokenError
@@ -27,6 +26,7 @@ from userservice_core.infrastructure.security.jws import MAX_TOKEN_CHARACTERS, s
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.system.clock import SystemEntropy
 from userservice_core.ports.security import AccessClaims
+from userservice_core.testing.clocks import NOON, FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,9 +50,9 @@ CLAIMS = AccessClaims(
 
 
 @pytest.fixture
-def clock() -> SetClock:
+def clock() -> FakeClock:
     """A clock that shows when the token was issued."""
-    return SetClock()
+    return FakeClock()
 
 
 @pytest.fixture
@@ -62,13 +62,13 @@ def issuer(ring: KeyRing) -> JwtAccessTokenIssuer:
 
 
 @pytest.fixture
-def verifier(ring: KeyRing, clock: SetClock) -> JwtAccessTokenVerifier:
+def verifier(ring: KeyRing, clock: FakeClock) -> JwtAccessTokenVerifier:
     """Verifies with the same ring."""
     return _verifier(ring, clock)
 
 
 def _verifier(
-    keys: KeyRing | Mapping[str, VerificationKey], clock: SetClock, *, max_cached: int = 100
+    keys: KeyRing | Mapping[str, VerificationKey], clock: FakeClock, *, max_cached: int = 100
 ) -> JwtAccessTokenVerifier:
     return JwtAccessTokenVerifier(keys, issuer=ISSUER, audience=AUDIENCE, clock=clock, max_cached=max_cached)
 
@@ -106,7 +106,7 @@ def _assert_refused(verifier: JwtAccessTokenVerifier, token: str) -> None:
 
 @pytest.mark.parametrize("algorithm", list(SigningAlgorithm))
 def test_a_token_is_read_back(
-    rings: dict[SigningAlgorithm, KeyRing], algorithm: SigningAlgorithm, clock: SetClock
+    rings: dict[SigningAlgorithm, KeyRing], algorithm: SigningAlgorithm, clock: FakeClock
 ) -> None:
     """With every algorithm, and the key's id filled in."""
     ring = rings[algorithm]
@@ -162,7 +162,7 @@ def test_many_permissions_are_left_out_not_cut_short(
     assert too_many.permissions is None
 
 
-def test_the_published_keys_verify(issuer: JwtAccessTokenIssuer, clock: SetClock) -> None:
+def test_the_published_keys_verify(issuer: JwtAccessTokenIssuer, clock: FakeClock) -> None:
     """Another service needs nothing but the JWKS."""
     keys, problems = read_key_set(issuer.jwks())
 
@@ -171,7 +171,7 @@ def test_the_published_keys_verify(issuer: JwtAccessTokenIssuer, clock: SetClock
 
 
 def test_tokens_outlive_the_change_of_the_signing_key(
-    ring: KeyRing, issuer: JwtAccessTokenIssuer, clock: SetClock
+    ring: KeyRing, issuer: JwtAccessTokenIssuer, clock: FakeClock
 ) -> None:
     """A retired key verifies; once it is gone from the ring, its tokens are refused."""
     token = issuer.issue(CLAIMS)
@@ -189,11 +189,11 @@ def test_tokens_outlive_the_change_of_the_signing_key(
 
 @pytest.mark.parametrize(("second", "good"), [(0, True), (629, True), (630, False), (10_000, False)])
 def test_a_token_ends_with_its_leeway(
-    issuer: JwtAccessTokenIssuer, verifier: JwtAccessTokenVerifier, clock: SetClock, second: int, *, good: bool
+    issuer: JwtAccessTokenIssuer, verifier: JwtAccessTokenVerifier, clock: FakeClock, second: int, *, good: bool
 ) -> None:
     """Good until 30 s past `exp`, refused from then on."""
     token = issuer.issue(CLAIMS)
-    clock.advance(second)
+    clock.advance(timedelta(seconds=second))
 
     if good:
         assert verifier.verify(token).token_id == "jti-1"
@@ -202,25 +202,25 @@ def test_a_token_ends_with_its_leeway(
 
 
 def test_a_remembered_token_ends_too(
-    issuer: JwtAccessTokenIssuer, verifier: JwtAccessTokenVerifier, clock: SetClock
+    issuer: JwtAccessTokenIssuer, verifier: JwtAccessTokenVerifier, clock: FakeClock
 ) -> None:
     """What is remembered is forgotten at the same second."""
     token = issuer.issue(CLAIMS)
     verifier.verify(token)
-    clock.advance(629)
+    clock.advance(timedelta(seconds=629))
     assert verifier.peek(token) is not None
 
-    clock.advance(1)
+    clock.advance(timedelta(seconds=1))
 
     _assert_refused(verifier, token)
 
 
 @pytest.mark.parametrize(("second", "good"), [(-30, True), (-31, False)])
 def test_a_token_from_the_future_is_refused(
-    issuer: JwtAccessTokenIssuer, verifier: JwtAccessTokenVerifier, clock: SetClock, second: int, *, good: bool
+    issuer: JwtAccessTokenIssuer, verifier: JwtAccessTokenVerifier, clock: FakeClock, second: int, *, good: bool
 ) -> None:
     """The issuer's clock may be 30 s ahead, not more."""
-    clock.advance(second)
+    clock.advance(timedelta(seconds=second))
 
     if good:
         assert verifier.verify(issuer.issue(CLAIMS)).issued_at == NOON
@@ -412,7 +412,7 @@ def test_a_header_that_asks_for_more_is_refused(
 @pytest.mark.parametrize("algorithm", list(SigningAlgorithm))
 @pytest.mark.parametrize("hash_name", ["sha256", "sha384", "sha512"])
 def test_a_public_key_is_no_hmac_secret(
-    rings: dict[SigningAlgorithm, KeyRing], algorithm: SigningAlgorithm, clock: SetClock, hash_name: str
+    rings: dict[SigningAlgorithm, KeyRing], algorithm: SigningAlgorithm, clock: FakeClock, hash_name: str
 ) -> None:
     """Every text form of the public key, taken as the secret of an HMAC, signs nothing."""
     ring = rings[algorithm]
@@ -515,13 +515,13 @@ def test_no_bit_of_a_token_can_be_changed(position: int, bit: int) -> None:
             break
         place -= len(part)
 
-    _assert_refused(_verifier(ring, SetClock()), ".".join(encode_base64url(bytes(part)) for part in data))
+    _assert_refused(_verifier(ring, FakeClock()), ".".join(encode_base64url(bytes(part)) for part in data))
 
 
 @given(text=st.text(alphabet=st.characters(codec=None), max_size=200))
 def test_no_text_raises_anything_but_the_refusal(text: str) -> None:
     """Whatever stands in the Authorization header."""
-    _assert_refused(_verifier(_RING_FOR_PROPERTIES, SetClock()), text)
+    _assert_refused(_verifier(_RING_FOR_PROPERTIES, FakeClock()), text)
 
 
 _RING_FOR_PROPERTIES = KeyRing.generate(NOON, SystemEntropy())
@@ -551,7 +551,9 @@ def test_peek_does_not_wait_for_a_writer(issuer: JwtAccessTokenIssuer, verifier:
     assert claims is not None
 
 
-def test_memory_is_bounded_and_keeps_what_is_used(issuer: JwtAccessTokenIssuer, ring: KeyRing, clock: SetClock) -> None:
+def test_memory_is_bounded_and_keeps_what_is_used(
+    issuer: JwtAccessTokenIssuer, ring: KeyRing, clock: FakeClock
+) -> None:
     """Past the bound the least recently used token goes; it is verified anew when it comes back."""
     verifier = _verifier(ring, clock, max_cached=3)
     tokens = [issuer.issue(attrs.evolve(CLAIMS, token_id=f"jti-{number}")) for number in range(4)]
@@ -565,7 +567,7 @@ def test_memory_is_bounded_and_keeps_what_is_used(issuer: JwtAccessTokenIssuer, 
     assert verifier.verify(tokens[1]).token_id == "jti-1"
 
 
-def test_refused_tokens_are_not_remembered(issuer: JwtAccessTokenIssuer, ring: KeyRing, clock: SetClock) -> None:
+def test_refused_tokens_are_not_remembered(issuer: JwtAccessTokenIssuer, ring: KeyRing, clock: FakeClock) -> None:
     """A flood of bad tokens pushes no good one out."""
     verifier = _verifier(ring, clock, max_cached=1)
     token = issuer.issue(CLAIMS)

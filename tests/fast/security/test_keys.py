@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.doubles import NOON
 from userservice_core.errors import ConfigurationError
 from userservice_core.infrastructure.security.jwk import SigningAlgorithm
 from userservice_core.infrastructure.security.keys import KeyPurpose, KeyRing, KeyState
 from userservice_core.infrastructure.system.clock import SystemEntropy
+from userservice_core.testing.clocks import NOON
 
 if TYPE_CHECKING:
     from collections.abc import Callable

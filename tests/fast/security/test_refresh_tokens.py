@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.doubles import NOON
 from userservice_core.domain.ids import SessionId, UserId
 from userservice_core.errors import InvalidRefreshTokenError
 from userservice_core.infrastructure.security.encoding import decode_base64url, encode_base64url
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens
 from userservice_core.infrastructure.system.clock import SystemEntropy
+from userservice_core.testing.clocks import NOON
 
 USER = UserId(UUID("01900000-0000-7000-8000-000000000001"))
 SESSION = SessionId(UUID("01900000-0000-7000-8000-000000000002"))

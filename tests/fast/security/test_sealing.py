@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.doubles import NOON
 from userservice_core.errors import SealBrokenError
 from userservice_core.infrastructure.security.encoding import decode_base64url, encode_base64url
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
 from userservice_core.infrastructure.system.clock import SystemEntropy
+from userservice_core.testing.clocks import NOON
 
 _RING = KeyRing.generate(NOON, SystemEntropy())
 _SEALER = AesGcmSecretSealer(_RING, SystemEntropy())

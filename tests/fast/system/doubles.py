@@ -6,9 +6,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from tests.doubles import NOON
 from userservice_core.errors import DatabaseUnavailableError
 from userservice_core.ports.revocations import RevocationBatch
+from userservice_core.testing.clocks import NOON
 
 if TYPE_CHECKING:
     from collections.abc import Callable

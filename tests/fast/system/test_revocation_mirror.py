@@ -9,7 +9,6 @@ from uuid import UUID
 
 import pytest
 
-from tests.doubles import NOON, SetClock
 from tests.fast.system.doubles import FakeRevocationLog, FakeSignal, wait_until
 from userservice_core.domain.ids import SessionId, UserId
 from userservice_core.domain.revocations import Revocation, RevocationKind
@@ -20,6 +19,7 @@ from userservice_core.infrastructure.system.revocation_mirror import (
     RevocationMirror,
 )
 from userservice_core.ports.revocations import REVOCATIONS_CHANNEL
+from userservice_core.testing.clocks import NOON, FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ class _Setup:
     def __init__(self) -> None:
         self.log = FakeRevocationLog()
         self.signal = FakeSignal()
-        self.clock = SetClock()
+        self.clock = FakeClock()
         self.told: list[Revocation] = []
         self.gaps = 0
         self.callback_failure: Exception | None = None
@@ -154,10 +154,10 @@ def test_what_was_read_once_is_kept_until_it_expires(setup: _Setup) -> None:
     setup.log.rows = [_row(RevocationKind.SESSION, SESSION, expires_in_seconds=10)]
     mirror = setup.started()
     setup.log.rows = []
-    setup.clock.advance(69)
+    setup.clock.advance(timedelta(seconds=69))
     setup.read_again()
     kept = _is_revoked(mirror)
-    setup.clock.advance(1)
+    setup.clock.advance(timedelta(seconds=1))
     setup.read_again()
 
     assert (kept, _is_revoked(mirror)) == (True, False)
@@ -171,7 +171,7 @@ def test_a_longer_revocation_is_not_shortened_by_another(setup: _Setup) -> None:
     ]
     mirror = setup.started()
     setup.log.rows = []
-    setup.clock.advance(500)
+    setup.clock.advance(timedelta(seconds=500))
     setup.read_again()
 
     assert _is_revoked(mirror)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 import redis
 
-from tests.doubles import SetClock
 from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
 from userservice_core.infrastructure.caching.redis_values import RedisValues, SharedValue
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
 from userservice_core.ports.cache import Namespace, Versioned
+from userservice_core.testing.clocks import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,7 +130,7 @@ def test_a_value_ends_at_one_time_for_all(
     """Redis holds it no longer than it may live, and a process that finds it late keeps it for the rest only."""
     process().get(NAMES, "k", _Source())
     milliseconds = client.pttl(KEY)
-    clock = SetClock()
+    clock = FakeClock()
 
     def now() -> float:
         return clock.now().timestamp()
@@ -138,7 +139,7 @@ def test_a_value_ends_at_one_time_for_all(
     values.store("names", "other", SharedValue(1, 100.0, b"text:x"))
     left = []
     for step in (0, 60, 39.5, 0.5):
-        clock.advance(step)
+        clock.advance(timedelta(seconds=step))
         found = values.find("names", "other")
         left.append(None if found is None else found.seconds_left)
     values.close()
