@@ -47,9 +47,10 @@ class InMemoryCache:
             found = self._fresh(entry)
             if found is not None:
                 return found.value  # type: ignore[no-any-return]
-            generation = self._generation
+            # Both before the load: what it reads is as old as its beginning.
+            generation, expires_at = self._generation, self._monotonic() + namespace.ttl_seconds
             loaded = load()
-            self._keep(namespace, entry, loaded, generation)
+            self._keep(entry, loaded, generation=generation, expires_at=expires_at)
             return loaded.value
 
     def peek(self, namespace: Namespace[V], key: str) -> V | None:
@@ -79,8 +80,7 @@ class InMemoryCache:
         with self._lock:
             return entry.value if self._monotonic() < entry.expires_at else None
 
-    def _keep(self, namespace: Namespace[V], entry: _Entry, loaded: Versioned[V], generation: int) -> None:
+    def _keep(self, entry: _Entry, loaded: Versioned[V], *, generation: int, expires_at: float) -> None:
         with self._lock:
             if generation == self._generation and loaded.version >= entry.least_version:
-                entry.value = loaded
-                entry.expires_at = self._monotonic() + namespace.ttl_seconds
+                entry.value, entry.expires_at = loaded, expires_at

@@ -33,13 +33,13 @@ class InMemoryUserReader:
 
     def get(self, user_id: UserId, *, replica_ok: bool = False) -> User:
         del replica_ok  # there is one copy
-        user = self._store.rows.users.get(user_id)
+        user = self._store.read().find_user(user_id)
         if user is None:
             raise UserNotFoundError
         return user
 
     def find_by_email(self, email_key: str) -> User | None:
-        return find_user(self._store.rows, email_key)
+        return find_user(self._store.read(), email_key)
 
 
 class InMemorySignInReader:
@@ -49,7 +49,7 @@ class InMemorySignInReader:
         self._store = store
 
     def find_sign_in(self, email_key: str) -> SignIn | None:
-        rows = self._store.rows
+        rows = self._store.read()
         user = find_user(rows, email_key)
         return None if user is None else sign_in_of(rows, user)
 
@@ -61,7 +61,7 @@ class InMemorySessionStore:
         self._store = store
 
     def rotate(self, rotation: Rotation) -> SessionOfUser | None:
-        with self._store.lock:
+        with self._store.held():
             found = self.find(rotation.user_id, rotation.session_id)
             if found is None or not _can_rotate(found, rotation):
                 return None
@@ -81,9 +81,9 @@ class InMemorySessionStore:
             return SessionOfUser(session=rotated, user=found.user)
 
     def find(self, user_id: UserId, session_id: SessionId) -> SessionOfUser | None:
-        rows = self._store.rows
-        session = rows.sessions.get((user_id, session_id))
-        return None if session is None else SessionOfUser(session=session, user=rows.users[user_id])
+        rows = self._store.read()
+        session, user = rows.sessions.get((user_id, session_id)), rows.find_user(user_id)
+        return None if session is None or user is None else SessionOfUser(session=session, user=user)
 
 
 class InMemoryOneTimeTokenReader:
@@ -93,7 +93,7 @@ class InMemoryOneTimeTokenReader:
         self._store = store
 
     def find(self, user_id: UserId, digest: bytes) -> OneTimeToken | None:
-        return self._store.rows.one_time_tokens.get((user_id, digest))
+        return self._store.read().one_time_tokens.get((user_id, digest))
 
 
 class InMemoryRoleReader:
@@ -103,23 +103,23 @@ class InMemoryRoleReader:
         self._store = store
 
     def role_map(self) -> RoleMap:
-        rows = self._store.rows
+        rows = self._store.read()
         return RoleMap(rows.access_epoch, {role.id: role.permissions for role in rows.roles.values()})
 
     def find_by_name(self, name: str) -> Role | None:
         key = name.casefold()
-        return next((role for role in self._store.rows.roles.values() if role.name_key == key), None)
+        return next((role for role in self._store.read().roles.values() if role.name_key == key), None)
 
     def is_held(self, role_id: RoleId) -> bool:
         return any(
             role.id == role_id
-            for user in self._store.rows.users.values()
+            for user in self._store.read().users.values()
             if user.deleted_at is None
             for role in user.roles
         )
 
     def list_permissions(self) -> tuple[Permission, ...]:
-        return tuple(permission for _, permission in sorted(self._store.rows.permissions.items()))
+        return tuple(permission for _, permission in sorted(self._store.read().permissions.items()))
 
 
 class InMemoryRevocationLog:
@@ -134,25 +134,26 @@ class InMemoryRevocationLog:
         now = self._clock.now()
         written = tuple(
             row.revocation
-            for row in self._store.rows.revocations
+            for row in self._store.read().revocations
             if (since is None or row.at >= since) and row.revocation.expires_at > now
         )
         return RevocationBatch(revocations=written, read_at=now)
 
     def is_revoked(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool:
-        refused = {(RevocationKind.SESSION, str(session_id)), (RevocationKind.KEY, key_id)}
+        refused = {(RevocationKind.KEY, key_id)}
+        if session_id is not None:
+            refused.add((RevocationKind.SESSION, str(session_id)))
         of_user = (RevocationKind.USER, str(user_id))
         return any(
-            (row.revocation.kind, row.revocation.subject) in refused
-            or ((row.revocation.kind, row.revocation.subject) == of_user and issued_at < row.revocation.not_before)
-            for row in self._store.rows.revocations
+            (revocation.kind, revocation.subject) in refused
+            or ((revocation.kind, revocation.subject) == of_user and issued_at < revocation.not_before)
+            for revocation in (row.revocation for row in self._store.read().revocations)
         )
 
 
 def find_user(rows: Rows, email_key: str) -> User | None:
     """Return who holds the address."""
-    user_id = rows.user_by_email.get(email_key)
-    return None if user_id is None else rows.users[user_id]
+    return rows.find_user(rows.user_by_email.get(email_key))
 
 
 def sign_in_of(rows: Rows, user: User) -> SignIn:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import contextmanager
 from datetime import datetime
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import attrs
@@ -13,10 +16,17 @@ from userservice_core.domain.events import SequencedBy
 from userservice_core.domain.ids import RoleId, SessionId, UserId
 from userservice_core.domain.one_time_tokens import OneTimeToken
 from userservice_core.domain.revocations import Revocation
-from userservice_core.domain.roles import SYSTEM_PERMISSIONS, SYSTEM_ROLES, Permission, Role
+from userservice_core.domain.roles import SYSTEM_PERMISSIONS, SYSTEM_ROLES, AssignedRole, Permission, Role
 from userservice_core.domain.sessions import Session
 from userservice_core.domain.users import User
-from userservice_core.ports.publishing import OutboxRecord
+from userservice_core.errors import DeadlineExceededError
+from userservice_core.ports.context import current_call
+from userservice_core.ports.publishing import LANES, OutboxRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NEVER: Final = float("-inf")
 
 
 @attrs.frozen
@@ -25,6 +35,31 @@ class WrittenRevocation:
 
     revocation: Revocation
     at: datetime
+
+
+@attrs.frozen
+class WaitingRecord:
+    """A record of the outbox, and since when it waits, by the store's monotonic clock."""
+
+    record: OutboxRecord
+    since: float
+
+
+@attrs.define
+class LaneRow:
+    """
+    Who relays a lane, and until when.
+
+    Attributes:
+        relay_id: Of the last holder, None after a release.
+        run: The object that stands for this run of the relay.
+        expires_at: By the store's monotonic clock.
+    """
+
+    fence: int = 0
+    relay_id: str | None = None
+    run: object = None
+    expires_at: float = NEVER
 
 
 @attrs.define
@@ -44,7 +79,7 @@ class Rows:
     access_epoch: int = 1
     revocations: list[WrittenRevocation] = attrs.field(factory=list)
     event_versions: dict[tuple[SequencedBy, UUID], int] = attrs.field(factory=dict)
-    outbox: list[OutboxRecord] = attrs.field(factory=list)
+    outbox: list[WaitingRecord] = attrs.field(factory=list)
     parked: list[tuple[OutboxRecord, str]] = attrs.field(factory=list)
     last_position: int = 0
 
@@ -67,6 +102,14 @@ class Rows:
             last_position=self.last_position,
         )
 
+    def find_user(self, user_id: UserId | None) -> User | None:
+        """Return a user, with their roles under the names that they have now, in the order of the names."""
+        user = None if user_id is None else self.users.get(user_id)
+        if user is None:
+            return None
+        held = (AssignedRole(role.id, self.roles[role.id].name) for role in user.roles)
+        return attrs.evolve(user, roles=tuple(sorted(held, key=lambda role: role.name)))
+
     def remove_user(self, user_id: UserId) -> None:
         """Erase a user and everything under their id."""
         user = self.users.pop(user_id, None)
@@ -85,9 +128,41 @@ class InMemoryStore:
     The rows that all in-memory implementations of one service share.
 
     Attributes:
-        lock: Held for as long as a transaction runs, so that there is one at a time.
+        rows: What is committed; to be replaced as a whole, by whoever holds the store.
+        lanes: Who relays what, to be changed by whoever holds the store.
+        relays_seen_at: When each relay last asked for lanes.
+        monotonic: The clock of leases and waiting times, in seconds.
     """
 
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.rows = Rows()
+        self.lanes = tuple(LaneRow() for _ in range(LANES))
+        self.relays_seen_at: dict[str, float] = {}
+        self.monotonic = monotonic
+        self._lock = threading.RLock()
+
+    def read(self) -> Rows:
+        """
+        Return what is committed; nobody changes it any more.
+
+        Raises:
+            DeadlineExceededError: If the call's deadline passed.
+        """
+        current_call().remaining_seconds()
+        return self.rows
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """
+        Hold the store within the block, so that there is one transaction at a time.
+
+        Raises:
+            DeadlineExceededError: If it was not had within the call's deadline.
+        """
+        left_seconds = current_call().remaining_seconds()
+        if not self._lock.acquire(timeout=-1 if left_seconds is None else left_seconds):
+            raise DeadlineExceededError
+        try:
+            yield
+        finally:
+            self._lock.release()

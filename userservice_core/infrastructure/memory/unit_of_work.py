@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
 
 import attrs
 import msgspec
@@ -21,7 +23,7 @@ from userservice_core.errors import (
     UserNotFoundError,
 )
 from userservice_core.infrastructure.memory.readers import find_user, sign_in_of
-from userservice_core.infrastructure.memory.store import WrittenRevocation
+from userservice_core.infrastructure.memory.store import WaitingRecord, WrittenRevocation
 from userservice_core.ports.context import current_call
 from userservice_core.ports.failpoints import failpoint
 from userservice_core.ports.publishing import OutboxRecord, lane_of
@@ -30,7 +32,6 @@ from userservice_core.ports.revocations import OUTBOX_CHANNEL, REVOCATIONS_CHANN
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
-    from uuid import UUID
 
     from userservice_core.domain.credentials import Credential, SignIn
     from userservice_core.domain.events import Event
@@ -50,24 +51,34 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class _Turn(enum.IntEnum):
+    """When a write has its turn at the commit, whatever the order it was asked for in."""
+
+    USER = enum.auto()
+    OTHER = enum.auto()
+    EVENT = enum.auto()
+    # An event of a user who is removed takes its number from the row that goes.
+    REMOVAL = enum.auto()
+
+
 class _Writes:
     """What a transaction will do at its commit; nothing is read once there is any."""
 
-    def __init__(self, committed: Rows) -> None:
-        self._committed = committed
-        self._writes: list[Write] = []
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+        self._writes: list[tuple[_Turn, Write]] = []
 
     def read(self) -> Rows:
         if self._writes:
             raise ProgrammingError("A transaction reads before it writes.")
-        return self._committed
+        return self._store.read()
 
-    def add(self, write: Write) -> None:
-        self._writes.append(write)
+    def add(self, write: Write, *, turn: _Turn = _Turn.OTHER) -> None:
+        self._writes.append((turn, write))
 
     def applied(self) -> Rows:
-        rows = self._committed.copy()
-        for write in self._writes:
+        rows = self._store.rows.copy()
+        for _, write in sorted(self._writes, key=lambda pair: pair[0]):
             write(rows)
         return rows
 
@@ -79,7 +90,7 @@ class InMemoryUserRepository:
         self._writes = writes
 
     def get(self, user_id: UserId) -> User:
-        user = self._writes.read().users.get(user_id)
+        user = self._writes.read().find_user(user_id)
         if user is None:
             raise UserNotFoundError
         return user
@@ -99,23 +110,25 @@ class InMemoryUserRepository:
             rows.user_by_email[user.email.key] = user.id
             rows.event_versions[SequencedBy.USER, user.id] = 0
 
-        self._writes.add(write)
+        self._writes.add(write, turn=_Turn.USER)
 
     def save(self, user: User) -> None:
         def write(rows: Rows) -> None:
             stored = rows.users.get(user.id)
-            if stored is None or stored.version != user.version - 1:
+            if stored is None:
                 raise StaleVersionError
             if rows.user_by_email.get(user.email.key, user.id) != user.id:
                 raise EmailTakenError
+            if stored.version != user.version - 1:
+                raise StaleVersionError
             del rows.user_by_email[stored.email.key]
             rows.user_by_email[user.email.key] = user.id
-            rows.users[user.id] = attrs.evolve(user, roles=stored.roles)
+            rows.users[user.id] = attrs.evolve(user, roles=stored.roles, created_at=stored.created_at)
 
-        self._writes.add(write)
+        self._writes.add(write, turn=_Turn.USER)
 
     def remove(self, user_id: UserId) -> None:
-        self._writes.add(lambda rows: rows.remove_user(user_id))
+        self._writes.add(lambda rows: rows.remove_user(user_id), turn=_Turn.REMOVAL)
 
 
 class InMemorySignInRepository:
@@ -126,7 +139,7 @@ class InMemorySignInRepository:
 
     def get(self, user_id: UserId) -> SignIn:
         rows = self._writes.read()
-        user = rows.users.get(user_id)
+        user = rows.find_user(user_id)
         if user is None:
             raise UserNotFoundError
         return sign_in_of(rows, user)
@@ -315,13 +328,13 @@ class InMemoryUnitOfWork:
         self._signal = signal
 
     def run(self, work: Callable[[Transaction], T]) -> T:
-        with self._store.lock:
-            writes = _Writes(self._store.rows)
+        with self._store.held():
+            writes = _Writes(self._store)
             transaction = InMemoryTransaction(writes, clock=self._clock)
             failpoint("uow.begun")
             result = work(transaction)
             for event in transaction.events:
-                writes.add(self._insertion(event))
+                writes.add(self._insertion(event), turn=_Turn.EVENT)
             failpoint("uow.flushing")
             rows = writes.applied()
             failpoint("uow.before-commit")
@@ -343,33 +356,34 @@ class InMemoryUnitOfWork:
 
         def write(rows: Rows) -> None:
             rows.last_position += 1
-            rows.outbox.append(
-                OutboxRecord(
-                    position=rows.last_position,
-                    id=event.id,
-                    lane=lane_of(topic, event.key),
-                    topic=topic,
-                    key=event.key,
-                    type=wire_type(event),
-                    source=self._source,
-                    subject=event.subject,
-                    occurred_at=event.occurred_at,
-                    sequence=_next_sequence(rows, event),
-                    traceparent=current_call().traceparent,
-                    payload=payload,
-                )
+            record = OutboxRecord(
+                position=rows.last_position,
+                id=event.id,
+                lane=lane_of(topic, event.key),
+                topic=topic,
+                key=event.key,
+                type=wire_type(event),
+                source=self._source,
+                subject=event.subject,
+                occurred_at=event.occurred_at,
+                sequence=_next_sequence(rows, event),
+                traceparent=current_call().traceparent,
+                payload=payload,
             )
+            rows.outbox.append(WaitingRecord(record, self._store.monotonic()))
 
         return write
 
 
 def _next_sequence(rows: Rows, event: Event) -> int | None:
     """Raise the counter that numbers *event*, and return its number; None where its row does not exist."""
-    for (kind, user_id), last in rows.event_versions.items():
-        if kind is event.sequenced_by and str(user_id) == event.key:
-            rows.event_versions[kind, user_id] = last + 1
-            return last + 1
-    return None
+    if event.sequenced_by is SequencedBy.NOTHING:
+        return None
+    counter = (event.sequenced_by, UUID(event.key))
+    if counter not in rows.event_versions:
+        return None
+    rows.event_versions[counter] += 1
+    return rows.event_versions[counter]
 
 
 def _require_user(rows: Rows, user_id: UUID) -> None:
