@@ -155,6 +155,7 @@ def test_so_many_at_work_so_many_waiting_and_not_one_more(gate: _Gate) -> None:
     with ThreadPoolExecutor(20) as pool:
         futures = [pool.submit(hasher.hash, "gated") for _ in range(20)]
         first_done = list(itertools.islice(as_completed(futures, timeout=30), 15))
+        assert all(gate.arrived.acquire(timeout=30) for _ in range(2))
         gate.open()
         answers = [future.result() for future in futures if future not in first_done]
 
