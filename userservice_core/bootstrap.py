@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
     from userservice_core.config import Settings
     from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMailSender, InMemoryStore
-    from userservice_core.infrastructure.messaging.relay import Line, Relay
+    from userservice_core.infrastructure.messaging.lines import Line
+    from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.security.keys import KeyRing
     from userservice_core.ports.cache import Cache
@@ -485,7 +486,7 @@ def _cache(settings: Settings, metrics: Metrics, opened: ExitStack) -> Cache:
 
 def _lines(*, bus: EventPublisher, mails: EventPublisher, topic_prefix: str) -> tuple[Line, ...]:
     """Mails go one way, everything else the other."""
-    from userservice_core.infrastructure.messaging.relay import Line
+    from userservice_core.infrastructure.messaging.lines import Line
 
     notifications = f"{topic_prefix}{Topic.NOTIFICATIONS}"
     others = tuple(f"{topic_prefix}{topic}" for topic in Topic if topic is not Topic.NOTIFICATIONS)
