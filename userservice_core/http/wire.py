@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 MAX_TEXT_CHARACTERS = 1_024
 MAX_TOKEN_CHARACTERS = 8_192
+MAX_MAILED_TOKEN_CHARACTERS = 512
 
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARACTERS)]
 TokenText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TOKEN_CHARACTERS)]
+MailedTokenText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_MAILED_TOKEN_CHARACTERS)]
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -62,13 +64,13 @@ class RequestEmailVerificationBody(Body, frozen=True, kw_only=True):
 class VerifyEmailBody(Body, frozen=True, kw_only=True):
     """The token of a mailed link."""
 
-    token: TokenText
+    token: MailedTokenText
 
 
 class VerifyEmailQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The token of a mailed link, as the link carries it."""
 
-    token: TokenText
+    token: MailedTokenText
 
 
 class UserAnswer(Body, frozen=True, kw_only=True):

@@ -78,6 +78,6 @@ def test_parameters_of_the_query_are_described(document: dict[str, Any]) -> None
             "name": "token",
             "in": "query",
             "required": True,
-            "schema": {"type": "string", "minLength": 1, "maxLength": 8192},
+            "schema": {"type": "string", "minLength": 1, "maxLength": 512},
         }
     ]
