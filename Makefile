@@ -9,13 +9,13 @@ ARGS ?=
 BIN := .venv/bin
 RUN_STAMP := .venv/.installed-run
 DEV_STAMP := .venv/.installed-dev
-CHECKED := userservice_core adapters tests $(wildcard benchmarks)
+CHECKED := userservice_core adapters tests benchmarks docs
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run servers test test-fast check format bench constraints clean
+.PHONY: help install run servers test test-fast check format docs bench constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ check: $(DEV_STAMP) ## Lint, check the format, the types and the direction of im
 format: $(DEV_STAMP) ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix-only $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
+
+docs: $(DEV_STAMP) ## Renew what the reference pages say of the code
+	@$(BIN)/python -m docs.generate
 
 bench: $(RUN_STAMP) ## Measure the hottest routes, each beside its limit
 	@$(BIN)/python -m benchmarks

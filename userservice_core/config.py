@@ -84,7 +84,7 @@ def _whole(least: int, most: int, unit: str) -> tuple[Callable[[str], int], str]
             raise ValueError
         return int(text)
 
-    return parse, f"a whole number of {unit} from {least} to {most}"
+    return parse, f"a whole number of {unit} from {least:,} to {most:,}"
 
 
 def _decimal(least: float, most: float, unit: str) -> tuple[Callable[[str], float], str]:
@@ -200,30 +200,40 @@ class Settings:
 
     # the installation
     profile: Profile = _setting(
-        _choice(Profile), "Production demands what a public installation needs.", default=Profile.PRODUCTION
+        _choice(Profile),
+        "What kind of installation it is; production refuses what only makes sense elsewhere.",
+        default=Profile.PRODUCTION,
     )
-    data_dir: Path = _setting(_PATH, "Where the process keeps files of its own.", default=Path(".userservice"))
+    data_dir: Path = _setting(
+        _PATH,
+        "Where a process keeps files of its own: metrics of its workers, and a key ring outside production.",
+        default=Path(".userservice"),
+    )
     issuer: str = _setting(
-        _url("https", "http"), "Claim `iss` of the access tokens; the address of the service as others know it."
+        _url("https", "http"),
+        "Address under which others know the service: claim `iss` of the access tokens, and source of the events.",
     )
-    audience: str = _setting(_TEXT, "Claim `aud` of the access tokens.", default="userservice")
+    audience: str = _setting(_TEXT, "Claim `aud` of the access tokens: whom they are for.", default="userservice")
     public_url: str | None = _setting(
-        _url("https", "http"), "Where mailed links lead; the issuer if not given.", default=None
+        _url("https", "http"),
+        "What mailed links begin with, such as the address of a web application; the issuer if not given.",
+        default=None,
     )
     keyring: str | None = _setting(
         _TEXT,
-        "The key ring, as `userservice generate-keys` prints it; outside production one is made in the data folder.",
+        "All keys that sign and seal, as `userservice generate-keys` prints them; outside production they can be left"
+        " out, and are then made once and kept in the data folder.",
         default=None,
         secret=True,
     )
     failpoint: str | None = _setting(
         (_parse_failpoint, "a step and a number, like uow.before-commit:1"),
-        "Kills the process at the named step; for tests.",
+        "Kills the process when it passes the named step for the given time; only for tests.",
         default=None,
     )
 
     # the database
-    database_url: str = _setting(_DSN, "The primary, perhaps through a pooler.", secret=True)
+    database_url: str = _setting(_DSN, "The primary, directly or through a pooler in transaction mode.", secret=True)
     database_replica_urls: tuple[str, ...] = _setting(
         _DSNS,
         "Read replicas, one address a node; checked and kept, while every read is still made on the primary.",
@@ -232,37 +242,47 @@ class Settings:
     )
     database_direct_url: str | None = _setting(
         _DSN,
-        "The primary without a pooler: for LISTEN and for migrations; without it, processes poll.",
+        "The primary without a pooler, for migrations and for LISTEN; without it, processes poll for what is new.",
         default=None,
         secret=True,
     )
-    database_pool_size: int = _setting(_whole(1, 200, "connections"), "Connections of a worker.", default=8)
+    database_pool_size: int = _setting(
+        _whole(1, 200, "connections"),
+        "Connections of a worker, and so the requests of it that are in the database at once.",
+        default=8,
+    )
     database_pool_timeout_seconds: float = _setting(
         _decimal(0.05, 60, "seconds"), "How long a request waits for a free connection.", default=2.0
     )
     database_prepared_statements: bool = _setting(
-        _SWITCH, "To be turned off behind a pooler in transaction mode that does not know them.", default=True
+        _SWITCH,
+        "Whether statements are prepared; to be turned off behind PgBouncer before 1.21, which cannot keep them.",
+        default=True,
     )
 
     # events and cache
     kafka_bootstrap_servers: tuple[str, ...] = _setting(
         _SERVERS, "The Kafka brokers; without them events go through PostgreSQL.", default=()
     )
-    topic_prefix: str = _setting(_NAME, "In front of every topic.", default="userservice.")
+    topic_prefix: str = _setting(
+        _NAME,
+        "What the name of every topic begins with; the same for all processes of an installation.",
+        default="userservice.",
+    )
     cache_url: str | None = _setting(
         _url("redis", "rediss"),
-        "A Redis or Valkey that the workers share; without it each caches alone.",
+        "A Redis or Valkey that all workers share; without it, each caches in its own memory only.",
         default=None,
         secret=True,
     )
     cache_max_entries: int = _setting(
-        _whole(100, 10_000_000, "entries"), "Values that a worker keeps in memory.", default=10_000
+        _whole(100, 10_000_000, "entries"), "Values that a worker keeps in memory at most.", default=10_000
     )
 
     # mail
     mail_url: str = _setting(
         (_parse_mail_url, "console: or smtp://, smtps:// or smtp+starttls://user:password@host:port"),
-        "Where the relay hands mails over.",
+        "Where the relay hands mails over; `console:` prints them, one line of JSON each, with their secret links.",
         default="console:",
         secret=True,
     )
@@ -273,33 +293,49 @@ class Settings:
     # HTTP
     host: str = _setting(_HOST, "The address to listen on.", default="127.0.0.1")
     port: int = _setting(_PORT, "The port to listen on.", default=8000)
-    workers: int = _setting(_whole(1, 256, "processes"), "Worker processes.", default=1)
+    workers: int = _setting(_whole(1, 256, "processes"), "Processes that serve HTTP.", default=1)
     wsgi_threads: int = _setting(_whole(1, 64, "threads"), "Requests at once in a worker of the Flask host.", default=8)
-    metrics_host: str = _setting(_HOST, "The address of the metrics.", default="127.0.0.1")
-    metrics_port: int = _setting(_PORT, "The port of the metrics.", default=9100)
+    metrics_host: str = _setting(_HOST, "The address to serve metrics on.", default="127.0.0.1")
+    metrics_port: int = _setting(_PORT, "The port to serve metrics on.", default=9100)
     expose_metrics: bool = _setting(_SWITCH, "Whether /metrics is also served on the public port.", default=False)
     request_timeout_seconds: float = _setting(
-        _decimal(0.1, 300, "seconds"), "After which a request is given up.", default=5.0
+        _decimal(0.1, 300, "seconds"),
+        "How long a request may take before it is given up and answered with 503.",
+        default=5.0,
     )
     database_queue: int = _setting(
-        _whole(0, 100_000, "requests"), "Requests of a worker that may wait for the database.", default=256
+        _whole(0, 100_000, "requests"),
+        "Requests of a worker that may wait for a connection; the next one is answered with 503 at once.",
+        default=256,
     )
     hashing_queue: int = _setting(
-        _whole(0, 100_000, "requests"), "Requests of a worker that may wait for a password hash.", default=128
+        _whole(0, 100_000, "requests"),
+        "Requests of a worker that may wait for a password to be hashed; the next one is answered with 503 at once.",
+        default=128,
     )
     trusted_proxy_hops: int = _setting(
-        _whole(0, 10, "proxies"), "How many proxies in front append to X-Forwarded-For.", default=0
+        _whole(0, 10, "proxies"),
+        "How many proxies of yours stand in front and append to `X-Forwarded-For`; 0 trusts no such header.",
+        default=0,
     )
 
     # passwords, sessions, tokens
-    password_min_characters: int = _setting(_whole(8, 64, "characters"), "The least length of a password.", default=15)
-    argon2_memory_kib: int = _setting(_whole(8, 4_194_304, "KiB"), "Memory of one password hash.", default=19_456)
-    argon2_time_cost: int = _setting(_whole(1, 100, "passes"), "Passes of one password hash.", default=2)
-    argon2_parallelism: int = _setting(_whole(1, 16, "lanes"), "Lanes of one password hash.", default=1)
-    access_token_seconds: int = _setting(_whole(60, 3_600, "seconds"), "Life of an access token.", default=600)
-    session_idle_days: float = _setting(_decimal(0.01, 365, "days"), "How long a session may rest.", default=14.0)
+    password_min_characters: int = _setting(
+        _whole(8, 64, "characters"), "The least length of a new password.", default=15
+    )
+    argon2_memory_kib: int = _setting(
+        _whole(8, 4_194_304, "KiB"), "Memory that hashing one password takes (Argon2id).", default=19_456
+    )
+    argon2_time_cost: int = _setting(_whole(1, 100, "passes"), "Passes over that memory.", default=2)
+    argon2_parallelism: int = _setting(_whole(1, 16, "lanes"), "Threads that hash one password.", default=1)
+    access_token_seconds: int = _setting(
+        _whole(60, 3_600, "seconds"), "How long an access token is good, less up to a twentieth by random.", default=600
+    )
+    session_idle_days: float = _setting(
+        _decimal(0.01, 365, "days"), "How long a session lasts without a refresh.", default=14.0
+    )
     session_absolute_days: float = _setting(
-        _decimal(0.01, 3_650, "days"), "How long a session may last at all.", default=90.0
+        _decimal(0.01, 3_650, "days"), "How long a session lasts in any case.", default=90.0
     )
 
     # logs
@@ -308,7 +344,9 @@ class Settings:
         "The least level that is logged.",
         default="INFO",
     )
-    log_format: LogFormat = _setting(_choice(LogFormat), "How log lines are written.", default=LogFormat.JSON)
+    log_format: LogFormat = _setting(
+        _choice(LogFormat), "JSON for machines, or text for people.", default=LogFormat.JSON
+    )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:

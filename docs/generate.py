@@ -1,0 +1,389 @@
+"""
+Make what the reference pages say of the code: ``python -m docs.generate``, which ``make docs`` runs.
+
+A page is written by hand except for what stands between its two marks, which is made here. A test compares the pages
+with what this makes, so they cannot fall behind the code.
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+import inspect
+import re
+import types
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+import attrs
+import click
+import msgspec
+
+import userservice_core.http.errors as http_errors
+from userservice_core import errors
+from userservice_core.cli import main as userservice
+from userservice_core.config import Settings, declaration_of, variable
+from userservice_core.domain.event_data import event_data
+from userservice_core.domain.events import EVENT_TYPES, Event, SequencedBy
+from userservice_core.http.problems import INTERNAL_STATUS, STATUS_BY_CODE
+from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Caller, Holder, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+FOLDER: Final = Path(__file__).parent / "reference"
+CODE: Final = Path(__file__).parents[1] / "userservice_core"
+
+_BEGIN: Final = "<!-- From here to the end mark: made by `make docs` from the code. -->"
+_END: Final = "<!-- The end mark -->"
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+_GROUPS: Final = {
+    "profile": "The installation",
+    "database_url": "The database",
+    "kafka_bootstrap_servers": "Events and cache",
+    "mail_url": "Mail",
+    "host": "HTTP",
+    "password_min_characters": "Passwords, sessions, tokens",
+    "log_level": "Logs",
+}
+"""The headings, each before its first setting."""
+
+
+def settings_reference() -> str:
+    """Describe every setting."""
+    lines = []
+    for field in attrs.fields(Settings):
+        if field.name in _GROUPS:
+            lines.append(f"## {_GROUPS[field.name]}")
+        lines.append(_setting(field))
+    return _blocks(lines)
+
+
+def _setting(field: attrs.Attribute[Any]) -> str:
+    declaration = declaration_of(field)
+    lock = " 🔒" if declaration.is_secret else ""
+    return (
+        f"### {variable(field)}{lock}\n\n{declaration.description}\n\n"
+        f"- Value: {declaration.expected}\n- Default: {_default(field.default)}"
+    )
+
+
+def _default(default: object) -> str:
+    match default:
+        case attrs.NOTHING:
+            return "none; it must be given"
+        case None | ():
+            return "none"
+        case bool():
+            return f"`{str(default).lower()}`"
+        case _:
+            return f"`{default}`"
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+FAULT_CODES: Final = {
+    "required": "A member that is needed is missing.",
+    "unknown-field": "A member or parameter is not known here.",
+    "invalid-type": "A value has another JSON type than is expected, or is none of the values allowed.",
+    "invalid-character": "A text or a name holds NUL or a lone surrogate.",
+    "invalid-encoding": "A parameter of the query is not percent-encoded UTF-8.",
+    "number-out-of-range": "A number is too large.",
+    "repeated": "A member or parameter is given more than once.",
+    "too-deep": "The JSON is nested too deeply.",
+    "too-long": "A text is longer than allowed.",
+    "too-short": "A text is shorter than allowed.",
+    "malformed-json": "The body is not JSON.",
+    "invalid-utf-8": "The body is not text in UTF-8.",
+    "invalid-email": "The text is not an address that mail can be sent to.",
+    "password-too-short": "The password has fewer characters than the settings demand.",
+    "password-too-long": "The password has more than 128 characters, or more than 1,024 bytes in UTF-8.",
+    "password-too-common": "The password is on lists that attackers try first.",
+    "password-too-obvious": "The password repeats what is known of the account.",
+}
+"""What each code in `errors` means; a test compares the names with the code."""
+
+
+def errors_reference() -> str:
+    """Describe every code of an error and of a fault."""
+    faults = _table(("code", "meaning"), ((f"`{code}`", meaning) for code, meaning in FAULT_CODES.items()))
+    kinds = sorted(kinds_of_errors().items(), key=_by_status)
+    return _blocks(["## Codes of faults", faults, "## Codes of errors", *(_error(code, kind) for code, kind in kinds)])
+
+
+def _by_status(item: tuple[str, type[errors.UserServiceError]]) -> tuple[int, str]:
+    code, _ = item
+    return STATUS_BY_CODE[code], code
+
+
+def kinds_of_errors() -> dict[str, type[errors.UserServiceError]]:
+    """Return the classes that clients, operators or embedding programs can meet, by code."""
+    return {
+        kind.code: kind
+        for module in (errors, http_errors)
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, errors.UserServiceError) and kind.__module__ == module.__name__
+    }
+
+
+def _error(code: str, kind: type[errors.UserServiceError]) -> str:
+    status = STATUS_BY_CODE[code]
+    meaning = kind.default_detail if kind is errors.UserServiceError else _prose(kind)
+    shown = f"{status}" if status != INTERNAL_STATUS or code == "internal-error" else f"{status} as `internal-error`"
+    return (
+        f"### {code}\n\n{meaning}\n\n- Status: {shown}\n- Detail: {kind.default_detail}\n- In Python: "
+        f"`{kind.__module__}.{kind.__name__}`"
+    )
+
+
+def fault_codes_in_code() -> set[str]:
+    """Return the codes of faults that occur in the domain and the HTTP core."""
+    folders = (CODE / "domain", CODE / "http")
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for folder in folders for file in folder.rglob("*.py")]
+    return {code for tree in trees for node in ast.walk(tree) for code in _codes_of(node)}
+
+
+def _codes_of(node: ast.AST) -> Iterator[str]:
+    """
+    Yield the codes that *node* makes faults of.
+
+    These are the second argument of `Fault(…)`, the first of `_refuse(…)`, and the first of a pair of code and message
+    that is appended to what was `found`.
+    """
+    match node:
+        case (
+            ast.Call(func=ast.Name(id="Fault"), args=[_, code, _])
+            | ast.Call(func=ast.Name(id="_refuse"), args=[code, *_])
+        ):
+            yield from _texts(code)
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="found"), attr="append"), args=[ast.Tuple(elts=[code, _])]):
+            yield from _texts(code)
+
+
+def _texts(node: ast.expr) -> Iterator[str]:
+    match node:
+        case ast.Constant(value=str(text)):
+            yield text
+        case ast.IfExp(body=body, orelse=orelse):
+            yield from _texts(body)
+            yield from _texts(orelse)
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+_SEQUENCES: Final = {
+    SequencedBy.USER: "counts the events of the user in this topic, from 1 without gaps",
+    SequencedBy.LOGIN_STATE: "counts the events of the user in this topic, from 1 without gaps",
+    SequencedBy.NOTHING: "absent: this key promises no order",
+}
+
+
+def events_reference() -> str:
+    """Describe every event, by topic."""
+    lines = []
+    for topic in dict.fromkeys(kind.topic for kind in EVENT_TYPES):
+        lines.append(f"## userservice.{topic}")
+        lines += [_event(kind) for kind in EVENT_TYPES if kind.topic is topic]
+    return _blocks(lines)
+
+
+def _event(kind: type[Event]) -> str:
+    key = inspect.getdoc(kind.key) or ""
+    rows = [(f"`{name}`", _json_type(annotation)) for name, annotation in _data_members(kind)]
+    return (
+        f"### userservice.{kind.type}.v{kind.schema_version}\n\n{_prose(kind)}\n\n"
+        f"- Key: {key.rstrip('.')[:1].lower()}{key.rstrip('.')[1:]}\n- `ce_sequence`: {_SEQUENCES[kind.sequenced_by]}\n"
+        f"- In Python: `{kind.__name__}`\n\n{_table(('member', 'JSON'), rows)}"
+    )
+
+
+def _data_members(kind: type[Event]) -> Iterable[tuple[str, Any]]:
+    """Pair the members of an event's data, named as on the wire, with their types."""
+    hints = get_type_hints(kind)
+    fields = [field.name for field in attrs.fields(kind)]
+    blank = object.__new__(kind)
+    for name in fields:
+        object.__setattr__(blank, name, None)
+    members = list(event_data(blank))
+    data = [name for name in fields if name not in {"id", "occurred_at"}]
+    return zip(members, (hints[name] for name in data), strict=True)
+
+
+# --- HTTP -------------------------------------------------------------------------------------------------------------
+
+
+def http_reference() -> str:
+    """Describe every route."""
+    routes = (*ROUTES, METRICS_ROUTE)
+    overview = _table(
+        ("route", "who may call it"),
+        ((f"[{route.method} {route.path}](#{_anchor(route)})", _who(route)) for route in routes),
+    )
+    return _blocks([overview, *(_route(route) for route in routes)])
+
+
+def _anchor(route: Route) -> str:
+    return heading_anchor(f"{route.method} {route.path}")
+
+
+def _who(route: Route) -> str:
+    match route.who:
+        case Holder(permission=permission):
+            return f"users with `{permission}`"
+        case Caller.USER:
+            return "users"
+        case Caller.BEARER:
+            return "who has the token it takes"
+        case Caller.ANYONE:
+            return "anyone"
+
+
+def _route(route: Route) -> str:
+    parts = [f"## {route.method} {route.path}", f"{route.summary}.\nOperation id: `{route.operation_id}`."]
+    if route is METRICS_ROUTE:
+        parts.append("Served on this port only with `USERSERVICE_EXPOSE_METRICS=true`; see [metrics](metrics.md).")
+    if route.query is not None:
+        parts.append(f"Query:\n\n{_shape(route.query, is_input=True)}")
+    if route.body is not None:
+        needed = "Body" if route.body_required else "Body, which may be left out"
+        parts.append(f"{needed}:\n\n{_shape(route.body, is_input=True)}")
+    for status, shape in route.answers.items():
+        if shape is None:
+            content = f" with a body of `{route.content_type}`" if route.content_type != "application/json" else ""
+            parts.append(f"Answers {status}{content or ' without a body'}.")
+        else:
+            parts.append(f"Answers {status}:\n\n{_shape(shape)}")
+    return "\n\n".join(parts)
+
+
+def _shape(shape: type[msgspec.Struct], *, is_input: bool = False) -> str:
+    rows = []
+    for field in msgspec.structs.fields(shape):
+        kind = _json_type(get_type_hints(shape)[field.name])
+        rows.append((f"`{field.encode_name}`", f"{kind}; may be left out" if is_input and not field.required else kind))
+    return _table(("member", "JSON"), rows)
+
+
+def _members_of(shape: type[msgspec.Struct]) -> Iterator[str]:
+    return (field.encode_name for field in msgspec.structs.fields(shape))
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def commands() -> tuple[str, ...]:
+    """Return the names of the commands."""
+    return tuple(userservice.commands)
+
+
+def cli_reference() -> str:
+    """Describe every command."""
+    lines = []
+    for name, command in userservice.commands.items():
+        lines += [f"## userservice {name}", inspect.cleandoc(command.help or "")]
+        options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+        if options:
+            lines.append(_table(("option", "value", "default", "meaning"), (_option(option) for option in options)))
+    return _blocks(lines)
+
+
+def _option(option: click.Option) -> tuple[str, str, str, str]:
+    match option.type:
+        case click.Choice(choices=choices):
+            value = " or ".join(f"`{choice}`" for choice in choices)
+        case kind:
+            value = str(kind.name)
+    default = "must be given" if option.required else _default(option.default)
+    return ", ".join(f"`{name}`" for name in option.opts), value, default, option.help or ""
+
+
+# --- what they share --------------------------------------------------------------------------------------------------
+
+_JSON_TYPES: Final[dict[type, str]] = {
+    str: "string",
+    int: "number",
+    float: "number",
+    bool: "boolean",
+    UUID: "string (UUID)",
+    datetime: "string (time)",
+}
+
+
+def _json_type(annotation: Any) -> str:  # noqa: ANN401, PLR0911 - whatever a class is annotated with, one answer a kind
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if hasattr(annotation, "__supertype__"):
+        return _json_type(annotation.__supertype__)
+    if origin in {Union, types.UnionType}:
+        return " or ".join("null" if part is type(None) else _json_type(part) for part in arguments)
+    if origin is tuple:
+        return re.sub(r"^(string|number|object)", r"array of \1s", _json_type(arguments[0]))
+    if origin is dict:
+        return "object"
+    if arguments and origin is not None:
+        return " or ".join(f'`"{value}"`' for value in arguments)
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return " or ".join(f'`"{member.value}"`' for member in annotation)
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return f"object: {', '.join(f'`{name}`' for name in _members_of(annotation))}"
+    return _JSON_TYPES[annotation]
+
+
+def heading_anchor(heading: str) -> str:
+    """Return the anchor that GitHub and most renderers of Markdown give a heading."""
+    kept = "".join(sign for sign in heading.lower() if sign.isalnum() or sign in " -_")
+    return kept.strip().replace(" ", "-")
+
+
+def _prose(documented: Callable[..., object]) -> str:
+    """Return the docstring up to its sections, one sentence a line, in Markdown."""
+    text = inspect.cleandoc(documented.__doc__ or "").partition("\nAttributes:")[0]
+    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`")
+    paragraphs = (" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
+    return _blocks(paragraph.replace(". ", ".\n") for paragraph in paragraphs)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _blocks(blocks: Iterable[str]) -> str:
+    return "\n\n".join(blocks)
+
+
+REFERENCES: Final[dict[str, Callable[[], str]]] = {
+    "settings.md": settings_reference,
+    "errors.md": errors_reference,
+    "events.md": events_reference,
+    "http-api.md": http_reference,
+    "cli.md": cli_reference,
+}
+
+
+def written_by_hand(page: str) -> tuple[str, str]:
+    """Return what stands before and after the marks of *page*."""
+    before, _, rest = page.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    return before, after
+
+
+def renewed(page: str, reference: str) -> str:
+    """Return *page* with *reference* between its marks."""
+    before, after = written_by_hand(page)
+    return f"{before}{_BEGIN}\n\n{reference}\n\n{_END}{after}"
+
+
+def main() -> None:
+    """Renew every page."""
+    for name, reference in REFERENCES.items():
+        file = FOLDER / name
+        file.write_text(renewed(file.read_text(encoding="utf-8"), reference()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
