@@ -39,6 +39,7 @@ _ROLE: Final = "userservice"
 _DATABASE: Final = "userservice"
 _POLL_SECONDS: Final = 0.02
 _LOG_TAIL_LINES: Final = 20
+_END_SECONDS: Final = 1.0
 
 # What ends a start but not the next try: the port was taken between our look and the bind, or the backends of a killed
 # server have not noticed its death yet.
@@ -235,8 +236,12 @@ class EmbeddedPostgres:
     @property
     def process_id(self) -> int | None:
         """The process of the server as it runs now, whoever owns it; None when it does not run."""
-        self._reap_child()
         process = self._running_process()
+        if process is None and self._child is not None:
+            # A server removes its file just before it ends, and its end is to be noticed as well.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(_END_SECONDS)
+        self._reap_child()
         return None if process is None else process.pid
 
     def start(self) -> str:
