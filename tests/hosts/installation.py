@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.ids import UserId
     from userservice_core.http.routes import Handler
     from userservice_core.infrastructure.memory.store import Rows
+    from userservice_core.ports.health import Health
     from userservice_core.ports.mail import Mail
     from userservice_core.testing.host import HostClient
 
@@ -71,12 +72,18 @@ class Installation:
         """Return the token of the last mail to *email* that has one."""
         return [mail.token for mail in self.mails() if mail.to == email and mail.token is not None][-1]
 
-    def with_routes(self, *routes: Route, issuer: str = ISSUER, **options: Any) -> UserService:  # noqa: ANN401
+    def with_routes(
+        self,
+        *routes: Route,
+        issuer: str = ISSUER,
+        health: Health | None = None,
+        **options: Any,  # noqa: ANN401 - each option has its own type
+    ) -> UserService:
         """Serve *routes* beside the service's own, from the same data."""
         service = self.service
         pipeline = Pipeline(
             service.use_cases,
-            health=service.health,
+            health=health or service.health,
             metrics=service.metrics,
             ids=self.ids,
             clock=self.clock,

@@ -17,8 +17,10 @@ from userservice_core.http import wire
 from userservice_core.http.call import Call, empty_response
 from userservice_core.http.messages import Request, Response
 from userservice_core.http.routes import Bulkhead, Caller, Holder
+from userservice_core.infrastructure.memory import InMemoryMetrics
 from userservice_core.ports.context import CallContext, current_call
 from userservice_core.ports.failpoints import install_failpoints
+from userservice_core.ports.health import HealthReport, HealthStatus
 from userservice_core.testing.host import PipelineClient, json_of, send_json
 
 if TYPE_CHECKING:
@@ -118,6 +120,14 @@ def test_only_what_needs_no_more_than_memory_is_answered_locally(installation: I
     assert (local("GET", "/health/live"), local("GET", "/nowhere"), local("PUT", "/health/live")) == (200, 404, 405)
     assert local("OPTIONS", "/users/me") == 204
     assert (local("GET", "/users/me"), local("POST", "/auth/login")) == (None, None)
+
+
+def test_a_pure_route_takes_no_thread(installation: Installation) -> None:
+    """Also for a host that does not ask whether it is pure: the answer is there at once."""
+    future = installation.service.pipeline.submit(Request(method="GET", path="/health/live"))
+
+    assert future.done()
+    assert future.result().status == 200
 
 
 def test_what_has_no_time_left_is_not_begun(installation: Installation) -> None:
@@ -243,6 +253,59 @@ def test_metrics_are_served_only_where_that_is_wanted(installation: Installation
 
     assert (hidden.status, shown.status) == (404, 200)
     assert str(shown.header("content-type")).startswith("text/plain")
+
+
+class _FakeHealth:
+    """Says what a test tells it to."""
+
+    def __init__(self, status: HealthStatus) -> None:
+        self._status = status
+
+    def report(self) -> HealthReport:
+        """Return it."""
+        return HealthReport(self._status, {"database": "does not answer"})
+
+
+@pytest.mark.parametrize(
+    ("health", "status"),
+    [
+        (HealthStatus.READY, 200),
+        (HealthStatus.DEGRADED, 200),
+        (HealthStatus.STARTING, 503),
+        (HealthStatus.DRAINING, 503),
+        (HealthStatus.BROKEN, 503),
+    ],
+)
+def test_readiness_is_red_only_where_no_request_should_come(
+    installation: Installation, health: HealthStatus, status: int
+) -> None:
+    """A lost database does not empty the load balancer; the body tells of it."""
+    client = PipelineClient(installation.with_routes(health=_FakeHealth(health)).pipeline)
+    response = client.request("GET", "/health/ready")
+
+    assert (response.status, response.header("retry-after")) == (status, "1" if status == 503 else None)
+    assert json_of(response) == {"status": health.value, "resources": {"database": "does not answer"}}
+
+
+def test_each_request_is_measured_once(installation: Installation) -> None:
+    """By operation and status; what no route takes counts under one name, so that nobody can invent more."""
+    client = PipelineClient(installation.service.pipeline)
+    for method, target in (
+        ("GET", "/health/live"),
+        ("GET", "/nowhere"),
+        ("PUT", "/auth/login"),
+        ("POST", "/auth/login"),
+    ):
+        client.request(method, target)
+
+    metrics = installation.service.metrics
+    assert isinstance(metrics, InMemoryMetrics)
+    assert metrics.requests == {
+        ("get_liveness", 200): 1,
+        ("unmatched", 404): 1,
+        ("unmatched", 405): 1,
+        ("login", 415): 1,
+    }
 
 
 def test_each_request_passes_its_failpoints(installation: Installation) -> None:
