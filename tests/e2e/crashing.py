@@ -6,12 +6,15 @@ A fork of a process that has loaded everything and opened nothing is a new proce
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from userservice_core import infrastructure
 from userservice_core.bootstrap import bootstrap, bootstrap_relay
 from userservice_core.config import Settings
 from userservice_core.http.messages import Request
@@ -44,6 +47,9 @@ def _do(job: Mapping[str, Any]) -> int:
 
 def main() -> None:
     """Serve jobs until the input ends."""
+    for module in pkgutil.walk_packages(infrastructure.__path__, f"{infrastructure.__name__}."):
+        if ".versions" not in module.name and not module.name.endswith("env"):
+            importlib.import_module(module.name)
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()
