@@ -305,7 +305,7 @@ def bootstrap_relay(
     if settings.mail_url == "console:":
         sender = ConsoleMailSender(write_mail or _print_line)
     else:
-        sender = SmtpMailSender(settings.mail_url, sender_address=settings.mail_from)
+        sender = SmtpMailSender(settings.mail_url, sender_address=settings.mail_from, now=common.clock.now)
     mails = MailDispatcher(
         AesGcmSecretSealer(common.ring, common.entropy), sender, link_base=f"{settings.link_base}/auth"
     )
@@ -492,7 +492,8 @@ def _lines(*, bus: EventPublisher, mails: EventPublisher, topic_prefix: str) -> 
     others = tuple(f"{topic_prefix}{topic}" for topic in Topic if topic is not Topic.NOTIFICATIONS)
     return (
         Line(name="bus", publisher=bus, without_topics=(notifications,)),
-        Line(name="mail", publisher=mails, without_topics=others),
+        # Mails are sent one after the other, and those of a wave are repeated if the relay dies in it.
+        Line(name="mail", publisher=mails, without_topics=others, records_per_lane=4),
     )
 
 

@@ -284,14 +284,23 @@ class MailDeliveryError(UserServiceError):
 
     Attributes:
         permanent: Whether trying the same mail again cannot help (SMTP 5xx on the recipient, RFC 5321 §4.2.1).
+        of_recipient: Whether it was this recipient or mail that was refused, so that other mails may pass.
     """
 
     code = "mail-delivery-failed"
     default_detail = "The mail was not accepted."
 
-    def __init__(self, detail: str | None = None, *, permanent: bool = False, **params: ParamValue) -> None:
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        permanent: bool = False,
+        of_recipient: bool = False,
+        **params: ParamValue,
+    ) -> None:
         super().__init__(detail, **params)
         self.permanent = permanent
+        self.of_recipient = of_recipient
 
 
 class SealBrokenError(UserServiceError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import zlib
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -98,7 +99,7 @@ class OutboxStore(Protocol):
 
         Args:
             leases: Lanes to read; one whose fence no longer stands yields nothing.
-            limit: Records per lane, at most.
+            limit: Records per lane and topic, at most.
             without_topics: Topics to pass over, because the bus refuses them at present.
         """
         ...
@@ -114,7 +115,10 @@ class OutboxStore(Protocol):
 
     def park(self, lease: Lease, record: OutboxRecord, *, cause: str) -> bool:
         """
-        Set a record aside that cannot be published, with its cause; later records of its key wait behind it.
+        Set a record aside that cannot be published, with its cause.
+
+        Later records of its key wait behind it if it has a sequence; a key without sequences promises no order, so
+        there the next ones go on.
 
         Returns:
             Whether it was parked; False where the fence no longer stands.
@@ -130,6 +134,14 @@ class OutboxStore(Protocol):
         ...
 
 
+class Reach(enum.Enum):
+    """What a failure concerns, and so what is left alone for a while before it is tried again."""
+
+    BUS = "bus"
+    TOPIC = "topic"
+    KEY = "key"
+
+
 @attrs.frozen
 class Delivery:
     """
@@ -138,11 +150,13 @@ class Delivery:
     Attributes:
         error: None if the bus acknowledged it, else the cause.
         retriable: Whether sending the same record again can help.
+        reach: How far a failure reaches.
     """
 
     record: OutboxRecord
     error: str | None = None
     retriable: bool = True
+    reach: Reach = Reach.BUS
 
 
 class EventPublisher(Protocol):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 from kafka import KafkaAdminClient, KafkaProducer
-from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLargeError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError, TopicAlreadyExistsError
 
 from userservice_core.infrastructure.messaging.cloudevents import headers_of
-from userservice_core.ports.publishing import Delivery
+from userservice_core.ports.publishing import Delivery, Reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +25,9 @@ _log = structlog.get_logger("userservice.kafka")
 DEFAULT_PARTITIONS: Final = 24
 """Of a topic that is created here; never raised afterwards, since that would move keys to other partitions."""
 
-_TOO_LARGE: Final = (MessageSizeTooLargeError, RecordTooLargeError)
+_TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
 _WAITS: Final = "an earlier event of this key was not acknowledged"
+_CLOSE_SECONDS: Final = 5.0
 
 
 class KafkaEventPublisher:
@@ -74,15 +75,21 @@ class KafkaEventPublisher:
         for record in records:
             wave.send(record)
         deliveries = wave.wait(deadline=time.monotonic() + self._patience_seconds)
-        if any(delivery.error is not None and delivery.retriable for delivery in deliveries):
+        if wave.is_broken:
             self.close()
         return deliveries
 
     def close(self) -> None:
         producer, self._producer = self._producer, None
-        if producer is not None:
-            with contextlib.suppress(KafkaError):
-                producer.close(timeout=0, null_logger=True)
+        if producer is None:
+            return
+        # `close` alone would first wait for what is buffered, and give up on closing when that takes too long.
+        sender = producer._sender  # noqa: SLF001 - nothing public discards the buffer
+        if sender is not None:
+            sender.force_close()
+            sender.join(_CLOSE_SECONDS)
+        with contextlib.suppress(KafkaError):
+            producer.close(timeout=0)
 
     def _connected(self) -> KafkaProducer:
         if self._producer is None:
@@ -98,7 +105,7 @@ class KafkaEventPublisher:
                 request_timeout_ms=10_000,
                 # Longer than a wave is waited for: it is this class that gives up, and then on everything at once.
                 delivery_timeout_ms=int(self._patience_seconds * 1000) + 3_600_000,
-                reconnect_backoff_max_ms=1_000,
+                reconnect_backoff_max_ms=500,
                 linger_ms=2,
                 batch_size=131_072,
             )
@@ -127,9 +134,15 @@ class KafkaEventPublisher:
 
 
 class _Wave:
-    """Records on their way, and which keys and topics have failed, so that nothing overtakes what did."""
+    """
+    Records on their way, and which keys and topics have failed, so that nothing overtakes what did.
+
+    Attributes:
+        is_broken: Whether something may still be sent that was told to have failed.
+    """
 
     def __init__(self, producer: KafkaProducer) -> None:
+        self.is_broken = False
         self._producer = producer
         self._sent: list[tuple[OutboxRecord, FutureRecordMetadata | Delivery]] = []
         self._failed_keys: set[tuple[str, str]] = set()
@@ -148,7 +161,7 @@ class _Wave:
         if key in self._failed_keys:
             return Delivery(record, _WAITS)
         if record.topic in self._failed_topics:
-            return Delivery(record, self._failed_topics[record.topic])
+            return self._topic_failure(record)
         try:
             return self._producer.send(
                 record.topic,
@@ -162,7 +175,7 @@ class _Wave:
             return Delivery(record, "the event is larger than the broker takes", retriable=False)
         except KafkaError as error:
             self._failed_topics[record.topic] = f"the topic cannot be had: {type(error).__name__}"
-            return Delivery(record, self._failed_topics[record.topic])
+            return self._topic_failure(record)
 
     def _delivery(self, record: OutboxRecord, sent: FutureRecordMetadata | Delivery, deadline: float) -> Delivery:
         if isinstance(sent, Delivery):
@@ -175,5 +188,10 @@ class _Wave:
             return Delivery(record, "the event is larger than the broker takes", retriable=False)
         except KafkaError as error:
             self._failed_keys.add(key)
+            self.is_broken = True
             return Delivery(record, f"not acknowledged: {type(error).__name__}")
         return Delivery(record, _WAITS) if key in self._failed_keys else Delivery(record)
+
+    def _topic_failure(self, record: OutboxRecord) -> Delivery:
+        self.is_broken = True
+        return Delivery(record, self._failed_topics[record.topic], reach=Reach.TOPIC)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import smtplib
 import ssl
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import unquote, urlencode, urlsplit
-from uuid import UUID
 
 import attrs
-import structlog
+import idna
+import msgspec
 
 from userservice_core.domain.events import NotificationKind
 from userservice_core.domain.ids import EventId
 from userservice_core.errors import MailDeliveryError, SealBrokenError
 from userservice_core.ports.failpoints import failpoint
 from userservice_core.ports.mail import Mail
-from userservice_core.ports.publishing import Delivery
+from userservice_core.ports.publishing import Delivery, Reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,13 +31,22 @@ if TYPE_CHECKING:
     from userservice_core.ports.publishing import OutboxRecord
     from userservice_core.ports.security import SecretSealer
 
-_log = structlog.get_logger("userservice.mail")
-
 _PATHS: Final[Mapping[NotificationKind, str]] = {NotificationKind.VERIFY_EMAIL: "verify-email"}
 """Below the base of links, for the kinds that carry a token."""
 
 _SMTP_TIMEOUT_SECONDS: Final = 10.0
 _PERMANENT: Final = 500
+_CLOSING: Final = 421
+"""Said by a server that goes away; it says nothing of the recipient (RFC 5321 §3.8)."""
+
+
+class _Notification(msgspec.Struct, rename="camel", frozen=True):
+    """What a mail is made of, as the event says it."""
+
+    kind: NotificationKind
+    to: str
+    language: str = "en"
+    sealed_token: str | None = None
 
 
 class MailDispatcher:
@@ -81,27 +91,21 @@ class MailDispatcher:
             failpoint("mail.unsealed")
             self._sender.send(mail)
         except MailDeliveryError as error:
-            return Delivery(record, error.detail, retriable=not error.permanent)
-        except (SealBrokenError, LookupError, ValueError) as error:
-            return Delivery(record, f"{type(error).__name__}: the notification cannot be read", retriable=False)
+            reach = Reach.KEY if error.of_recipient else Reach.BUS
+            return Delivery(record, error.detail, retriable=not error.permanent, reach=reach)
+        except (SealBrokenError, msgspec.DecodeError, LookupError, UnicodeError) as error:
+            return Delivery(record, f"the notification cannot be read: {type(error).__name__}", retriable=False)
         failpoint("mail.sent")
         return Delivery(record)
 
     def _mail_of(self, record: OutboxRecord) -> Mail:
-        data: dict[str, Any] = json.loads(record.payload)
-        kind = NotificationKind(data["kind"])
-        sealed: str | None = data.get("sealedToken")
+        asked = msgspec.json.decode(record.payload, type=_Notification)
         token = link = None
-        if sealed is not None:
-            token = self._sealer.unseal(sealed, context=f"notification:{record.id}").decode()
-            link = f"{self._link_base}/{_PATHS[kind]}?{urlencode({'token': token})}"
+        if asked.sealed_token is not None:
+            token = self._sealer.unseal(asked.sealed_token, context=f"notification:{record.id}").decode()
+            link = f"{self._link_base}/{_PATHS[asked.kind]}?{urlencode({'token': token})}"
         return Mail(
-            id=EventId(UUID(str(record.id))),
-            kind=kind,
-            to=data["to"],
-            language=data["language"],
-            link=link,
-            token=token,
+            id=EventId(record.id), kind=asked.kind, to=asked.to, language=asked.language, link=link, token=token
         )
 
 
@@ -173,27 +177,30 @@ class SmtpMailSender:
         self._server = SmtpServer.parse(url)
         self._sender_address = sender_address
         self._now = now
+        self._tls = ssl.create_default_context()
 
     def send(self, mail: Mail) -> None:
         message = self._message(mail)
         try:
-            with self._connected() as connection:
-                connection.send_message(message)
+            connection = self._connected()
+        except (smtplib.SMTPException, OSError, UnicodeError) as error:
+            raise _no_server(error) from error
+        try:
+            connection.send_message(message)
         except smtplib.SMTPRecipientsRefused as error:
             code, _ = next(iter(error.recipients.values()))
-            raise MailDeliveryError(f"The recipient was refused with {code}.", permanent=code >= _PERMANENT) from error
+            raise _refusal("recipient", code) from error
+        except smtplib.SMTPDataError as error:
+            raise _refusal("mail", error.smtp_code) from error
         except (smtplib.SMTPNotSupportedError, UnicodeError) as error:
             raise MailDeliveryError("The server cannot take this address.", permanent=True) from error
-        except smtplib.SMTPDataError as error:
-            raise MailDeliveryError(
-                f"The mail was refused with {error.smtp_code}.", permanent=error.smtp_code >= _PERMANENT
-            ) from error
         except (smtplib.SMTPException, OSError) as error:
-            raise MailDeliveryError(f"The mail server cannot be used: {type(error).__name__}") from error
+            raise _no_server(error) from error
+        finally:
+            _hang_up(connection)
 
     def _connected(self) -> smtplib.SMTP:
-        server = self._server
-        context = ssl.create_default_context()
+        server, context = self._server, self._tls
         if server.is_encrypted:
             connection: smtplib.SMTP = smtplib.SMTP_SSL(
                 server.host, server.port, timeout=_SMTP_TIMEOUT_SECONDS, context=context
@@ -227,7 +234,7 @@ class SmtpMailSender:
             message = EmailMessage()
             # Structured headers: what is in an address cannot begin a header of its own.
             local_part, _, domain = mail.to.rpartition("@")
-            message["To"] = Address(username=local_part, domain=domain)
+            message["To"] = Address(username=local_part, domain=_for_smtp(local_part, domain))
             message["From"] = self._sender_address
             message["Subject"] = subject
             message["Message-ID"] = f"<{mail.id}@{self._sender_address.rpartition('@')[2]}>"
@@ -238,6 +245,31 @@ class SmtpMailSender:
         except (ValueError, IndexError) as error:
             raise MailDeliveryError("The address cannot be written into a mail.", permanent=True) from error
         return message
+
+
+def _for_smtp(local_part: str, domain: str) -> str:
+    """Write a domain in ASCII where that is enough, since not every server knows SMTPUTF8 (RFC 6531)."""
+    if local_part.isascii() and not domain.isascii():
+        return idna.encode(domain, uts46=True).decode("ascii")
+    return domain
+
+
+def _no_server(error: Exception) -> MailDeliveryError:
+    return MailDeliveryError(f"The mail server cannot be used: {type(error).__name__}")
+
+
+def _refusal(what: str, code: int) -> MailDeliveryError:
+    is_of_recipient = code != _CLOSING
+    return MailDeliveryError(
+        f"The {what} was refused with {code}.", permanent=code >= _PERMANENT, of_recipient=is_of_recipient
+    )
+
+
+def _hang_up(connection: smtplib.SMTP) -> None:
+    """Say goodbye; the mail was taken or refused before, whatever comes of this."""
+    with contextlib.suppress(smtplib.SMTPException, OSError):
+        connection.quit()
+    connection.close()
 
 
 def _text_of(mail: Mail) -> tuple[str, str]:

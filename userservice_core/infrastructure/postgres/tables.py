@@ -259,7 +259,8 @@ outbox: Final = Table(
     Column("sequence", BigInteger),
     Column("traceparent", Text),
     Column("created_at", _TIME, nullable=False, server_default=text("now()")),
-    PrimaryKeyConstraint("lane", "seq", "slot"),
+    # The topic is in front, so that a topic whose bus is away does not lie in the way of the others.
+    PrimaryKeyConstraint("aggregatetype", "lane", "seq", "slot"),
     postgresql_partition_by="LIST (slot)",
 )
 
@@ -346,6 +347,16 @@ bus_delivery: Final = Table(
     Column("seq", ForeignKey("bus_event.seq", ondelete="CASCADE"), nullable=False),
     PrimaryKeyConstraint("group_name", "lane", "seq"),
     Index("ix_bus_delivery_seq", "seq"),
+)
+
+bus_member: Final = Table(
+    "bus_member",
+    metadata,
+    Column("group_name", ForeignKey("bus_group.name", ondelete="CASCADE"), nullable=False),
+    Column("member_id", Text, nullable=False),
+    Column("seen_at", _TIME, nullable=False),
+    PrimaryKeyConstraint("group_name", "member_id"),
+    postgresql_with=_UPDATED_OFTEN,
 )
 
 bus_lane: Final = Table(

@@ -195,7 +195,7 @@ _OUTBOX: Final = (
         sequence bigint,
         traceparent text,
         created_at timestamptz NOT NULL DEFAULT now(),
-        CONSTRAINT pk_outbox PRIMARY KEY (lane, seq, slot)
+        CONSTRAINT pk_outbox PRIMARY KEY (aggregatetype, lane, seq, slot)
     ) PARTITION BY LIST (slot)
     """,
     "CREATE TABLE outbox_slot_0 PARTITION OF outbox FOR VALUES IN (0)",
@@ -280,6 +280,16 @@ _BUS: Final = (
     """,
     "CREATE INDEX ix_bus_delivery_seq ON bus_delivery (seq)",
     """
+    CREATE TABLE bus_member (
+        group_name text NOT NULL,
+        member_id text NOT NULL,
+        seen_at timestamptz NOT NULL,
+        CONSTRAINT pk_bus_member PRIMARY KEY (group_name, member_id),
+        CONSTRAINT fk_bus_member_group_name_bus_group
+            FOREIGN KEY (group_name) REFERENCES bus_group ON DELETE CASCADE
+    ) WITH (fillfactor = 80)
+    """,
+    """
     CREATE TABLE bus_lane (
         group_name text NOT NULL,
         lane smallint NOT NULL,
@@ -314,7 +324,7 @@ _SEED: Final = (
 )
 
 _TABLES: Final = (
-    *("bus_lane", "bus_delivery", "bus_event", "bus_group"),
+    *("bus_lane", "bus_member", "bus_delivery", "bus_event", "bus_group"),
     *("outbox_parked", "outbox_relay", "outbox_lane", "outbox", "revocations", "access_epoch"),
     *("user_roles", "role_permissions", "permissions", "roles"),
     *("one_time_tokens", "sessions", "login_states", "credentials", "user_emails", "users"),
