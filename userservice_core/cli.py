@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from userservice_core.config import Settings
-from userservice_core.errors import ConfigurationError, UserServiceError
+from userservice_core.errors import ConfigurationError, DatabaseUnavailableError, UserServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -87,6 +87,7 @@ def serve(app: str, *, with_parent: bool) -> None:
     settings = Settings.from_environment(os.environ)
     if with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
+    _require_schema(settings)
     with _metrics_of_workers(settings):
         _serve(settings, app)
 
@@ -123,6 +124,7 @@ def relay(relay_id: str | None) -> None:
     from userservice_core.bootstrap import bootstrap_relay
 
     settings = Settings.from_environment(os.environ)
+    _require_schema(settings)
     with _stop_signal() as stop, bootstrap_relay(settings, relay_id=relay_id) as service:
         service.run(stop)
 
@@ -292,6 +294,18 @@ def _stop_signal() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _require_schema(settings: Settings) -> None:
+    """
+    Check that the schema is the one this version works with.
+
+    A database that is away is no reason not to start: the process waits for it, and is not ready meanwhile.
+    """
+    from userservice_core.infrastructure.postgres import migrate as migrations
+
+    with contextlib.suppress(DatabaseUnavailableError):
+        migrations.require_current(settings.database_url)
 
 
 def _end_with_parent() -> None:

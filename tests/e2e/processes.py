@@ -33,6 +33,11 @@ def free_port() -> int:
         return port
 
 
+def without_settings() -> dict[str, str]:
+    """Return the environment of this process without any setting of the service."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("USERSERVICE_")}
+
+
 def settings_for(database: str, data_dir: Path, **others: str) -> dict[str, str]:
     """Return the environment of a small installation on *database*; names in *others* are without their prefix."""
     settings = {
@@ -47,8 +52,7 @@ def settings_for(database: str, data_dir: Path, **others: str) -> dict[str, str]
         "LOG_LEVEL": "WARNING",
         **others,
     }
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("USERSERVICE_")}
-    return {**inherited, **{f"USERSERVICE_{name}": value for name, value in settings.items()}}
+    return {**without_settings(), **{f"USERSERVICE_{name}": value for name, value in settings.items()}}
 
 
 def eventually(condition: Callable[[], bool], *, what: str, seconds: float = 20.0) -> None:

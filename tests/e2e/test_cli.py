@@ -1,0 +1,91 @@
+"""The command line: what is wrong is said in full, and nothing secret is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.e2e.processes import Process, settings_for, without_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def _run(*arguments: str, environment: Mapping[str, str]) -> tuple[int, list[str]]:
+    with Process(*arguments, environment=environment) as process:
+        exit_code = process.wait()
+    return exit_code, process.lines
+
+
+@pytest.mark.parametrize("command", ["check", "migrate", "serve", "relay"])
+def test_wrong_settings_end_the_start_with_a_line_each(command: str) -> None:
+    """Exit code 78 (EX_CONFIG), and every missing, wrong, unknown and contradicting setting at a time."""
+    environment = {
+        **without_settings(),
+        "USERSERVICE_PORT": "70000",
+        "USERSERVICE_WORKERS": "many",
+        "USERSERVICE_DATABSE_URL": "postgresql://localhost/users",
+        "USERSERVICE_ISSUER": "http://accounts.example.com",
+    }
+
+    exit_code, lines = _run(command, environment=environment)
+
+    assert exit_code == 78
+    assert all(line.startswith("userservice: USERSERVICE_") for line in lines)
+    named = [line.split()[1] for line in lines]
+    assert sorted(named) == [
+        "USERSERVICE_DATABASE_URL",
+        "USERSERVICE_DATABSE_URL",
+        "USERSERVICE_ISSUER",
+        "USERSERVICE_KEYRING",
+        "USERSERVICE_PORT",
+        "USERSERVICE_WORKERS",
+    ]
+
+
+def test_check_prints_the_settings_with_secrets_masked(tmp_path: Path) -> None:
+    """Every setting is there with the value that is in force; no password, no key."""
+    environment = settings_for(
+        "postgresql://owner:hunter2secret@db.example.com/users",
+        tmp_path,
+        CACHE_URL="redis://:hunter3secret@cache.example.com:6379/0",
+        KEYRING="hunter4secret",
+    )
+
+    exit_code, lines = _run("check", environment=environment)
+
+    printed = dict(line.split("=", maxsplit=1) for line in lines)
+    assert exit_code == 0
+    assert "secret" not in "".join(printed.values())
+    assert printed["USERSERVICE_DATABASE_URL"] == "postgresql://owner:********@db.example.com/users"
+    assert printed["USERSERVICE_PORT"] == "8000"
+
+
+def test_the_first_administrator_is_created_once(database: str, tmp_path: Path) -> None:
+    """The one-time password is printed once; a second call creates nobody and prints nothing."""
+    environment = settings_for(database, tmp_path)
+    command = ("create-admin", "--email", "root@example.com")
+
+    first_code, first_lines = _run(*command, environment=environment)
+    second_code, second_lines = _run(*command, environment=environment)
+
+    with psycopg.connect(database) as connection:
+        administrators = connection.execute(
+            "SELECT email, status FROM users JOIN user_roles USING (user_id) JOIN roles USING (role_id)"
+            " WHERE roles.name = 'administrator'"
+        ).fetchall()
+    assert (first_code, second_code, second_lines) == (0, 0, [])
+    assert json.loads(first_lines[-1])["administrator"] == "root@example.com"
+    assert administrators == [("root@example.com", "active")]
+
+
+def test_a_database_without_the_schema_is_told(empty_database: str, tmp_path: Path) -> None:
+    """Serving waits for nobody to migrate: it says what to run, and ends."""
+    exit_code, lines = _run("serve", environment=settings_for(empty_database, tmp_path))
+
+    assert exit_code == 1
+    assert any("userservice migrate" in line for line in lines)
