@@ -86,7 +86,7 @@ class ServersOfRun:
     def migrated_template(self) -> str:
         """Return the name of a database with the whole schema and no rows of a test, to be copied for each."""
         # Alembic is loaded for the runs that migrate.
-        from userservice_core.infrastructure.postgres import migrate
+        from userservice_core.infrastructure.postgres.migrate import upgrade
 
         server = self.postgres()
         done = self.folder / "template.done"
@@ -94,7 +94,7 @@ class ServersOfRun:
             if not done.exists():
                 server.drop_database(_TEMPLATE)
                 server.create_database(_TEMPLATE)
-                migrate.upgrade(server.dsn(_TEMPLATE))
+                upgrade(server.dsn(_TEMPLATE))
                 done.touch()
         return _TEMPLATE
 
