@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 _ROLE_MAP: Final = Statement(
     text(
         """
-        SELECT access_epoch.epoch, role_permissions.role_id, array_agg(resource || ':' || action)
+        SELECT access_epoch.epoch, roles.role_id,
+            array_agg(resource || ':' || action) FILTER (WHERE resource IS NOT NULL)
         FROM access_epoch
-            LEFT JOIN role_permissions ON true
-            LEFT JOIN permissions ON permissions.permission_id = role_permissions.permission_id
-        GROUP BY access_epoch.epoch, role_permissions.role_id
+            LEFT JOIN roles ON true
+            LEFT JOIN role_permissions USING (role_id)
+            LEFT JOIN permissions USING (permission_id)
+        GROUP BY access_epoch.epoch, roles.role_id
         """
     )
 )
@@ -109,7 +111,7 @@ class PostgresRoleReader:
 
     def role_map(self) -> RoleMap:
         rows = self._database.fetch_all(_ROLE_MAP)
-        granted = {role_id: frozenset(names) for _, role_id, names in rows if role_id is not None}
+        granted = {role_id: frozenset(names or ()) for _, role_id, names in rows if role_id is not None}
         return RoleMap(epoch=rows[0][0], permissions=granted)
 
     def find_by_name(self, name: str) -> Role | None:

@@ -1,0 +1,1 @@
+"""The contract suites over what needs no server."""

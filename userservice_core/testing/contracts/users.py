@@ -1,0 +1,319 @@
+"""What :mod:`userservice_core.ports.users` promises."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from userservice_core.domain.roles import ADMIN_ROLE, USER_ROLE, AssignedRole
+from userservice_core.domain.users import UserStatus
+from userservice_core.errors import (
+    AlreadyExistsError,
+    DeadlineExceededError,
+    EmailTakenError,
+    RoleNotFoundError,
+    StaleVersionError,
+    UserNotFoundError,
+)
+from userservice_core.ports.context import deadline_after
+from userservice_core.testing.contracts.backend import StoredContract
+from userservice_core.testing.contracts.races import Meeting, contend, eventually, race, sole
+from userservice_core.testing.samples import (
+    NOW,
+    changed,
+    sample_credential,
+    sample_email,
+    sample_one_time_token,
+    sample_role,
+    sample_session,
+    sample_user,
+    sample_user_id,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from userservice_core.domain.users import User
+    from userservice_core.ports.unit_of_work import Transaction
+    from userservice_core.testing.contracts.backend import Backend
+
+
+class UsersContract(StoredContract):
+    """For :class:`~userservice_core.ports.users.UserReader` and ``UserRepository``."""
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def test_a_user_is_read_as_it_was_added(self, backend: Backend) -> None:
+        """Each attribute, times to the microsecond, from reader and transaction, by id and by address."""
+        user = sample_user(
+            email_verified=True,
+            pending_email="new@example.org",
+            status=UserStatus.SUSPENDED,
+            attributes={"text": "é\U0001f600", "number": 1.5, "list": [1, None, True], "object": {"": []}},
+            updated_at=NOW + timedelta(microseconds=1),
+            mfa_enabled=True,
+            deleted_at=NOW + timedelta(days=1),
+            version=7,
+            access_version=3,
+        )
+        backend.add_user(user)
+
+        assert user == backend.users.get(user.id)
+        assert user == backend.users.find_by_email(user.email.key)
+        assert user == backend.uow.run(lambda transaction: transaction.users.get(user.id))
+        assert user == backend.uow.run(lambda transaction: transaction.users.find_by_email(user.email.key))
+
+    @pytest.mark.parametrize("status", UserStatus)
+    def test_users_are_read_whatever_their_status(self, backend: Backend, status: UserStatus) -> None:
+        """Whether an account may be used is not the reader's to decide."""
+        user = backend.add_user(sample_user(status=status))
+
+        assert user == backend.users.get(user.id)
+
+    def test_an_unknown_user_is_not_found(self, backend: Backend) -> None:
+        """By id that is an error, by address it is None."""
+        with pytest.raises(UserNotFoundError):
+            backend.users.get(sample_user_id())
+        with pytest.raises(UserNotFoundError):
+            backend.uow.run(lambda transaction: transaction.users.get(sample_user_id()))
+        assert backend.users.find_by_email(sample_email().key) is None
+        assert backend.uow.run(lambda transaction: transaction.users.find_by_email(sample_email().key)) is None
+
+    def test_an_address_is_found_by_its_key_only(self, backend: Backend) -> None:
+        """Two spellings are one mailbox if their keys are the same, and that was decided before."""
+        email = sample_email()
+        user = backend.add_user(sample_user(email=attrs.evolve(email, address=email.address.upper())))
+
+        assert user == backend.users.find_by_email(email.key)
+        assert backend.users.find_by_email(email.key.upper()) is None
+
+    def test_a_replica_may_serve(self, backend: Backend) -> None:
+        """With or without one the user comes soon."""
+        user = backend.add_user()
+
+        def read() -> User | None:
+            try:
+                return backend.users.get(user.id, replica_ok=True)
+            except UserNotFoundError:
+                return None
+
+        assert user == eventually(read)
+
+    def test_nothing_is_read_past_the_deadline(self, backend: Backend) -> None:
+        """Whoever asked does not wait any more."""
+        user = backend.add_user()
+
+        with deadline_after(0), pytest.raises(DeadlineExceededError):
+            backend.users.get(user.id)
+
+    def test_roles_come_under_their_present_names(self, backend: Backend) -> None:
+        """In the order of the names, whatever the user was told when they were given."""
+        role = sample_role(name="Zz" + sample_email().key)
+        backend.uow.run(lambda transaction: transaction.roles.add(role))
+        given = tuple(AssignedRole(each.id, each.name) for each in (role, USER_ROLE, ADMIN_ROLE))
+        user = backend.add_user(sample_user(roles=given))
+        names = ["administrator", "user"]
+
+        assert [role.name, *names] == [held.name for held in backend.users.get(user.id).roles]
+
+        renamed = attrs.evolve(role, name=f"~ {role.name}", version=2)
+        backend.uow.run(lambda transaction: transaction.roles.save(renamed))
+
+        assert [*names, renamed.name] == [held.name for held in backend.users.get(user.id).roles]
+
+    def test_a_read_in_a_transaction_locks_the_user(self, backend: Backend) -> None:
+        """Whoever reads the same user next waits, and sees what was committed."""
+        user = backend.add_user()
+        suspended = changed(user, status=UserStatus.SUSPENDED)
+
+        def hold(transaction: Transaction) -> None:
+            transaction.users.get(user.id)
+            transaction.users.save(suspended)
+
+        seen = contend(backend.uow, hold, lambda: backend.uow.run(lambda rival: rival.users.get(user.id)))
+
+        assert suspended == seen
+
+    def test_a_look_for_an_address_locks_the_user(self, backend: Backend) -> None:
+        """As a read by id does."""
+        user = backend.add_user()
+        suspended = changed(user, status=UserStatus.SUSPENDED)
+
+        def hold(transaction: Transaction) -> None:
+            transaction.users.find_by_email(user.email.key)
+            transaction.users.save(suspended)
+
+        def find(rival: Transaction) -> User | None:
+            return rival.users.find_by_email(user.email.key)
+
+        assert suspended == contend(backend.uow, hold, lambda: backend.uow.run(find))
+
+    # --- adding ---------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("deleted_at", [None, NOW])
+    def test_an_address_belongs_to_one_user(self, backend: Backend, deleted_at: datetime | None) -> None:
+        """A deleted one keeps it too. The transaction that would take it does nothing."""
+        first = backend.add_user(sample_user(deleted_at=deleted_at))
+        second = sample_user(email=first.email)
+
+        with pytest.raises(EmailTakenError):
+            backend.register(second)
+
+        assert first == backend.users.find_by_email(first.email.key)
+        with pytest.raises(UserNotFoundError):
+            backend.users.get(second.id)
+        assert backend.waiting(str(second.id)) == ()
+
+    def test_an_id_belongs_to_one_user(self, backend: Backend) -> None:
+        """Nothing of the second one is stored."""
+        first = backend.add_user()
+        second = sample_user(id=first.id)
+
+        with pytest.raises(AlreadyExistsError):
+            backend.add_user(second)
+
+        assert first == backend.users.get(first.id)
+        assert backend.users.find_by_email(second.email.key) is None
+
+    def test_a_user_holds_roles_that_exist(self, backend: Backend) -> None:
+        """An unknown one is refused with all that comes with it."""
+        role = sample_role()
+        user = sample_user(roles=(AssignedRole(role.id, role.name),))
+
+        with pytest.raises(RoleNotFoundError):
+            backend.add_user(user)
+
+        assert backend.users.find_by_email(user.email.key) is None
+
+    def test_one_of_many_who_want_an_address_gets_it(self, backend: Backend) -> None:
+        """Uniqueness is decided at commit, whatever was read before."""
+        email = sample_email()
+        users = [sample_user(email=email) for _ in range(4)]
+        meeting = Meeting(len(users))
+
+        def register(user: User) -> User:
+            def work(transaction: Transaction) -> User:
+                assert transaction.users.find_by_email(email.key) in (None, *users)
+                meeting.wait()
+                transaction.users.add(user)
+                transaction.sign_ins.add(sample_credential(user))
+                return user
+
+            return backend.uow.run(work)
+
+        outcomes = race([lambda user=user: register(user) for user in users])  # type: ignore[misc]
+
+        assert sole(outcomes, EmailTakenError), outcomes
+        assert backend.users.find_by_email(email.key) in outcomes
+
+    # --- saving ---------------------------------------------------------------------------------------------------
+
+    def test_a_saved_user_is_read_as_it_was_saved(self, backend: Backend) -> None:
+        """Except for the roles, which are given and taken by other means."""
+        user = backend.add_user()
+        saved = changed(
+            user,
+            email=sample_email(),
+            email_verified=False,
+            pending_email="pending@example.org",
+            status=UserStatus.DEACTIVATED,
+            attributes={"a": {"b": [1, 2]}},
+            updated_at=NOW + timedelta(hours=1),
+            mfa_enabled=True,
+            deleted_at=NOW + timedelta(hours=2),
+            access_version=2,
+        )
+
+        backend.save_user(attrs.evolve(saved, roles=(AssignedRole(ADMIN_ROLE.id, ADMIN_ROLE.name),)))
+
+        assert saved == backend.users.get(user.id)
+
+    @pytest.mark.parametrize("version", [1, 2, 4])
+    def test_a_stale_version_is_refused(self, backend: Backend, version: int) -> None:
+        """Only the one after the stored one will do."""
+        stored = backend.save_user(changed(backend.add_user()))
+
+        with pytest.raises(StaleVersionError):
+            backend.save_user(changed(stored, version=version, status=UserStatus.SUSPENDED))
+
+        assert stored == backend.users.get(stored.id)
+
+    def test_a_user_who_is_gone_is_not_saved(self, backend: Backend) -> None:
+        """Its version is stale: there is none any more."""
+        user = sample_user()
+
+        with pytest.raises(StaleVersionError):
+            backend.save_user(changed(user))
+
+        assert backend.users.find_by_email(user.email.key) is None
+
+    def test_one_of_many_changes_of_a_version_succeeds(self, backend: Backend) -> None:
+        """All others are told that theirs is stale."""
+        user = backend.add_user()
+        changes = [changed(user, pending_email=f"{number}@example.org") for number in range(4)]
+
+        outcomes = race([lambda change=change: backend.save_user(change) for change in changes])  # type: ignore[misc]
+
+        assert sole(outcomes, StaleVersionError), outcomes
+        assert backend.users.get(user.id) in outcomes
+
+    def test_a_changed_address_moves(self, backend: Backend) -> None:
+        """The user is found by the new one, and the old one is free at once."""
+        user = backend.add_user()
+        moved = backend.save_user(changed(user, email=sample_email()))
+
+        assert moved == backend.users.find_by_email(moved.email.key)
+        assert backend.users.find_by_email(user.email.key) is None
+        backend.add_user(sample_user(email=user.email))
+
+    def test_a_changed_address_may_keep_its_key(self, backend: Backend) -> None:
+        """It is spelled in another way."""
+        user = backend.add_user()
+        respelled = attrs.evolve(user.email, address=user.email.address.upper())
+
+        saved = backend.save_user(changed(user, email=respelled))
+
+        assert saved == backend.users.find_by_email(user.email.key)
+
+    @pytest.mark.parametrize("reads_first", [False, True])
+    def test_a_taken_address_is_not_moved_to(self, backend: Backend, reads_first: bool) -> None:  # noqa: FBT001
+        """Whether the transaction has read the user or not."""
+        user, other = backend.add_user(), backend.add_user()
+
+        def work(transaction: Transaction) -> None:
+            if reads_first:
+                transaction.users.get(user.id)
+            transaction.users.save(changed(user, email=other.email))
+
+        with pytest.raises(EmailTakenError):
+            backend.uow.run(work)
+
+        assert user == backend.users.find_by_email(user.email.key)
+        assert other == backend.users.find_by_email(other.email.key)
+
+    # --- removing -------------------------------------------------------------------------------------------------
+
+    def test_a_removed_user_leaves_nothing(self, backend: Backend) -> None:
+        """Whatever is stored under the id goes, the address is free, and other users stay."""
+        user, other = backend.add_user(), backend.add_user()
+        session = backend.add_session(sample_session(user))
+        token = backend.add_one_time_token(sample_one_time_token(user))
+
+        backend.uow.run(lambda transaction: transaction.users.remove(user.id))
+
+        with pytest.raises(UserNotFoundError):
+            backend.users.get(user.id)
+        assert backend.users.find_by_email(user.email.key) is None
+        assert backend.sign_ins.find_sign_in(user.email.key) is None
+        assert backend.sessions.find(user.id, session.id) is None
+        assert backend.one_time_tokens.find(user.id, token.digest) is None
+        assert other == backend.users.get(other.id)
+        successor = backend.add_user(sample_user(email=user.email))
+        assert successor == backend.users.find_by_email(user.email.key)
+
+    def test_removing_an_unknown_user_has_no_effect(self, backend: Backend) -> None:
+        """It is gone, which is what was asked for."""
+        backend.uow.run(lambda transaction: transaction.users.remove(sample_user_id()))
