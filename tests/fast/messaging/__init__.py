@@ -1,0 +1,1 @@
+"""Tests of the way out of the outbox that need no server."""
