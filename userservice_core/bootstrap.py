@@ -599,6 +599,7 @@ def bootstrap_in_memory(
     from userservice_core.infrastructure import memory
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
     from userservice_core.infrastructure.messaging.relay import Relay
+    from userservice_core.infrastructure.security.common_passwords import common_passwords
     from userservice_core.infrastructure.security.keys import KeyRing
     from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
@@ -626,7 +627,12 @@ def bootstrap_in_memory(
         entropy=entropy,
         metrics=metrics,
     )
-    rules = _Rules(issuer=options.issuer, audience="userservice", policy=PasswordPolicy(), lifetimes=TokenLifetimes())
+    rules = _Rules(
+        issuer=options.issuer,
+        audience="userservice",
+        policy=PasswordPolicy(blocked=common_passwords()),
+        lifetimes=TokenLifetimes(),
+    )
     use_cases = _use_cases(driven, ring, rules, PrimaryRevocationChecker(driven.revocation_log))
     health = AssumedHealth()
     pipeline = Pipeline(use_cases, health=health, metrics=metrics, ids=ids, clock=clock, options=options)
