@@ -18,10 +18,12 @@ from userservice_core.infrastructure.memory import (
 from userservice_core.infrastructure.system.clock import SystemClock
 from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
+from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
 from userservice_core.testing.contracts.roles import RolesContract
 from userservice_core.testing.contracts.sessions import SessionsContract
 from userservice_core.testing.contracts.sign_ins import SignInsContract
+from userservice_core.testing.contracts.unit_of_work import UnitOfWorkContract
 from userservice_core.testing.contracts.users import UsersContract
 
 
@@ -66,3 +68,11 @@ class TestRoles(_InMemory, RolesContract):
 
 class TestRevocations(_InMemory, RevocationsContract):
     """The log of revocations and its writer."""
+
+
+class TestUnitOfWork(_InMemory, UnitOfWorkContract):
+    """Transactions and their events."""
+
+
+class TestOutboxStore(_InMemory, OutboxStoreContract):
+    """The outbox as relays see it."""

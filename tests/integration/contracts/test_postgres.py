@@ -18,10 +18,12 @@ from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOf
 from userservice_core.infrastructure.postgres.users import PostgresUserReader
 from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
+from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
 from userservice_core.testing.contracts.roles import RolesContract
 from userservice_core.testing.contracts.sessions import SessionsContract
 from userservice_core.testing.contracts.sign_ins import SignInsContract
+from userservice_core.testing.contracts.unit_of_work import UnitOfWorkContract
 from userservice_core.testing.contracts.users import UsersContract
 
 if TYPE_CHECKING:
@@ -84,3 +86,17 @@ class TestRoles(_InPostgres, RolesContract):
 
 class TestRevocations(_InPostgres, RevocationsContract):
     """The log of revocations and its writer."""
+
+
+class TestUnitOfWork(_InPostgres, UnitOfWorkContract):
+    """Transactions and their events."""
+
+
+class TestOutboxStore(OutboxStoreContract):
+    """The outbox as relays see it, each test with one of its own."""
+
+    @pytest.fixture
+    def backend(self, database: str) -> Iterator[Backend]:
+        """A database with nothing in it."""
+        with contextlib.closing(Database(database)) as opened:
+            yield _backend_of(opened)

@@ -52,7 +52,7 @@ def _started(backend: Backend, **changes: Any) -> Session:  # noqa: ANN401 - as 
 class SessionsContract(StoredContract):
     """For :class:`~userservice_core.ports.sessions.SessionStore` and ``SessionRepository``."""
 
-    # --- finding ----------------------------------------------------------------------------------------------------
+    # --- finding ------------------------------------------------------------------------------------------------------
 
     def test_a_session_is_found_with_its_user(self, backend: Backend) -> None:
         """Each attribute is as it was added, in reader and transaction, ended sessions included."""
@@ -97,7 +97,7 @@ class SessionsContract(StoredContract):
                     lambda transaction, ids=(user_id, session_id): transaction.sessions.get(*ids)  # type: ignore[misc]
                 )
 
-    # --- rotating ---------------------------------------------------------------------------------------------------
+    # --- rotating -----------------------------------------------------------------------------------------------------
 
     def test_the_current_token_moves_the_session_on(self, backend: Backend) -> None:
         """To the next generation; it may rest as long as it might before."""

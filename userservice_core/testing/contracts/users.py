@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 class UsersContract(StoredContract):
     """For :class:`~userservice_core.ports.users.UserReader` and ``UserRepository``."""
 
-    # --- reading --------------------------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------------------------------
 
     def test_a_user_is_read_as_it_was_added(self, backend: Backend) -> None:
         """Each attribute, times to the microsecond, from reader and transaction, by id and by address."""
@@ -151,7 +151,7 @@ class UsersContract(StoredContract):
 
         assert suspended == contend(backend.uow, hold, lambda: backend.uow.run(find))
 
-    # --- adding ---------------------------------------------------------------------------------------------------
+    # --- adding -------------------------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("deleted_at", [None, NOW])
     def test_an_address_belongs_to_one_user(self, backend: Backend, deleted_at: datetime | None) -> None:
@@ -209,7 +209,7 @@ class UsersContract(StoredContract):
         assert sole(outcomes, EmailTakenError), outcomes
         assert backend.users.find_by_email(email.key) in outcomes
 
-    # --- saving ---------------------------------------------------------------------------------------------------
+    # --- saving -------------------------------------------------------------------------------------------------------
 
     def test_a_saved_user_is_read_as_it_was_saved(self, backend: Backend) -> None:
         """Except for the roles, which are given and taken by other means."""
@@ -294,7 +294,7 @@ class UsersContract(StoredContract):
         assert user == backend.users.find_by_email(user.email.key)
         assert other == backend.users.find_by_email(other.email.key)
 
-    # --- removing -------------------------------------------------------------------------------------------------
+    # --- removing -----------------------------------------------------------------------------------------------------
 
     def test_a_removed_user_leaves_nothing(self, backend: Backend) -> None:
         """Whatever is stored under the id goes, the address is free, and other users stay."""
