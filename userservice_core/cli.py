@@ -34,6 +34,7 @@ _APPLICATIONS: Final = {
 }
 _READY_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 20.0
+_PORT: Final = click.IntRange(1, 65_535)
 
 
 class _Commands(click.Group):
@@ -88,7 +89,7 @@ def serve(app: str, *, with_parent: bool) -> None:
     if with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     _require_schema(settings)
-    with _metrics_of_workers(settings):
+    with _metrics(settings, port=settings.metrics_port, folder="metrics"):
         _serve(settings, app)
 
 
@@ -119,14 +120,20 @@ _HTTP_BUFFER_BYTES: Final = 64 * 1024
 
 @main.command()
 @click.option("--relay-id", default=None, help="Stable name of this relay; the host's name if not given.")
-def relay(relay_id: str | None) -> None:
+@click.option(
+    "--metrics-port", type=_PORT, default=None, help="Serve this relay's metrics on this port; not if not given."
+)
+def relay(relay_id: str | None, metrics_port: int | None) -> None:
     """Publish the events of the outbox and send its mails, until told to stop."""
     from userservice_core.bootstrap import bootstrap_relay
 
     settings = Settings.from_environment(os.environ)
     _require_schema(settings)
-    with _stop_signal() as stop, bootstrap_relay(settings, relay_id=relay_id) as service:
-        service.run(stop)
+    with contextlib.ExitStack() as running:
+        stop = running.enter_context(_stop_signal())
+        if metrics_port is not None:
+            running.enter_context(_metrics(settings, port=metrics_port, folder=f"metrics-{metrics_port}"))
+        running.enter_context(bootstrap_relay(settings, relay_id=relay_id)).run(stop)
 
 
 @main.command("create-admin")
@@ -168,7 +175,7 @@ def generate_keys() -> None:
 
 
 @main.command()
-@click.option("--port", type=click.IntRange(1, 65_535), default=8000, show_default=True)
+@click.option("--port", type=_PORT, default=8000, show_default=True)
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), default=Path(".userservice"))
 @click.option("--admin-email", default="administrator@example.com", show_default=True)
 def dev(port: int, data_dir: Path, admin_email: str) -> None:
@@ -317,11 +324,11 @@ def _end_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def _metrics_of_workers(settings: Settings) -> Iterator[None]:
-    """Serve the metrics of all worker processes together on a port of their own."""
+def _metrics(settings: Settings, *, port: int, folder: str) -> Iterator[None]:
+    """Serve the metrics of this process and of those it starts on a port of their own; they are kept in *folder*."""
     from userservice_core.infrastructure.system.metrics import serve_metrics
 
-    with serve_metrics(settings.data_dir / "metrics", host=settings.metrics_host, port=settings.metrics_port):
+    with serve_metrics(settings.data_dir / folder, host=settings.metrics_host, port=port):
         yield
 
 

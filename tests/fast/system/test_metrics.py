@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -114,6 +115,22 @@ def test_one_port_answers_for_all_processes(tmp_path: Path) -> None:
     assert samples["userservice_level", ("waiting",)] == 5
     assert _samples(shown_by_worker[1])["userservice_http_requests_total", ("getMe", "200")] == 2
     assert FOLDER_VARIABLE not in os.environ
+
+
+def _work() -> None:
+    PrometheusMetrics().request_began("getMe")(200)
+
+
+def test_processes_that_are_forked_are_counted_too(tmp_path: Path) -> None:
+    """A server forks its workers from the process that serves the metrics, with everything it has imported."""
+    with serve_metrics(tmp_path, host="127.0.0.1", port=0) as port:
+        worker = multiprocessing.get_context("fork").Process(target=_work)
+        worker.start()
+        worker.join()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+            samples = _samples(answer.read().decode())
+
+    assert samples["userservice_http_requests_total", ("getMe", "200")] == 1
 
 
 def test_a_port_in_use_is_told(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server, values
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""Where processes keep their metrics so that one answers for all; read by prometheus_client when it is imported."""
+"""Where processes keep their metrics so that one answers for all."""
 
 MAX_LABELS: Final = 500
 OTHER: Final = "other"
@@ -40,7 +40,7 @@ class PrometheusMetrics:
     | `userservice_http_request_seconds` (histogram) | operation |
     | `userservice_seconds` (histogram) | what: `password_hash`, `uow_commit`, … |
     | `userservice_occurrences_total` | what, outcome |
-    | `userservice_level` | what: `resource_up_postgres`, … |
+    | `userservice_level` | what: `resource_up_database`, … |
     """
 
     def __init__(self) -> None:
@@ -149,15 +149,30 @@ def serve_metrics(folder: Path, *, host: str, port: int) -> Iterator[int]:
     except OSError as error:
         problem = f"metrics cannot be served on {host} port {port} ({error.strerror})"
         raise ConfigurationError((problem,)) from error
+    try:
+        with _kept_in(folder):
+            yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def _kept_in(folder: Path) -> Iterator[None]:
+    """
+    Have the processes that are started within the block keep their metrics in *folder*.
+
+    One that is forked has prometheus_client loaded already, which chose where to keep values when it was imported here.
+    """
     before = os.environ.get(FOLDER_VARIABLE)
     os.environ[FOLDER_VARIABLE] = str(folder)
+    value_class, values.ValueClass = values.ValueClass, values.get_value_class()  # type: ignore[no-untyped-call]
     try:
-        yield server.server_port
+        yield
     finally:
+        values.ValueClass = value_class
         if before is None:
             del os.environ[FOLDER_VARIABLE]
         else:
             os.environ[FOLDER_VARIABLE] = before
-        server.shutdown()
-        server.server_close()
-        thread.join()
