@@ -14,9 +14,15 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from userservice_core import errors
-    from userservice_core.bootstrap import UserService, bootstrap, bootstrap_in_memory, bootstrap_relay
+    from userservice_core.bootstrap import (
+        UserService,
+        bootstrap,
+        bootstrap_in_memory,
+        bootstrap_relay,
+        configure_logging,
+    )
     from userservice_core.config import Settings
-    from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenVerifier as TokenVerifier
+    from userservice_core.infrastructure.security.token_verifier import TokenVerifier
 
 __all__ = [
     "Settings",
@@ -25,16 +31,18 @@ __all__ = [
     "bootstrap",
     "bootstrap_in_memory",
     "bootstrap_relay",
+    "configure_logging",
     "errors",
 ]
 
 _HOMES = {
     "Settings": ("userservice_core.config", "Settings"),
-    "TokenVerifier": ("userservice_core.infrastructure.security.access_tokens", "JwtAccessTokenVerifier"),
+    "TokenVerifier": ("userservice_core.infrastructure.security.token_verifier", "TokenVerifier"),
     "UserService": ("userservice_core.bootstrap", "UserService"),
     "bootstrap": ("userservice_core.bootstrap", "bootstrap"),
     "bootstrap_in_memory": ("userservice_core.bootstrap", "bootstrap_in_memory"),
     "bootstrap_relay": ("userservice_core.bootstrap", "bootstrap_relay"),
+    "configure_logging": ("userservice_core.bootstrap", "configure_logging"),
     "errors": ("userservice_core.errors", None),
 }
 

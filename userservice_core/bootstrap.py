@@ -319,6 +319,27 @@ def bootstrap_relay(
     return RelayService(relay, opened.close)
 
 
+def configure_logging(settings: Settings) -> None:
+    """
+    Set the logging of this process up as the settings say; for processes that are the service's own.
+
+    Whoever embeds the service keeps the logging of their process: :func:`bootstrap` leaves it alone.
+    """
+    from userservice_core.infrastructure.system import logs
+
+    logs.configure_logging(level=settings.log_level, log_format=settings.log_format.value)
+
+
+def check_key_ring(settings: Settings) -> None:
+    """
+    Read the key ring as a start would, and make it where a start would.
+
+    Raises:
+        ConfigurationError: Naming everything that is wrong with it.
+    """
+    _key_ring(settings)
+
+
 def new_key_ring() -> str:
     """Return a new key ring as the settings take it."""
     from userservice_core.infrastructure.security.keys import KeyRing
@@ -339,16 +360,13 @@ class _Common:
 
 
 def _common(settings: Settings) -> _Common:
-    from userservice_core.infrastructure.security.keys import KeyRing
     from userservice_core.infrastructure.system.clock import SystemClock, SystemEntropy, Uuid7Generator
-    from userservice_core.infrastructure.system.logs import configure_logging
     from userservice_core.infrastructure.system.metrics import PrometheusMetrics
 
-    configure_logging(level=settings.log_level, log_format=settings.log_format.value)
     if settings.failpoint is not None:
         install_failpoints(_killer(settings.failpoint))
     return _Common(
-        ring=KeyRing.parse(settings.keyring or _kept_key_ring(settings.data_dir / "keyring.json")),
+        ring=_key_ring(settings),
         clock=SystemClock(),
         ids=Uuid7Generator(),
         entropy=SystemEntropy(),
@@ -528,6 +546,12 @@ _CGROUP_QUOTAS: Final = (
     ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu.max"),
     ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
 )
+
+
+def _key_ring(settings: Settings) -> KeyRing:
+    from userservice_core.infrastructure.security.keys import KeyRing
+
+    return KeyRing.parse(settings.keyring or _kept_key_ring(settings.data_dir / "keyring.json"))
 
 
 def _kept_key_ring(path: Path) -> str:

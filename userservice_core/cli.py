@@ -64,8 +64,12 @@ def main() -> None:
 
 @main.command()
 def check() -> None:
-    """Validate the settings and print them, secrets masked."""
+    """Validate the settings and the key ring, and print the settings, secrets masked."""
+    from userservice_core.bootstrap import check_key_ring
+
     settings = Settings.from_environment(os.environ)
+    if settings.keyring is not None:
+        check_key_ring(settings)
     for name, value in settings.masked():
         click.echo(f"{name}={value}")
 
@@ -88,7 +92,7 @@ def serve(app: str, *, with_parent: bool) -> None:
     settings = Settings.from_environment(os.environ)
     if with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
-    _require_schema(settings)
+    _require_startable(settings)
     with _metrics(settings, port=settings.metrics_port, folder="metrics"):
         _serve(settings, app)
 
@@ -125,10 +129,11 @@ _HTTP_BUFFER_BYTES: Final = 64 * 1024
 )
 def relay(relay_id: str | None, metrics_port: int | None) -> None:
     """Publish the events of the outbox and send its mails, until told to stop."""
-    from userservice_core.bootstrap import bootstrap_relay
+    from userservice_core.bootstrap import bootstrap_relay, configure_logging
 
     settings = Settings.from_environment(os.environ)
-    _require_schema(settings)
+    configure_logging(settings)
+    _require_startable(settings)
     with contextlib.ExitStack() as running:
         stop = running.enter_context(_stop_signal())
         if metrics_port is not None:
@@ -140,9 +145,11 @@ def relay(relay_id: str | None, metrics_port: int | None) -> None:
 @click.option("--email", required=True, help="Where the administrator gets mail.")
 def create_admin(email: str) -> None:
     """Create the first administrator if there is none, and print the one-time password once."""
-    from userservice_core.bootstrap import bootstrap
+    from userservice_core.bootstrap import bootstrap, configure_logging
 
-    with bootstrap(Settings.from_environment(os.environ)) as service:
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings)
+    with bootstrap(settings) as service:
         _create_admin(service.use_cases.accounts.create_first_administrator, email)
 
 
@@ -214,10 +221,11 @@ def _dev_environment(*, port: int, data_dir: Path, dsn: str) -> dict[str, str]:
 
 
 def _run_dev(environment: Mapping[str, str], stop: threading.Event, *, admin_email: str) -> None:
-    from userservice_core.bootstrap import bootstrap, bootstrap_relay
+    from userservice_core.bootstrap import bootstrap, bootstrap_relay, configure_logging
     from userservice_core.infrastructure.postgres import migrate as migrations
 
     settings = Settings.from_environment(environment)
+    configure_logging(settings)
     migrations.upgrade(settings.database_direct_url or settings.database_url)
     with _server(environment) as server:
         with bootstrap(settings) as service:
@@ -303,14 +311,16 @@ def _stop_signal() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _require_schema(settings: Settings) -> None:
+def _require_startable(settings: Settings) -> None:
     """
-    Check that the schema is the one this version works with.
+    Check here, where it can be said clearly, what would keep a worker from starting: the key ring and the schema.
 
     A database that is away is no reason not to start: the process waits for it, and is not ready meanwhile.
     """
+    from userservice_core.bootstrap import check_key_ring
     from userservice_core.infrastructure.postgres import migrate as migrations
 
+    check_key_ring(settings)
     with contextlib.suppress(DatabaseUnavailableError):
         migrations.require_current(settings.database_url)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import atexit
 
-from userservice_core.bootstrap import bootstrap
+from userservice_core.bootstrap import bootstrap, configure_logging
 from userservice_core.config import Settings
 
 from .app import create_app
 
-_service = bootstrap(Settings.from_environment())
+_settings = Settings.from_environment()
+configure_logging(_settings)
+_service = bootstrap(_settings)
 _service.start()
 atexit.register(_service.close)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from userservice_core.bootstrap import bootstrap
+from userservice_core.bootstrap import bootstrap, configure_logging
 from userservice_core.config import Settings
 
 from .app import create_handler
 
+_settings = Settings.from_environment()
+configure_logging(_settings)
 # The environment is frozen between invocations, and threads in the background would be with it.
-_service = bootstrap(Settings.from_environment(), background=False)
+_service = bootstrap(_settings, background=False)
 _service.start()
 
 handler = create_handler(_service)

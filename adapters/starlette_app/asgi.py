@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from userservice_core.bootstrap import bootstrap
+from userservice_core.bootstrap import bootstrap, configure_logging
 from userservice_core.config import Settings
 
 from .app import create_app
 
-app = create_app(bootstrap(Settings.from_environment()))
+_settings = Settings.from_environment()
+configure_logging(_settings)
+
+app = create_app(bootstrap(_settings))

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from tests.e2e.processes import Process, settings_for, without_settings
+from userservice_core.bootstrap import new_key_ring
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +54,7 @@ def test_check_prints_the_settings_with_secrets_masked(tmp_path: Path) -> None:
         "postgresql://owner:hunter2secret@db.example.com/users",
         tmp_path,
         CACHE_URL="redis://:hunter3secret@cache.example.com:6379/0",
-        KEYRING="hunter4secret",
+        KEYRING=new_key_ring(),
     )
 
     exit_code, lines = _run("check", environment=environment)
@@ -61,8 +62,23 @@ def test_check_prints_the_settings_with_secrets_masked(tmp_path: Path) -> None:
     printed = dict(line.split("=", maxsplit=1) for line in lines)
     assert exit_code == 0
     assert "secret" not in "".join(printed.values())
+    assert printed["USERSERVICE_KEYRING"] == "********"
     assert printed["USERSERVICE_DATABASE_URL"] == "postgresql://owner:********@db.example.com/users"
     assert printed["USERSERVICE_PORT"] == "8000"
+
+
+@pytest.mark.parametrize("command", ["check", "serve", "relay"])
+def test_a_key_ring_that_cannot_be_read_is_told_without_what_it_holds(
+    command: str, database: str, tmp_path: Path
+) -> None:
+    """Exit code 78 before any worker is begun."""
+    environment = settings_for(database, tmp_path, KEYRING='{"version": 1, "signingKeys": "hunter2secret"}')
+
+    exit_code, lines = _run(command, environment=environment)
+
+    assert exit_code == 78
+    assert lines
+    assert "hunter2secret" not in "".join(lines)
 
 
 def test_the_first_administrator_is_created_once(database: str, tmp_path: Path) -> None:
