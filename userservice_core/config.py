@@ -502,6 +502,8 @@ _SESSION_ENDS: Final = ("session_idle_days", "session_absolute_days")
 def _unfit_for_production(values: Mapping[str, Any], *, unknown: set[str]) -> Iterator[str]:
     if "keyring" not in values and "keyring" not in unknown:
         yield f"{PREFIX}KEYRING is missing: in production expected what `userservice generate-keys` prints"
+    if values.get("mail_url", "console:") == "console:" and "mail_url" not in unknown:
+        yield f"{PREFIX}MAIL_URL is console: in production expected a mail server, since printed mails reach nobody"
     if "failpoint" in values:
         yield f"{PREFIX}FAILPOINT is set: in production no step may kill the process"
     for name in ("issuer", "public_url"):

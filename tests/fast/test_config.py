@@ -15,7 +15,12 @@ from userservice_core.errors import ConfigurationError
 
 DSN = "postgresql://service:hunter2@database.example.com:5432/users"
 LEAST = {"USERSERVICE_PROFILE": "test", "USERSERVICE_DATABASE_URL": DSN, "USERSERVICE_ISSUER": "https://a.example.com"}
-PRODUCTION = {**LEAST, "USERSERVICE_PROFILE": "production", "USERSERVICE_KEYRING": "{}"}
+PRODUCTION = {
+    **LEAST,
+    "USERSERVICE_PROFILE": "production",
+    "USERSERVICE_KEYRING": "{}",
+    "USERSERVICE_MAIL_URL": "smtps://mail.example.com",
+}
 FIELDS = attrs.fields(Settings)
 
 
@@ -162,6 +167,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         "USERSERVICE_PORT",
         "USERSERVICE_WORKRES",
         "USERSERVICE_KEYRING",
+        "USERSERVICE_MAIL_URL",
         "USERSERVICE_FAILPOINT",
         "USERSERVICE_ISSUER",
         "USERSERVICE_SESSION_IDLE_DAYS",
@@ -257,6 +263,8 @@ def test_an_empty_file_holds_no_secret(tmp_path: Path) -> None:
     ("changes", "problem"),
     [
         ({"USERSERVICE_KEYRING": ""}, "USERSERVICE_KEYRING is missing"),
+        ({"USERSERVICE_MAIL_URL": ""}, "USERSERVICE_MAIL_URL is console"),
+        ({"USERSERVICE_MAIL_URL": "console:"}, "USERSERVICE_MAIL_URL is console"),
         ({"USERSERVICE_FAILPOINT": "uow.begun:1"}, "USERSERVICE_FAILPOINT is set"),
         ({"USERSERVICE_ISSUER": "http://a.example.com"}, "USERSERVICE_ISSUER is 'http://a.example.com'"),
         ({"USERSERVICE_PUBLIC_URL": "http://a.example.com"}, "USERSERVICE_PUBLIC_URL is 'http://a.example.com'"),
