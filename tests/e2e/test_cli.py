@@ -43,6 +43,7 @@ def test_wrong_settings_end_the_start_with_a_line_each(command: str) -> None:
         "USERSERVICE_DATABSE_URL",
         "USERSERVICE_ISSUER",
         "USERSERVICE_KEYRING",
+        "USERSERVICE_MAIL_URL",
         "USERSERVICE_PORT",
         "USERSERVICE_WORKERS",
     ]
