@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from userservice_core.config import Settings
+    from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
     from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMailSender, InMemoryStore
     from userservice_core.infrastructure.messaging.lines import Line
     from userservice_core.infrastructure.messaging.relay import Relay
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.cache import Cache
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
-    from userservice_core.ports.health import Health
+    from userservice_core.ports.health import Health, Ping
     from userservice_core.ports.mail import MailSender
     from userservice_core.ports.metrics import Metrics
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
@@ -268,7 +269,10 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
         on_gap=cache.clear,
     )
     use_cases = _use_cases(driven, common.ring, _rules(settings), mirror)
-    probe = HealthProbe([PostgresPing(database)], is_loaded=lambda: mirror.is_loaded, metrics=common.metrics)
+    pings: list[Ping] = [PostgresPing(database)]
+    if settings.cache_url is not None:
+        pings.append(cache)
+    probe = HealthProbe(pings, is_loaded=lambda: mirror.is_loaded, metrics=common.metrics)
     opened.callback(mirror.close)
     opened.callback(probe.close)
 
@@ -494,7 +498,7 @@ def _signal(settings: Settings, opened: ExitStack) -> Signal | None:
     return signal_port
 
 
-def _cache(settings: Settings, metrics: Metrics, opened: ExitStack) -> Cache:
+def _cache(settings: Settings, metrics: Metrics, opened: ExitStack) -> DogpileCache:
     from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
 
     cache = DogpileCache(max_entries=settings.cache_max_entries, redis_url=settings.cache_url, metrics=metrics)

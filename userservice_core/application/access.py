@@ -125,9 +125,12 @@ class Access:
             raise PermissionDeniedError(permission=permission)
 
     def forget(self, revocation: Revocation) -> None:
-        """Drop from the cache what *revocation* says is outdated."""
-        if revocation.kind is RevocationKind.ROLE_MAP:
-            self._cache.invalidate(ROLE_MAP, "", revocation.version)
+        """Drop from memory what *revocation* says is outdated."""
+        match revocation.kind:
+            case RevocationKind.ROLE_MAP:
+                self._cache.invalidate(ROLE_MAP, "", revocation.version)
+            case RevocationKind.KEY:
+                self._verifier.forget_key(revocation.subject)
 
     def forget_all(self) -> None:
         """Drop everything from the cache of this process, for when it is not known what is outdated."""

@@ -111,6 +111,10 @@ class AccessTokenVerifier(Protocol):
         """Return the claims if this very token was verified before and has not expired, else None; never blocks."""
         ...
 
+    def forget_key(self, key_id: str) -> None:
+        """Drop what is kept of the tokens of a key that was revoked; the memory is theirs who are still welcome."""
+        ...
+
 
 @attrs.frozen(kw_only=True)
 class RefreshToken:

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from userservice_core.domain.ids import SessionId, UserId
-from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.errors import InvalidAccessTokenError
 from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer, JwtAccessTokenVerifier
 from userservice_core.infrastructure.security.encoding import decode_base64url, encode_base64url
@@ -580,17 +579,12 @@ def test_refused_tokens_are_not_remembered(issuer: JwtAccessTokenIssuer, ring: K
 
 
 def test_a_revoked_key_takes_its_tokens_along(issuer: JwtAccessTokenIssuer, verifier: JwtAccessTokenVerifier) -> None:
-    """What its tokens said is forgotten; other revocations leave the memory alone."""
+    """What its tokens said is forgotten; those of other keys are kept."""
     token = issuer.issue(CLAIMS)
     key_id = verifier.verify(token).key_id
-
-    def forget(kind: RevocationKind, subject: str) -> None:
-        verifier.forget(Revocation(kind=kind, subject=subject, not_before=NOON, expires_at=NOON))
-
-    forget(RevocationKind.KEY, "another")
-    forget(RevocationKind.SESSION, key_id)
+    verifier.forget_key("another")
     kept = verifier.peek(token)
-    forget(RevocationKind.KEY, key_id)
+    verifier.forget_key(key_id)
 
     assert kept is not None
     assert verifier.peek(token) is None

@@ -13,7 +13,6 @@ import attrs
 import msgspec
 
 from userservice_core.domain.ids import SessionId, UserId
-from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.errors import InvalidAccessTokenError
 from userservice_core.infrastructure.security.encoding import parse_json_object
 from userservice_core.infrastructure.security.jws import TokenRefusedError, open_token, sign_token
@@ -105,10 +104,8 @@ class JwtAccessTokenVerifier:
         claims = self._verified.find(_digest(token))
         return None if claims is None or _has_expired(claims, now=self._clock.now()) else claims
 
-    def forget(self, revocation: Revocation) -> None:
-        """Drop the tokens that a revoked key had signed."""
-        if revocation.kind is RevocationKind.KEY:
-            self._verified.remove_key(revocation.subject)
+    def forget_key(self, key_id: str) -> None:
+        self._verified.remove_key(key_id)
 
     def _read(self, token: str, *, now: datetime) -> AccessClaims:
         try:
