@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
+from userservice_core.errors import MailDeliveryError
 from userservice_core.infrastructure.memory import (
+    InMemoryCache,
+    InMemoryEventPublisher,
+    InMemoryMailSender,
+    InMemoryMetrics,
     InMemoryOneTimeTokenReader,
     InMemoryOutboxStore,
     InMemoryRevocationLog,
     InMemoryRoleReader,
     InMemorySessionStore,
+    InMemorySignal,
     InMemorySignInReader,
     InMemoryStore,
     InMemoryUnitOfWork,
     InMemoryUserReader,
+    NullMetrics,
 )
 from userservice_core.infrastructure.system.clock import SystemClock
+from userservice_core.ports.publishing import Delivery
 from userservice_core.testing.contracts.backend import Backend
+from userservice_core.testing.contracts.cache import CacheContract
+from userservice_core.testing.contracts.event_publisher import EventPublisherContract
+from userservice_core.testing.contracts.mail_sender import MailSenderContract
+from userservice_core.testing.contracts.metrics import MetricsContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
 from userservice_core.testing.contracts.roles import RolesContract
 from userservice_core.testing.contracts.sessions import SessionsContract
 from userservice_core.testing.contracts.sign_ins import SignInsContract
+from userservice_core.testing.contracts.signal import SignalContract
 from userservice_core.testing.contracts.unit_of_work import UnitOfWorkContract
 from userservice_core.testing.contracts.users import UsersContract
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+    from userservice_core.domain.ids import EventId
+    from userservice_core.ports.publishing import OutboxRecord
 
 
 class _InMemory:
@@ -76,3 +98,91 @@ class TestUnitOfWork(_InMemory, UnitOfWorkContract):
 
 class TestOutboxStore(_InMemory, OutboxStoreContract):
     """The outbox as relays see it."""
+
+
+class TestEventPublisher(EventPublisherContract):
+    """A bus that is a list."""
+
+    @pytest.fixture
+    def topic(self) -> str:
+        """Any name."""
+        return "userservice.users"
+
+    @pytest.fixture
+    def publisher(self) -> InMemoryEventPublisher:
+        """An empty one."""
+        return InMemoryEventPublisher()
+
+    @pytest.fixture
+    def received(self, publisher: InMemoryEventPublisher) -> Callable[[Sequence[OutboxRecord]], list[UUID]]:
+        """Look at the list."""
+        return lambda _: [record.id for record in publisher.published]
+
+    @pytest.fixture
+    def refused(self, publisher: InMemoryEventPublisher) -> Callable[[OutboxRecord], OutboxRecord]:
+        """Tell the bus."""
+
+        def refuse(record: OutboxRecord) -> OutboxRecord:
+            publisher.failing = lambda each: Delivery(each, "refused") if each.id == record.id else None
+            return record
+
+        return refuse
+
+
+class TestCache(CacheContract):
+    """A cache in a dict."""
+
+    @pytest.fixture
+    def cache(self) -> InMemoryCache:
+        """An empty one."""
+        return InMemoryCache()
+
+
+class TestSignal(SignalContract):
+    """Between the objects of a process."""
+
+    @pytest.fixture
+    def signal(self) -> InMemorySignal:
+        """One without listeners."""
+        return InMemorySignal()
+
+
+class TestMailSender(MailSenderContract):
+    """An outbox tray."""
+
+    @pytest.fixture
+    def sender(self) -> InMemoryMailSender:
+        """An empty one."""
+        return InMemoryMailSender()
+
+    @pytest.fixture
+    def delivered(self, sender: InMemoryMailSender) -> Callable[[], Sequence[tuple[EventId, str]]]:
+        """Look at the list."""
+        return lambda: [(mail.id, mail.to) for mail in sender.sent]
+
+    @pytest.fixture
+    def refuse(self, sender: InMemoryMailSender) -> Callable[[bool | None], None]:
+        """Set what it raises."""
+
+        def refuse(permanent: bool | None) -> None:  # noqa: FBT001 - as the contract says
+            sender.failure = None if permanent is None else MailDeliveryError(permanent=permanent)
+
+        return refuse
+
+
+class TestMetrics(MetricsContract):
+    """In dicts."""
+
+    @pytest.fixture
+    def metrics(self) -> InMemoryMetrics:
+        """Empty ones."""
+        return InMemoryMetrics()
+
+
+class TestNullMetrics(MetricsContract):
+    """Nowhere."""
+
+    @pytest.fixture
+    def metrics(self) -> NullMetrics:
+        """There are no others."""
+        return NullMetrics()
