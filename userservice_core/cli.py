@@ -213,6 +213,7 @@ def _dev_environment(*, port: int, data_dir: Path, dsn: str) -> dict[str, str]:
         "USERSERVICE_PUBLIC_URL": f"http://127.0.0.1:{port}",
         "USERSERVICE_METRICS_PORT": str(_free_port()),
         "USERSERVICE_MAIL_URL": "console:",
+        "USERSERVICE_LOG_FORMAT": "console",
         "USERSERVICE_DATABASE_URL": dsn,
         "USERSERVICE_DATABASE_DIRECT_URL": dsn,
     }

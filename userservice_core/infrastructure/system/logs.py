@@ -79,8 +79,9 @@ def configure_logging(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    # It tells of every connection and partition; what goes wrong is told by whoever uses it.
-    logging.getLogger("kafka").setLevel(max(logging.WARNING, root.level))
+    # They tell of every connection, partition and plug-in; what goes wrong is told by whoever uses them.
+    for talkative in ("kafka", "alembic.runtime.plugins"):
+        logging.getLogger(talkative).setLevel(max(logging.WARNING, root.level))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
