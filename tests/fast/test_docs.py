@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _ROOT: Final = Path(__file__).parents[2]
 _PAGES: Final = sorted([*_ROOT.glob("*.md"), *(_ROOT / "docs").rglob("*.md")])
 _FENCE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_PYTHON: Final = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
@@ -109,6 +111,20 @@ def test_commands_in_the_documentation_exist() -> None:
 
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) - targets == set()
     assert set(re.findall(r"(?:^|`)userservice ([a-z-]+)", text, re.MULTILINE)) - set(generate.commands()) == set()
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=_name)
+def test_python_in_the_documentation_can_be_read_and_imports_what_there_is(page: Path) -> None:
+    """An example that names something that is gone teaches a mistake."""
+    blocks = _PYTHON.findall(page.read_text(encoding="utf-8"))
+    imports = [node for block in blocks for node in ast.walk(ast.parse(block)) if isinstance(node, ast.ImportFrom)]
+    named = [(str(node.module), alias.name) for node in imports for alias in node.names]
+
+    assert [one for one in named if one[0].startswith("userservice_core") and not _exists(*one)] == []
+
+
+def _exists(module: str, name: str) -> bool:
+    return hasattr(importlib.import_module(module), name)
 
 
 @pytest.mark.parametrize("page", _PAGES, ids=_name)
