@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
+from userservice_core.infrastructure.postgres.bus import PostgresEventGroup, PostgresEventPublisher
 from userservice_core.infrastructure.postgres.database import Database
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
 from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
@@ -14,23 +16,29 @@ from userservice_core.infrastructure.postgres.revocations import PostgresRevocat
 from userservice_core.infrastructure.postgres.roles import PostgresRoleReader
 from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
 from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInReader
+from userservice_core.infrastructure.postgres.signal import PostgresSignal
 from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
 from userservice_core.infrastructure.postgres.users import PostgresUserReader
 from userservice_core.testing.contracts.backend import Backend
+from userservice_core.testing.contracts.event_publisher import EventPublisherContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
 from userservice_core.testing.contracts.roles import RolesContract
 from userservice_core.testing.contracts.sessions import SessionsContract
 from userservice_core.testing.contracts.sign_ins import SignInsContract
+from userservice_core.testing.contracts.signal import SignalContract
 from userservice_core.testing.contracts.unit_of_work import UnitOfWorkContract
 from userservice_core.testing.contracts.users import UsersContract
+from userservice_core.testing.samples import sample_event_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from uuid import UUID
 
     from tests.servers.postgres import PostgresServer
     from tests.servers.run import ServersOfRun
+    from userservice_core.ports.publishing import OutboxRecord
 
 
 def _backend_of(database: Database) -> Backend:
@@ -47,21 +55,27 @@ def _backend_of(database: Database) -> Backend:
 
 
 @pytest.fixture(scope="module")
-def shared_backend(postgres_server: PostgresServer, servers_of_run: ServersOfRun) -> Iterator[Backend]:
+def shared_dsn(postgres_server: PostgresServer, servers_of_run: ServersOfRun) -> Iterator[str]:
     """A database for all tests of the module that do not mind what others left there."""
     name = postgres_server.create_database(template=servers_of_run.migrated_template())
-    with contextlib.closing(Database(postgres_server.dsn(name))) as opened:
-        yield _backend_of(opened)
+    yield postgres_server.dsn(name)
     postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def shared_database(shared_dsn: str) -> Iterator[Database]:
+    """The service's connections to it."""
+    with contextlib.closing(Database(shared_dsn)) as opened:
+        yield opened
 
 
 class _InPostgres:
     """One database for all tests."""
 
     @pytest.fixture
-    def backend(self, shared_backend: Backend) -> Backend:
+    def backend(self, shared_database: Database) -> Backend:
         """Its ports."""
-        return shared_backend
+        return _backend_of(shared_database)
 
 
 class TestUsers(_InPostgres, UsersContract):
@@ -100,3 +114,48 @@ class TestOutboxStore(OutboxStoreContract):
         """A database with nothing in it."""
         with contextlib.closing(Database(database)) as opened:
             yield _backend_of(opened)
+
+
+class TestEventPublisher(EventPublisherContract):
+    """PostgreSQL as the bus."""
+
+    @pytest.fixture
+    def topic(self) -> str:
+        """The bus takes any."""
+        return f"userservice.{sample_event_id()}"
+
+    @pytest.fixture
+    def publisher(self, shared_database: Database) -> PostgresEventPublisher:
+        """One over the shared database."""
+        return PostgresEventPublisher(shared_database)
+
+    @pytest.fixture(autouse=True)
+    def group(self, shared_database: Database) -> PostgresEventGroup:
+        """A group that is there before anything is published."""
+        group = PostgresEventGroup(shared_database, group=f"group-{sample_event_id()}")
+        group.register()
+        return group
+
+    @pytest.fixture
+    def received(self, group: PostgresEventGroup) -> Callable[[Sequence[OutboxRecord]], list[UUID]]:
+        """Read what waits for the group."""
+
+        def received(_: Sequence[OutboxRecord]) -> list[UUID]:
+            return [record.id for record in group.read(group.claim("member", lease_seconds=60), limit=1000)]
+
+        return received
+
+    @pytest.fixture
+    def refused(self) -> Callable[[OutboxRecord], OutboxRecord]:
+        """Break its JSON."""
+        return lambda record: attrs.evolve(record, payload=b"{")
+
+
+class TestSignal(SignalContract):
+    """NOTIFY and LISTEN."""
+
+    @pytest.fixture
+    def signal(self, shared_dsn: str) -> Iterator[PostgresSignal]:
+        """Over the shared database."""
+        with contextlib.closing(PostgresSignal(shared_dsn)) as signal:
+            yield signal

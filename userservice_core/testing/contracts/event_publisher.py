@@ -116,7 +116,7 @@ class EventPublisherContract:
         received: Callable[[Sequence[OutboxRecord]], list[UUID]],
         refused: Callable[[OutboxRecord], OutboxRecord],
     ) -> None:
-        """What is acknowledged of a key is a prefix, and nothing else of it reaches the bus, now or later."""
+        """What is acknowledged of a key is a prefix, and what came after the failed one never reaches the bus."""
         key = f"key-{sample_event_id()}"
         records = [sample_record(topic=topic, key=key, position=number) for number in range(5)]
         records[2] = refused(records[2])
@@ -130,8 +130,11 @@ class EventPublisherContract:
         assert acknowledged == sorted(acknowledged, reverse=True)
         assert later.error is None
         confirmed = [record for record, is_good in zip(records, acknowledged, strict=True) if is_good]
-        ids = received([*confirmed, good])
-        assert [record.id for record in confirmed] == [each for each in ids if each in {it.id for it in records}]
+        of_key = {record.id for record in records}
+        arrived = [each for each in received([*confirmed, good]) if each in of_key]
+        # One that was not acknowledged may have arrived all the same, as when the answer was lost.
+        assert arrived == [record.id for record in records[: len(arrived)]]
+        assert len(confirmed) <= len(arrived) <= 2
 
     def test_a_failed_record_may_be_sent_again(
         self,
