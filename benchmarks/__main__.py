@@ -25,7 +25,7 @@ from benchmarks.hashing import verifications_per_second
 from benchmarks.load import Load, LoadClient, Outcome, find_client
 from benchmarks.machine import describe_machine
 from benchmarks.report import Figure, figure_of, table_of, write_document
-from userservice_core.bootstrap import effective_cpus, new_key_ring
+from userservice_core.bootstrap import configure_logging, effective_cpus, new_key_ring
 from userservice_core.config import Settings
 from userservice_core.infrastructure.postgres import migrate
 from userservice_core.infrastructure.postgres.embedded import EmbeddedPostgres
@@ -118,6 +118,7 @@ def _scene(plan: Plan) -> Iterator[Scene]:
         running.callback(database.stop)
         variables = _variables(database.start(), folder, workers=plan.workers)
         settings = Settings.from_environment(variables)
+        configure_logging(settings)
         migrate.upgrade(settings.database_url)
         accounts = create_accounts(settings, plan.accounts)
         ports = {
