@@ -11,6 +11,7 @@ import pytest
 
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
 from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer, JwtAccessTokenVerifier
+from userservice_core.infrastructure.security.jwk import SigningAlgorithm
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher
 from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens
@@ -42,7 +43,13 @@ def _with_a_newer_key(ring: KeyRing) -> KeyRing:
 
 
 class TestJwtAccessTokens(AccessTokensContract):
-    """Signed with EdDSA."""
+    """Signed with each algorithm."""
+
+    @pytest.fixture(params=SigningAlgorithm)
+    def algorithm(self, request: pytest.FixtureRequest) -> SigningAlgorithm:
+        """Of all keys."""
+        algorithm: SigningAlgorithm = request.param
+        return algorithm
 
     @pytest.fixture
     def clock(self) -> FakeClock:
@@ -50,19 +57,25 @@ class TestJwtAccessTokens(AccessTokensContract):
         return FakeClock()
 
     @pytest.fixture
-    def issuer(self) -> JwtAccessTokenIssuer:
-        """One with a ring of its own."""
-        return JwtAccessTokenIssuer(_RING, issuer="issuer", audience="audience")
+    def ring(self, rings: dict[SigningAlgorithm, KeyRing], algorithm: SigningAlgorithm) -> KeyRing:
+        """A ring of that algorithm, which is not changed."""
+        return rings[algorithm]
 
     @pytest.fixture
-    def verifier(self, clock: FakeClock) -> JwtAccessTokenVerifier:
+    def issuer(self, ring: KeyRing) -> JwtAccessTokenIssuer:
+        """One with that ring."""
+        return JwtAccessTokenIssuer(ring, issuer="issuer", audience="audience")
+
+    @pytest.fixture
+    def verifier(self, ring: KeyRing, clock: FakeClock) -> JwtAccessTokenVerifier:
         """One with the same ring."""
-        return JwtAccessTokenVerifier(_RING, issuer="issuer", audience="audience", clock=clock)
+        return JwtAccessTokenVerifier(ring, issuer="issuer", audience="audience", clock=clock)
 
     @pytest.fixture
-    def stranger(self) -> JwtAccessTokenIssuer:
+    def stranger(self, algorithm: SigningAlgorithm) -> JwtAccessTokenIssuer:
         """One with another ring."""
-        return JwtAccessTokenIssuer(_ring(), issuer="issuer", audience="audience")
+        ring = KeyRing.generate(NOON, SystemEntropy(), algorithm=algorithm)
+        return JwtAccessTokenIssuer(ring, issuer="issuer", audience="audience")
 
 
 class TestHmacRefreshTokens(RefreshTokensContract):
