@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 from kafka import KafkaAdminClient, KafkaProducer
-from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError, TopicAlreadyExistsError
+from kafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAlreadyExistsError,
+)
+from kafka.net.compat import KafkaNetClient
 
 from userservice_core.infrastructure.messaging.cloudevents import headers_of
 from userservice_core.ports.publishing import Delivery, Reach
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
 
     from kafka.producer.future import FutureRecordMetadata
 
     from userservice_core.ports.publishing import OutboxRecord
 
 _log = structlog.get_logger("userservice.kafka")
+_C = TypeVar("_C")
 
 DEFAULT_PARTITIONS: Final = 24
 """Of a topic that is created here; never raised afterwards, since that would move keys to other partitions."""
@@ -66,18 +76,8 @@ class KafkaEventPublisher:
         self._producer: KafkaProducer | None = None
 
     def publish(self, records: Sequence[OutboxRecord]) -> tuple[Delivery, ...]:
-        try:
-            producer = self._connected()
-        except KafkaError as error:
-            self.close()
-            return tuple(Delivery(record, f"no broker can be reached: {type(error).__name__}") for record in records)
-        wave = _Wave(producer)
-        for record in records:
-            wave.send(record)
-        deliveries = wave.wait(deadline=time.monotonic() + self._patience_seconds)
-        if wave.is_broken:
-            self.close()
-        return deliveries
+        deliveries, doubtful = self._send(records)
+        return self._judge(deliveries, doubtful) if doubtful else deliveries
 
     def close(self) -> None:
         producer, self._producer = self._producer, None
@@ -91,10 +91,49 @@ class KafkaEventPublisher:
         with contextlib.suppress(KafkaError):
             producer.close(timeout=0)
 
+    def _send(self, records: Sequence[OutboxRecord]) -> tuple[tuple[Delivery, ...], frozenset[UUID]]:
+        """Send a wave; returns what became of it, and the ids of what the broker may have refused in error."""
+        try:
+            producer = self._connected()
+        except KafkaError as error:
+            cause = f"no broker can be reached: {type(error).__name__}"
+            return tuple(Delivery(record, cause) for record in records), frozenset()
+        wave = _Wave(producer)
+        for record in records:
+            wave.send(record)
+        deliveries = wave.wait(deadline=time.monotonic() + self._patience_seconds)
+        if wave.is_broken:
+            self.close()
+        return deliveries, frozenset(wave.doubtful)
+
+    def _judge(self, deliveries: Sequence[Delivery], doubtful: frozenset[UUID]) -> tuple[Delivery, ...]:
+        """
+        Send each record alone that was refused as too large: the client refuses all it holds together with one.
+
+        After a failed record of a key no later one of it is sent; the first bus failure ends the search.
+        """
+        judged: list[Delivery] = []
+        failed_keys: set[tuple[str, str]] = set()
+        is_cut_off = False
+        for told in deliveries:
+            delivery, key = told, (told.record.topic, told.record.key)
+            if told.record.id in doubtful:
+                if is_cut_off or key in failed_keys:
+                    delivery = Delivery(told.record, _WAITS)
+                else:
+                    ((delivery,), _) = self._send([told.record])
+                    is_cut_off = delivery.error is not None and delivery.retriable
+            if delivery.error is not None:
+                failed_keys.add(key)
+            judged.append(delivery)
+        return tuple(judged)
+
     def _connected(self) -> KafkaProducer:
         if self._producer is None:
+            self._require_broker()
             self._create_missing_topics()
-            self._producer = KafkaProducer(
+            self._producer = _built(
+                KafkaProducer,
                 bootstrap_servers=self._bootstrap_servers,
                 client_id=self._client_id,
                 acks="all",
@@ -111,10 +150,25 @@ class KafkaEventPublisher:
             )
         return self._producer
 
+    def _require_broker(self) -> None:
+        """
+        Look whether any broker takes connections, since the library leaves open what it has begun where none does.
+
+        Raises:
+            KafkaConnectionError: If none does.
+        """
+        for server in self._bootstrap_servers:
+            host, _, port = server.rpartition(":")
+            with contextlib.suppress(OSError):
+                socket.create_connection((host.strip("[]"), int(port)), self._connect_patience_seconds).close()
+                return
+        raise KafkaConnectionError
+
     def _create_missing_topics(self) -> None:
         if not self._missing_topics:
             return
-        admin = KafkaAdminClient(
+        admin = _built(
+            KafkaAdminClient,
             bootstrap_servers=self._bootstrap_servers,
             client_id=self._client_id,
             bootstrap_timeout_ms=int(self._connect_patience_seconds * 1000),
@@ -133,16 +187,34 @@ class KafkaEventPublisher:
         self._missing_topics = []
 
 
+def _built(build: Callable[..., _C], **settings: Any) -> _C:  # noqa: ANN401 - the library's own settings
+    """Return what *build* makes; where it fails, end the client's thread and sockets, which it leaves behind itself."""
+    begun: list[KafkaNetClient] = []
+
+    def client(**its_settings: Any) -> KafkaNetClient:  # noqa: ANN401 - as above
+        begun.append(KafkaNetClient(**its_settings))
+        return begun[-1]
+
+    try:
+        return build(kafka_client=client, **settings)
+    except BaseException:
+        for unfinished in begun:
+            unfinished.close()
+        raise
+
+
 class _Wave:
     """
     Records on their way, and which keys and topics have failed, so that nothing overtakes what did.
 
     Attributes:
         is_broken: Whether something may still be sent that was told to have failed.
+        doubtful: What was refused as too large, but maybe only together with another record.
     """
 
     def __init__(self, producer: KafkaProducer) -> None:
         self.is_broken = False
+        self.doubtful: set[UUID] = set()
         self._producer = producer
         self._sent: list[tuple[OutboxRecord, FutureRecordMetadata | Delivery]] = []
         self._failed_keys: set[tuple[str, str]] = set()
@@ -185,6 +257,8 @@ class _Wave:
             sent.get(timeout=max(0.0, deadline - time.monotonic()))
         except _TOO_LARGE:
             self._failed_keys.add(key)
+            self.is_broken = True
+            self.doubtful.add(record.id)
             return Delivery(record, "the event is larger than the broker takes", retriable=False)
         except KafkaError as error:
             self._failed_keys.add(key)

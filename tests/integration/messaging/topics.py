@@ -1,0 +1,77 @@
+"""The topics of one test, and what arrived in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+
+from tests.servers.kafka import KafkaBroker
+
+
+@attrs.frozen
+class Arrival:
+    """One record as a consumer gets it."""
+
+    partition: int
+    key: str
+    value: bytes
+    headers: Mapping[str, str]
+    timestamp_ms: int
+
+    @property
+    def sequence(self) -> int:
+        """The number of the event within its key."""
+        return int(self.headers["ce_sequence"])
+
+
+@attrs.frozen
+class Topics:
+    """Topics under a prefix of the test."""
+
+    broker: KafkaBroker
+    prefix: str
+
+    def name(self, topic: str = "users") -> str:
+        """Return the whole name of *topic*."""
+        return f"{self.prefix}{topic}"
+
+    def create(self, topic: str = "users", *, partitions: int = 4, **settings: str) -> str:
+        """Create *topic*, with settings of the broker in snake_case, and return its whole name."""
+        name = self.name(topic)
+        configs = {setting.replace("_", "."): value for setting, value in settings.items()}
+        admin = KafkaAdminClient(bootstrap_servers=self.broker.bootstrap_servers)
+        try:
+            new = {name: {"num_partitions": partitions, "replication_factor": 1, "configs": configs}}
+            admin.create_topics(new, wait_for_metadata=True)
+        finally:
+            admin.close()
+        return name
+
+    def arrivals(self, topic: str = "users") -> list[Arrival]:
+        """Return what is in *topic*, in order within a partition."""
+        consumer = KafkaConsumer(bootstrap_servers=self.broker.bootstrap_servers, auto_offset_reset="earliest")
+        try:
+            name = self.name(topic)
+            partitions = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]
+            consumer.assign(partitions)
+            ends: Mapping[TopicPartition, int] = consumer.end_offsets(partitions)
+            found = []
+            while any(consumer.position(partition) < end for partition, end in ends.items()):
+                for records in consumer.poll(timeout_ms=200).values():
+                    found += [_arrival(record) for record in records]
+            return found
+        finally:
+            consumer.close()
+
+
+def _arrival(record: Any) -> Arrival:  # noqa: ANN401 - the library has no types
+    return Arrival(
+        partition=record.partition,
+        key=record.key.decode(),
+        value=record.value,
+        headers={name: value.decode() for name, value in record.headers},
+        timestamp_ms=record.timestamp,
+    )
