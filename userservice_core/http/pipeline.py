@@ -40,7 +40,7 @@ from userservice_core.http.reception import (
 )
 from userservice_core.http.router import Router
 from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Bulkhead, Holder, Route
-from userservice_core.ports.context import CallContext, call_context, deadline_after
+from userservice_core.ports.context import CallContext, call_context, call_within
 from userservice_core.ports.failpoints import failpoint
 
 if TYPE_CHECKING:
@@ -245,12 +245,11 @@ class Pipeline:
         seconds = self._options.request_timeout_seconds
         if request.time_left_seconds is not None:
             seconds = min(seconds, request.time_left_seconds)
-        with deadline_after(seconds) as context:
-            return attrs.evolve(
-                context,
-                request_id=request_id_of(request) or str(self._ids.new()),
-                traceparent=traceparent_of(request),
-            )
+        return call_within(
+            seconds,
+            request_id=request_id_of(request) or str(self._ids.new()),
+            traceparent=traceparent_of(request),
+        )
 
     # --- at work ----------------------------------------------------------------------------------------------------
 

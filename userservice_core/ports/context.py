@@ -71,12 +71,19 @@ def call_context(context: CallContext) -> Iterator[CallContext]:
         _current.reset(token)
 
 
+def call_within(seconds: float, *, request_id: str = "", traceparent: str | None = None) -> CallContext:
+    """Return the context of a call that begins now and has *seconds*, or less where the present call has less."""
+    deadline = time.monotonic() + seconds
+    outer = _current.get().deadline
+    if outer is not None and outer < deadline:
+        deadline = outer
+    return CallContext(deadline=deadline, request_id=request_id, traceparent=traceparent)
+
+
 @contextmanager
 def deadline_after(seconds: float) -> Iterator[CallContext]:
     """Give the block *seconds* to finish; an earlier deadline of the surrounding call stays in force."""
     outer = current_call()
-    deadline = time.monotonic() + seconds
-    if outer.deadline is not None:
-        deadline = min(deadline, outer.deadline)
-    with call_context(attrs.evolve(outer, deadline=deadline)) as context:
+    within = call_within(seconds, request_id=outer.request_id, traceparent=outer.traceparent)
+    with call_context(within) as context:
         yield context
