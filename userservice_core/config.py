@@ -30,6 +30,9 @@ _METADATA: Final = "setting"
 # Up to the last @, since a password that was not percent-encoded may hold any sign.
 _PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^:/?#@]*):.*@", re.DOTALL)
 _PASSWORD_IN_QUERY: Final = re.compile(r"(password=)[^&]*", re.IGNORECASE)
+_PLAIN_PATH: Final = re.compile(r"(?!.*://)[./][\w./ +-]*")
+"""What is taken for the path of a file, and not for the secret that the file should hold."""
+
 _SERVICE_LINK: Final = re.compile(r"USERSERVICE_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 """What Kubernetes puts into every container of a namespace that has a Service called `userservice`."""
 
@@ -131,12 +134,21 @@ def _parse_server(text: str) -> str:
 def _url(*schemes: str) -> tuple[Callable[[str], str], str]:
     def parse(text: str) -> str:
         parts = urlsplit(text)
-        # Reading the port raises where it is none.
-        if parts.scheme not in schemes or not parts.hostname or parts.port == 0:
+        # Reading the port raises where it is none; splitting passes over white space as if it were not there.
+        if parts.scheme not in schemes or not parts.hostname or parts.port == 0 or re.search(r"\s", text):
             raise ValueError
         return text.rstrip("/")
 
     return parse, f"a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+
+
+def _parse_base_url(text: str) -> str:
+    """Read what paths are put behind, and what is compared as a whole and shown to everybody (RFC 8414 §2)."""
+    parse, _ = _url("https", "http")
+    parts = urlsplit(text)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError
+    return parse(text)
 
 
 def _parse_mail_url(text: str) -> str:
@@ -181,6 +193,7 @@ _DSN = (_parse_dsn, "a URL like postgresql://user:password@host:5432/name")
 _DSNS = (_listed(_parse_dsn), "URLs like postgresql://user:password@host:5432/name, with commas between them")
 _SERVERS = (_listed(_parse_server), "host:port, with commas between them")
 _SWITCH = (_parse_switch, "true or false")
+_BASE_URL = (_parse_base_url, "a URL that begins with https:// or http://, without user, query or fragment")
 _HOST = (_parse_host, "an IP address to listen on, or localhost")
 _PATH = (Path, "a folder")
 _NAME = (_parse_name, "at most 100 letters, digits, dots, dashes and underscores")
@@ -210,12 +223,12 @@ class Settings:
         default=Path(".userservice"),
     )
     issuer: str = _setting(
-        _url("https", "http"),
+        _BASE_URL,
         "Address under which others know the service: claim `iss` of the access tokens, and source of the events.",
     )
     audience: str = _setting(_TEXT, "Claim `aud` of the access tokens: whom they are for.", default="userservice")
     public_url: str | None = _setting(
-        _url("https", "http"),
+        _BASE_URL,
         "What mailed links begin with, such as the address of a web application; the issuer if not given.",
         default=None,
     )
@@ -437,7 +450,10 @@ class _Reader:
             reason = "not text in UTF-8"
         except ValueError:
             reason = "not a path"
-        self._blame(field, f"{variable(field)}{_FILE_SUFFIX} names {path!r}, which cannot be read: {reason}")
+        name = f"{variable(field)}{_FILE_SUFFIX}"
+        # Whoever gives the secret itself where its file is expected must not find it in the log.
+        file = f"{path!r}, which" if _PLAIN_PATH.fullmatch(path) else "a file that"
+        self._blame(field, f"{name} names {file} cannot be read: {reason}")
         return None
 
     def _blame(self, field: attrs.Attribute[Any], problem: str) -> None:

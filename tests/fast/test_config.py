@@ -111,6 +111,10 @@ def test_a_value_is_read_as_what_it_means(name: str, text: str, value: object) -
         ("issuer", "https://"),
         ("issuer", "https://a.example.com:99999"),
         ("issuer", "https://[::1"),
+        ("issuer", "https://user@a.example.com"),
+        ("issuer", "https://a.example.com?a=1"),
+        ("issuer", "https://a.example\n.com"),
+        ("public_url", "https://a.example.com/#app"),
         ("audience", "   "),
         ("kafka_bootstrap_servers", "k1:9092,k2"),
         ("kafka_bootstrap_servers", "k1:0"),
@@ -229,7 +233,6 @@ def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
     [
         (None, "absent", "No such file or directory"),
         (b"\xff\xfe", "binary", "not text in UTF-8"),
-        (None, "with\0nul", "not a path"),
         (None, "", "Is a directory"),
     ],
 )
@@ -244,6 +247,15 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(
     assert problems_of({**LEAST, "USERSERVICE_DATABASE_URL": "", "USERSERVICE_DATABASE_URL_FILE": path}) == (
         f"USERSERVICE_DATABASE_URL_FILE names {path!r}, which cannot be read: {reason}",
     )
+
+
+@pytest.mark.parametrize("secret", [DSN, '{"version": 1, "secretKeys": ["hunter2"]}', "hunter2"])
+def test_a_secret_given_in_place_of_its_file_is_not_repeated(secret: str) -> None:
+    """The mistake is easily made, and what is said about it ends in logs."""
+    (problem,) = problems_of({**LEAST, "USERSERVICE_KEYRING_FILE": secret})
+
+    assert problem.startswith("USERSERVICE_KEYRING_FILE names a file that cannot be read: ")
+    assert "hunter2" not in problem
 
 
 def test_an_empty_file_holds_no_secret(tmp_path: Path) -> None:
@@ -340,6 +352,32 @@ def test_any_text_gives_settings_or_lines(environ: dict[str, str]) -> None:
     problems = problems_of(environ)
 
     assert all("\n" not in problem and problem.startswith("USERSERVICE_") for problem in problems)
+
+
+SECRETS = [variable(field) for field in FIELDS if declaration_of(field).is_secret]
+
+
+@given(
+    st.dictionaries(st.sampled_from([*SECRETS, *(f"{name}_FILE" for name in SECRETS)]), st.integers(0, 5), min_size=1),
+    st.text(st.characters(codec="utf-8"), max_size=10),
+    st.sampled_from(["", "test", "production"]),
+)
+def test_no_line_repeats_a_secret(given: dict[str, int], salt: str, profile: str) -> None:
+    """Whether a secret is unfit, given twice, or put where its file is expected: its value is in no line."""
+    secret = f"hunter2{salt}"
+    forms = [
+        secret,
+        f"postgresql://u:{secret}@h/db",
+        f"https://{secret}",
+        f"smtp://u:{secret}@h:x",
+        f"{secret}://",
+        "/",
+    ]
+    environ = {name: forms[form] for name, form in given.items()}
+
+    problems = problems_of({**environ, "USERSERVICE_PROFILE": profile})
+
+    assert "hunter2" not in "".join(problems)
 
 
 def test_settings_cannot_be_changed() -> None:
