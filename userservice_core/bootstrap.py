@@ -30,12 +30,13 @@ from userservice_core.application.use_cases import UseCases
 from userservice_core.domain.events import Topic
 from userservice_core.domain.passwords import PasswordPolicy
 from userservice_core.domain.sessions import SessionLifetime
+from userservice_core.errors import ConfigurationError
 from userservice_core.http.pipeline import HttpOptions, Pipeline
 from userservice_core.ports.failpoints import install_failpoints
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from userservice_core.config import Settings
@@ -235,7 +236,30 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
 
 # --- on PostgreSQL ----------------------------------------------------------------------------------------------------
 
+_EXTRAS: Final = {
+    "cachetools": "cache",
+    "dogpile": "cache",
+    "kafka": "kafka",
+    "psycopg": "postgres",
+    "redis": "cache",
+    "sqlalchemy": "postgres",
+}
 
+
+@contextlib.contextmanager
+def _drivers_installed() -> Iterator[None]:
+    """Say which extra a missing driver comes with."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        driver = (error.name or "").partition(".")[0]
+        if driver not in _EXTRAS:
+            raise
+        problem = f"{driver} is not installed: install userservice with the extra {_EXTRAS[driver]}"
+        raise ConfigurationError((problem,)) from error
+
+
+@_drivers_installed()
 def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     """
     Wire the service on PostgreSQL.
@@ -283,6 +307,7 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     return _service(settings, driven, use_cases, probe, opened, start=start, drain=probe.drain)
 
 
+@_drivers_installed()
 def bootstrap_relay(
     settings: Settings, *, relay_id: str | None = None, write_mail: Callable[[str], None] | None = None
 ) -> RelayService:

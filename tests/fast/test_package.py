@@ -89,3 +89,22 @@ def test_every_dependency_is_pinned() -> None:
     lines = (_ROOT / "constraints.txt").read_text().splitlines()
 
     assert [line for line in lines if line.count("==") != 1 or "/" in line or "@" in line] == []
+
+
+def test_a_driver_that_is_asked_for_and_missing_is_named_with_its_extra(tmp_path: Path) -> None:
+    """Whoever sets Kafka up and forgets the extra learns which one it is, instead of meeting a traceback."""
+    program = """
+import pathlib, sys
+from userservice_core import Settings, bootstrap_relay, errors
+sys.modules["kafka"] = None
+folder, servers = pathlib.Path(sys.argv[1]), ("broker:9092",)
+settings = Settings(database_url="postgresql://h/db", issuer="", data_dir=folder, kafka_bootstrap_servers=servers)
+try:
+    bootstrap_relay(settings)
+except errors.ConfigurationError as error:
+    print(*error.problems)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    finished = subprocess.run(command, cwd=_ROOT, check=True, capture_output=True, text=True, timeout=30)
+
+    assert finished.stdout == "kafka is not installed: install userservice with the extra kafka\n"
