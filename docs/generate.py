@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import enum
 import inspect
+import json
 import re
 import types
 from datetime import datetime
@@ -22,10 +23,10 @@ import click
 import msgspec
 
 import userservice_core.http.errors as http_errors
+from docs.event_schemas import breaking_changes, data_members, event_schemas, schema_file, wire_name, written
 from userservice_core import errors
 from userservice_core.cli import main as userservice
 from userservice_core.config import Settings, declaration_of, variable
-from userservice_core.domain.event_data import event_data
 from userservice_core.domain.events import EVENT_TYPES, Event, SequencedBy
 from userservice_core.http.problems import INTERNAL_STATUS, STATUS_BY_CODE
 from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Caller, Holder, Route
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 FOLDER: Final = Path(__file__).parent / "reference"
+SCHEMAS: Final = FOLDER / "events"
 CODE: Final = Path(__file__).parents[1] / "userservice_core"
 
 _BEGIN: Final = "<!-- From here to the end mark: made by `make docs` from the code. -->"
@@ -194,24 +196,16 @@ def events_reference() -> str:
 
 def _event(kind: type[Event]) -> str:
     key = inspect.getdoc(kind.key) or ""
-    rows = [(f"`{name}`", _json_type(annotation)) for name, annotation in _data_members(kind)]
+    rows = [
+        (f"`{name}`", _json_type(annotation) if is_original else f"{_json_type(annotation)}; may be missing")
+        for name, annotation, is_original in data_members(kind)
+    ]
     return (
-        f"### userservice.{kind.type}.v{kind.schema_version}\n\n{_prose(kind)}\n\n"
+        f"### {wire_name(kind)}\n\n{_prose(kind)}\n\n"
         f"- Key: {key.rstrip('.')[:1].lower()}{key.rstrip('.')[1:]}\n- `ce_sequence`: {_SEQUENCES[kind.sequenced_by]}\n"
+        f"- Schema: [{schema_file(kind)}]({SCHEMAS.name}/{schema_file(kind)})\n"
         f"- In Python: `{kind.__name__}`\n\n{_table(('member', 'JSON'), rows)}"
     )
-
-
-def _data_members(kind: type[Event]) -> Iterable[tuple[str, Any]]:
-    """Pair the members of an event's data, named as on the wire, with their types."""
-    hints = get_type_hints(kind)
-    fields = [field.name for field in attrs.fields(kind)]
-    blank = object.__new__(kind)
-    for name in fields:
-        object.__setattr__(blank, name, None)
-    members = list(event_data(blank))
-    data = [name for name in fields if name not in {"id", "occurred_at"}]
-    return zip(members, (hints[name] for name in data), strict=True)
 
 
 # --- HTTP -------------------------------------------------------------------------------------------------------------
@@ -378,8 +372,31 @@ def renewed(page: str, reference: str) -> str:
     return f"{before}{_BEGIN}\n\n{reference}\n\n{_END}{after}"
 
 
+def renew_schemas(folder: Path = SCHEMAS) -> None:
+    """
+    Renew the schemas of the events.
+
+    Raises:
+        SystemExit: If a published one would change in a way that its consumers could not bear; then none is written.
+    """
+    schemas = event_schemas()
+    broken = [
+        f"{name}: {change}"
+        for name, schema in schemas.items()
+        if (folder / name).exists()
+        for change in breaking_changes(json.loads((folder / name).read_text(encoding="utf-8")), schema)
+    ]
+    broken += [f"{file.name}: the type is gone" for file in folder.glob("*.json") if file.name not in schemas]
+    if broken:
+        raise SystemExit("\n".join([*broken, "A published type only grows: see docs/how-to/add-an-event.md."]))
+    folder.mkdir(exist_ok=True)
+    for name, schema in schemas.items():
+        (folder / name).write_text(written(schema), encoding="utf-8")
+
+
 def main() -> None:
-    """Renew every page."""
+    """Renew every page and schema."""
+    renew_schemas()
     for name, reference in REFERENCES.items():
         file = FOLDER / name
         file.write_text(renewed(file.read_text(encoding="utf-8"), reference()), encoding="utf-8")
