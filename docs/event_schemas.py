@@ -62,15 +62,15 @@ def written(schema: Schema) -> str:
     return f"{json.dumps(schema, indent=2)}\n"
 
 
-def data_members(kind: type[Event]) -> Iterable[tuple[str, Any, bool]]:
-    """Yield name on the wire, type, and whether it was there from the beginning, of each member of an event's data."""
+def data_members(kind: type[Event]) -> Iterable[tuple[str, Any, Any]]:
+    """Yield name on the wire, type and default (`attrs.NOTHING` for none) of each member of an event's data."""
     hints = get_type_hints(kind)
     blank = object.__new__(kind)
     for field in attrs.fields(kind):
         object.__setattr__(blank, field.name, None)
     data = [field for field in attrs.fields(kind) if field.name not in {"id", "occurred_at"}]
     for name, field in zip(event_data(blank), data, strict=True):
-        yield name, hints[field.name], field.default is attrs.NOTHING
+        yield name, hints[field.name], field.default
 
 
 def _shape(kind: type[Event]) -> Schema:
@@ -79,8 +79,11 @@ def _shape(kind: type[Event]) -> Schema:
         "title": kind.__name__,
         "description": (inspect.getdoc(kind) or "").partition("\n")[0],
         "type": "object",
-        "properties": {name: _schema_of(annotation) for name, annotation, _ in members},
-        "required": [name for name, _, is_original in members if is_original],
+        "properties": {
+            name: _schema_of(annotation) | ({} if default is attrs.NOTHING else {"default": default})
+            for name, annotation, default in members
+        },
+        "required": [name for name, _, default in members if default is attrs.NOTHING],
     }
 
 

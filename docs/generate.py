@@ -197,8 +197,11 @@ def events_reference() -> str:
 def _event(kind: type[Event]) -> str:
     key = inspect.getdoc(kind.key) or ""
     rows = [
-        (f"`{name}`", _json_type(annotation) if is_original else f"{_json_type(annotation)}; may be missing")
-        for name, annotation, is_original in data_members(kind)
+        (
+            f"`{name}`",
+            _json_type(annotation) if default is attrs.NOTHING else f"{_json_type(annotation)}; may be missing",
+        )
+        for name, annotation, default in data_members(kind)
     ]
     return (
         f"### {wire_name(kind)}\n\n{_prose(kind)}\n\n"
