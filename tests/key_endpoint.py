@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from userservice_core.ports.security import AccessClaims
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
     from types import TracebackType
 
 ISSUER: Final = "https://accounts.example.com"
@@ -85,8 +87,16 @@ class Answering:
 class KeyEndpoint:
     """A real HTTP server for the length of a block."""
 
-    def __init__(self, answering: Answering) -> None:
+    def __init__(self, answering: Answering, *, certificate: Path | None = None) -> None:
+        """
+        Answer as told.
+
+        Args:
+            answering: What is answered until a test says otherwise.
+            certificate: A file with a certificate and its key, to serve https.
+        """
         self.answering = answering
+        self._certificate = certificate
         self.requests: list[Mapping[str, str]] = []
         self.bytes_sent = 0
         self._over = threading.Event()
@@ -94,6 +104,10 @@ class KeyEndpoint:
     def __enter__(self) -> Self:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
+        if self._certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self._certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
         return self
@@ -109,7 +123,8 @@ class KeyEndpoint:
     @property
     def url(self) -> str:
         """Where the keys are."""
-        return f"http://127.0.0.1:{self._server.server_port}{PATH}"
+        scheme = "http" if self._certificate is None else "https"
+        return f"{scheme}://127.0.0.1:{self._server.server_port}{PATH}"
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         endpoint = self

@@ -8,9 +8,15 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.x509.oid import NameOID
 
 from tests.key_endpoint import ISSUER, Answering, KeyEndpoint, issued, new_issuer, token_naming
 from userservice_core import TokenVerifier
@@ -20,6 +26,7 @@ from userservice_core.infrastructure.security.remote_keys import COOL_DOWN_SECON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _HOUR = 3_600.0
 
@@ -394,6 +401,62 @@ def test_a_fetch_that_was_lost_in_a_fork_does_not_stop_the_next(endpoint: KeyEnd
     first.join()
     _wait_for_fetches(verifier, 2)
     assert (verifier.status().failures, verifier.status().last_failure) == (0, None)
+
+
+# --- https ------------------------------------------------------------------------------------------------------------
+
+
+def _certificate(folder: Path, address: str) -> Path:
+    """Make a certificate that signs itself, for an address of loopback."""
+    key = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, None)
+    )
+    file = folder / f"{address}.pem"
+    unencrypted = serialization.NoEncryption()
+    file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, unencrypted)
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return file
+
+
+@pytest.mark.parametrize(
+    ("address", "is_trusted", "is_had"),
+    [("127.0.0.1", True, True), ("127.0.0.1", False, False), ("127.0.0.2", True, False)],
+)
+def test_over_https_the_certificate_must_be_trusted_and_the_hosts_own(
+    clock: _Clock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+    *,
+    is_trusted: bool,
+    is_had: bool,
+) -> None:
+    """Else the keys are anybody's; which authorities are trusted can be set for the process."""
+    issuer = new_issuer()
+    certificate = _certificate(tmp_path, address)
+    if is_trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with KeyEndpoint(Answering.keys(issuer.jwks()), certificate=certificate) as endpoint:
+        verifier = _verifier(endpoint, clock)
+        with contextlib.nullcontext() if is_had else pytest.raises(SigningKeysUnavailableError):
+            verifier.verify(issued(issuer))
+
+    assert ("SSLCertVerificationError" in (verifier.status().last_failure or "")) is not is_had
+    assert len(endpoint.requests) == is_had
 
 
 # --- addresses --------------------------------------------------------------------------------------------------------
