@@ -12,16 +12,7 @@ from userservice_core.infrastructure.memory import (
     InMemoryEventPublisher,
     InMemoryMailSender,
     InMemoryMetrics,
-    InMemoryOneTimeTokenReader,
-    InMemoryOutboxStore,
-    InMemoryRevocationLog,
-    InMemoryRoleReader,
-    InMemorySessionStore,
     InMemorySignal,
-    InMemorySignInReader,
-    InMemoryStore,
-    InMemoryUnitOfWork,
-    InMemoryUserReader,
     NullMetrics,
 )
 from userservice_core.infrastructure.system.clock import SystemClock
@@ -55,17 +46,7 @@ class _InMemory:
     @pytest.fixture
     def backend(self) -> Backend:
         """Its ports."""
-        store, clock = InMemoryStore(), SystemClock()
-        return Backend(
-            uow=InMemoryUnitOfWork(store, clock=clock),
-            users=InMemoryUserReader(store),
-            sign_ins=InMemorySignInReader(store),
-            sessions=InMemorySessionStore(store),
-            one_time_tokens=InMemoryOneTimeTokenReader(store),
-            roles=InMemoryRoleReader(store),
-            revocations=InMemoryRevocationLog(store, clock=clock),
-            outbox=lambda: InMemoryOutboxStore(store),
-        )
+        return Backend.in_memory(clock=SystemClock())
 
 
 class TestUsers(_InMemory, UsersContract):
