@@ -178,13 +178,6 @@ class PermissionDeniedError(ForbiddenError):
     default_detail = "You lack a permission that this operation asks for."
 
 
-class UserTokenRequiredError(ForbiddenError):
-    """The operation acts on the caller's own account; a service client has none."""
-
-    code = "user-token-required"
-    default_detail = "This operation needs the access token of a user, not of a service client."
-
-
 class EmailNotVerifiedError(ForbiddenError):
     """Right password, but nobody has shown yet that the e-mail address is theirs."""
 
@@ -283,13 +276,6 @@ class PermissionsUnknownError(UnavailableError):
 
     code = "permissions-unknown"
     default_detail = "It cannot be told now what you may do. Try again shortly."
-
-
-class PublishingError(UserServiceError):
-    """The bus did not take an event; the event stays in the outbox."""
-
-    code = "publishing-failed"
-    default_detail = "The event bus did not take the event."
 
 
 class MailDeliveryError(UserServiceError):

@@ -21,6 +21,8 @@ _PAGES: Final = sorted([*_ROOT.glob("*.md"), *(_ROOT / "docs").rglob("*.md")])
 _FENCE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _PYTHON: Final = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_CODE: Final = re.compile(r"`([^`\n]+)`")
+_FILE: Final = re.compile(r"[\w./-]+\.(py|cfg|toml|txt|md)|(userservice_core|adapters|tests|docs|deploy)(/[\w.-]+)*")
 _HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -86,6 +88,22 @@ def _leads_somewhere(page: Path, link: str) -> bool:
     if not target.exists():
         return False
     return not anchor or anchor in {generate.heading_anchor(heading) for heading in _HEADING.findall(_prose(target))}
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=_name)
+def test_files_that_are_named_exist(page: Path) -> None:
+    """A checklist that sends its reader to a file that was moved ends there; NNNN stands for a number."""
+    named = [code for code in _CODE.findall(_prose(page)) if _FILE.fullmatch(code)]
+
+    assert [name for name in named if not _is_file(name.replace("NNNN", "*"))] == []
+
+
+def _is_file(name: str) -> bool:
+    """Look from the root, from the core, and, for a name without a folder, anywhere in the core."""
+    return any(
+        any(folder.glob(pattern))
+        for folder, pattern in [(_ROOT, name), (generate.CODE, name), (generate.CODE / "infrastructure", name)]
+    ) or ("/" not in name and any(generate.CODE.rglob(name)))
 
 
 def test_every_page_can_be_reached_from_the_readme() -> None:

@@ -192,7 +192,6 @@ class NotificationKind(enum.StrEnum):
     """Which mail is to be sent."""
 
     VERIFY_EMAIL = "verify_email"
-    ACCOUNT_EXISTS = "account_exists"
     REFRESH_REUSED = "refresh_reused"
 
 

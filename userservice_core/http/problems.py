@@ -43,7 +43,6 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "fresh-sign-in-required": 401,
     "forbidden": 403,
     "permission-denied": 403,
-    "user-token-required": 403,
     "email-not-verified": 403,
     "account-suspended": 403,
     "account-deactivated": 403,
@@ -64,7 +63,6 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "headers-too-large": 431,
     # What follows is never the client's fault, and its detail never the client's business.
     "internal-error": INTERNAL_STATUS,
-    "publishing-failed": INTERNAL_STATUS,
     "mail-delivery-failed": INTERNAL_STATUS,
     "seal-broken": INTERNAL_STATUS,
     "configuration-invalid": INTERNAL_STATUS,

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.errors import MailDeliveryError
 from userservice_core.infrastructure.memory import (
     InMemoryCache,
     InMemoryEventPublisher,
     InMemoryMailSender,
     InMemoryMetrics,
-    InMemoryOneTimeTokenReader,
-    InMemoryOutboxStore,
-    InMemoryRevocationLog,
-    InMemoryRoleReader,
-    InMemorySessionStore,
     InMemorySignal,
-    InMemorySignInReader,
-    InMemoryStore,
-    InMemoryUnitOfWork,
-    InMemoryUserReader,
     NullMetrics,
 )
 from userservice_core.infrastructure.system.clock import SystemClock
 from userservice_core.ports.publishing import Delivery
+from userservice_core.ports.revocations import RevocationBatch
+from userservice_core.testing.clocks import NOON, FakeClock
 from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.contracts.cache import CacheContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
@@ -55,17 +50,7 @@ class _InMemory:
     @pytest.fixture
     def backend(self) -> Backend:
         """Its ports."""
-        store, clock = InMemoryStore(), SystemClock()
-        return Backend(
-            uow=InMemoryUnitOfWork(store, clock=clock),
-            users=InMemoryUserReader(store),
-            sign_ins=InMemorySignInReader(store),
-            sessions=InMemorySessionStore(store),
-            one_time_tokens=InMemoryOneTimeTokenReader(store),
-            roles=InMemoryRoleReader(store),
-            revocations=InMemoryRevocationLog(store, clock=clock),
-            outbox=lambda: InMemoryOutboxStore(store),
-        )
+        return Backend.in_memory(clock=SystemClock())
 
 
 class TestUsers(_InMemory, UsersContract):
@@ -186,3 +171,16 @@ class TestNullMetrics(MetricsContract):
     def metrics(self) -> NullMetrics:
         """There are no others."""
         return NullMetrics()
+
+
+def test_a_revocation_of_the_very_moment_is_read() -> None:
+    """Written at the time that the last read ended, as by a clock that stands still."""
+    backend = Backend.in_memory(clock=FakeClock(NOON))
+    revocation = Revocation(
+        kind=RevocationKind.KEY, subject="key", not_before=NOON, expires_at=NOON + timedelta(hours=1)
+    )
+
+    backend.uow.run(lambda transaction: transaction.revocations.add(revocation))
+
+    assert backend.revocations.read_since(NOON) == RevocationBatch(revocations=(revocation,), read_at=NOON)
+    assert backend.revocations.read_since(NOON + timedelta(microseconds=1)).revocations == ()

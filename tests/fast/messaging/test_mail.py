@@ -78,10 +78,10 @@ def test_a_mail_without_a_token_has_no_link() -> None:
     """A notice leads nowhere."""
     sender = InMemoryMailSender()
 
-    _dispatcher(sender).publish([_notification(token=None, kind=NotificationKind.ACCOUNT_EXISTS)])
+    _dispatcher(sender).publish([_notification(token=None, kind=NotificationKind.REFRESH_REUSED)])
 
     assert [(mail.kind, mail.link, mail.token) for mail in sender.sent] == [
-        (NotificationKind.ACCOUNT_EXISTS, None, None)
+        (NotificationKind.REFRESH_REUSED, None, None)
     ]
 
 
@@ -114,7 +114,7 @@ def test_an_unreadable_notification_is_refused_for_good(payload: bytes) -> None:
 
 def test_a_kind_of_mail_that_takes_no_token_is_refused_with_one() -> None:
     """There is no page that it could lead to."""
-    (delivery,) = _dispatcher(InMemoryMailSender()).publish([_notification(kind=NotificationKind.ACCOUNT_EXISTS)])
+    (delivery,) = _dispatcher(InMemoryMailSender()).publish([_notification(kind=NotificationKind.REFRESH_REUSED)])
 
     assert (delivery.error is None, delivery.retriable) == (False, False)
 

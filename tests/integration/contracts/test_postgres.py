@@ -8,18 +8,10 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
+from tests.integration.contracts.postgres_backend import backend_of
 from userservice_core.infrastructure.postgres.bus import PostgresEventGroup, PostgresEventPublisher
 from userservice_core.infrastructure.postgres.database import Database
-from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
-from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
-from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
-from userservice_core.infrastructure.postgres.roles import PostgresRoleReader
-from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
-from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInReader
 from userservice_core.infrastructure.postgres.signal import PostgresSignal
-from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
-from userservice_core.infrastructure.postgres.users import PostgresUserReader
-from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
@@ -39,19 +31,7 @@ if TYPE_CHECKING:
     from tests.servers.postgres import PostgresServer
     from tests.servers.run import ServersOfRun
     from userservice_core.ports.publishing import OutboxRecord
-
-
-def _backend_of(database: Database) -> Backend:
-    return Backend(
-        uow=PostgresUnitOfWork(database),
-        users=PostgresUserReader(database),
-        sign_ins=PostgresSignInReader(database),
-        sessions=PostgresSessionStore(database),
-        one_time_tokens=PostgresOneTimeTokenReader(database),
-        roles=PostgresRoleReader(database),
-        revocations=PostgresRevocationLog(database),
-        outbox=lambda: PostgresOutboxStore(database),
-    )
+    from userservice_core.testing.contracts.backend import Backend
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +55,7 @@ class _InPostgres:
     @pytest.fixture
     def backend(self, shared_database: Database) -> Backend:
         """Its ports."""
-        return _backend_of(shared_database)
+        return backend_of(shared_database)
 
 
 class TestUsers(_InPostgres, UsersContract):
@@ -113,7 +93,7 @@ class TestOutboxStore(OutboxStoreContract):
     def backend(self, database: str) -> Iterator[Backend]:
         """A database with nothing in it."""
         with contextlib.closing(Database(database)) as opened:
-            yield _backend_of(opened)
+            yield backend_of(opened)
 
 
 class TestEventPublisher(EventPublisherContract):

@@ -280,11 +280,6 @@ def _text_of(mail: Mail) -> tuple[str, str]:
                 f"To confirm that it is yours, open this link within 24 hours:\n\n{mail.link}\n\n"
                 "If it was not you, do nothing: without confirmation the account cannot be used.\n"
             )
-        case NotificationKind.ACCOUNT_EXISTS:
-            return "You have an account already", (
-                "Somebody, probably you, tried to open an account with this address, which has one already.\n\n"
-                "Sign in with it, or ask for a new password if you have forgotten yours.\n"
-            )
         case NotificationKind.REFRESH_REUSED:
             return "One of your sessions was ended", (
                 "A token of one of your sessions was used a second time, so somebody else may hold a copy of it.\n"

@@ -167,10 +167,6 @@ class KeyRing:
         """The key that seals, digests and begins refresh tokens."""
         return next(key for key in self.secret_keys if key.state is KeyState.CURRENT)
 
-    def find_secret_key(self, key_id: str) -> SecretKey | None:
-        """Return the secret key of this id, or None."""
-        return next((key for key in self.secret_keys if key.id == key_id), None)
-
     @property
     def verification_keys(self) -> dict[str, VerificationKey]:
         """The public halves of all signing keys by their id."""

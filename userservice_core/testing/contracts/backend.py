@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import attrs
 import pytest
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.sessions import Session
     from userservice_core.domain.users import User
+    from userservice_core.ports.clock import Clock
     from userservice_core.ports.publishing import OutboxRecord
     from userservice_core.ports.unit_of_work import Transaction
 
@@ -48,6 +49,23 @@ class Backend:
     outbox: Callable[[], OutboxStore]
     topic_prefix: str = "userservice."
     source: str = "/userservice"
+
+    @classmethod
+    def in_memory(cls, *, clock: Clock) -> Self:
+        """Return a database in memory with nothing in it: the model of all others."""
+        from userservice_core.infrastructure import memory
+
+        store = memory.InMemoryStore()
+        return cls(
+            uow=memory.InMemoryUnitOfWork(store, clock=clock),
+            users=memory.InMemoryUserReader(store),
+            sign_ins=memory.InMemorySignInReader(store),
+            sessions=memory.InMemorySessionStore(store),
+            one_time_tokens=memory.InMemoryOneTimeTokenReader(store),
+            roles=memory.InMemoryRoleReader(store),
+            revocations=memory.InMemoryRevocationLog(store, clock=clock),
+            outbox=lambda: memory.InMemoryOutboxStore(store),
+        )
 
     def add_user(self, user: User | None = None) -> User:
         """Store a user with a credential; without an event."""

@@ -100,6 +100,20 @@ class OutboxStoreContract(StoredContract):
         assert list(range(LANES)) == sorted(lanes)
         assert max(len(leases) for leases in held.values()) <= math.ceil(LANES / 5)
 
+    def test_a_relay_keeps_what_it_may(self, backend: Backend, run: OutboxStore, other_run: OutboxStore) -> None:
+        """Where it has more than its share it takes nothing else instead: each change of hands costs a wave."""
+        run.claim("a", lease_seconds=_LONG_SECONDS)
+        other_run.claim("b", lease_seconds=_LONG_SECONDS)
+        run.claim("a", lease_seconds=_LONG_SECONDS)
+        held = other_run.claim("b", lease_seconds=_LONG_SECONDS)
+        backend.outbox().claim("c", lease_seconds=_LONG_SECONDS)
+        run.claim("a", lease_seconds=_LONG_SECONDS)
+
+        kept = other_run.claim("b", lease_seconds=_LONG_SECONDS)
+
+        assert len(kept) == math.ceil(LANES / 3)
+        assert set(kept) <= set(held)
+
     def test_relays_that_claim_at_once_share_no_lane(self, backend: Backend) -> None:
         """Whoever comes first."""
         runs = {f"relay-{number}": backend.outbox() for number in range(4)}

@@ -125,7 +125,14 @@ class SignInsContract(StoredContract):
 
     def test_a_state_that_is_absent_is_not_saved(self, backend: Backend) -> None:
         """There is nothing to replace, and nothing is made."""
-        backend.uow.run(lambda transaction: transaction.sign_ins.save_state(LoginState(user_id=sample_user_id())))
+        user = sample_user()
+        backend.uow.run(lambda transaction: transaction.users.add(user))
+
+        for user_id in (user.id, sample_user_id()):
+            state = LoginState(user_id=user_id, failed_attempts=5)
+            backend.uow.run(lambda transaction, state=state: transaction.sign_ins.save_state(state))  # type: ignore[misc]
+
+        assert _state_of(backend, user) == LoginState(user_id=user.id)
 
     def test_the_sign_in_of_a_user_is_locked(self, backend: Backend) -> None:
         """Whoever waited for the lock sees the suspension that was committed meanwhile."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from userservice_core.errors import (
 from userservice_core.ports.context import CallContext, call_context, deadline_after
 from userservice_core.ports.publishing import lane_of
 from userservice_core.testing.contracts.backend import StoredContract
-from userservice_core.testing.contracts.races import Meeting, race
+from userservice_core.testing.contracts.races import PATIENCE_SECONDS, Meeting, race
 from userservice_core.testing.samples import (
     NOW,
     changed,
@@ -76,6 +77,8 @@ def _write_everywhere(transaction: Transaction, user: User) -> None:
 
 def _leaves_nothing(backend: Backend, user: User) -> bool:
     """Tell whether nothing is stored of what :func:`_write_everywhere` wrote."""
+    with pytest.raises(UserNotFoundError):
+        backend.users.get(user.id)
     return (
         backend.users.find_by_email(user.email.key) is None
         and backend.sign_ins.find_sign_in(user.email.key) is None
@@ -216,18 +219,19 @@ class UnitOfWorkContract(StoredContract):
     def test_a_lock_is_waited_for_until_the_deadline(self, backend: Backend) -> None:
         """And no longer; whoever holds it is not disturbed."""
         user = backend.add_user()
-        began = Meeting(2)
+        began, given_up = Meeting(2), threading.Event()
 
         def hold(transaction: Transaction) -> None:
             transaction.users.get(user.id)
             began.wait()
-            time.sleep(0.4)
+            assert given_up.wait(PATIENCE_SECONDS)
             transaction.users.save(changed(user))
 
         def rival() -> None:
             began.wait()
             with deadline_after(0.1), pytest.raises(DeadlineExceededError):
                 backend.uow.run(lambda transaction: transaction.users.get(user.id))
+            given_up.set()
 
         assert race([lambda: backend.uow.run(hold), rival]) == [None, None]
         assert changed(user) == backend.users.get(user.id)

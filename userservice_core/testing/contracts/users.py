@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
+from userservice_core.domain.credentials import LoginState, SignIn
 from userservice_core.domain.roles import ADMIN_ROLE, USER_ROLE, AssignedRole
 from userservice_core.domain.users import UserStatus
 from userservice_core.errors import (
@@ -24,6 +25,7 @@ from userservice_core.testing.contracts.races import Meeting, contend, eventuall
 from userservice_core.testing.samples import (
     NOW,
     changed,
+    registered,
     sample_credential,
     sample_email,
     sample_one_time_token,
@@ -173,7 +175,7 @@ class UsersContract(StoredContract):
         second = sample_user(id=first.id)
 
         with pytest.raises(AlreadyExistsError):
-            backend.add_user(second)
+            backend.uow.run(lambda transaction: transaction.users.add(second))
 
         assert first == backend.users.get(first.id)
         assert backend.users.find_by_email(second.email.key) is None
@@ -296,11 +298,9 @@ class UsersContract(StoredContract):
 
     # --- removing -----------------------------------------------------------------------------------------------------
 
-    def test_a_removed_user_leaves_nothing(self, backend: Backend) -> None:
-        """Whatever is stored under the id goes, the address is free, and other users stay."""
+    def test_a_removed_user_is_gone(self, backend: Backend) -> None:
+        """Their address is free, and other users stay."""
         user, other = backend.add_user(), backend.add_user()
-        session = backend.add_session(sample_session(user))
-        token = backend.add_one_time_token(sample_one_time_token(user))
 
         backend.uow.run(lambda transaction: transaction.users.remove(user.id))
 
@@ -308,11 +308,33 @@ class UsersContract(StoredContract):
             backend.users.get(user.id)
         assert backend.users.find_by_email(user.email.key) is None
         assert backend.sign_ins.find_sign_in(user.email.key) is None
-        assert backend.sessions.find(user.id, session.id) is None
-        assert backend.one_time_tokens.find(user.id, token.digest) is None
         assert other == backend.users.get(other.id)
         successor = backend.add_user(sample_user(email=user.email))
         assert successor == backend.users.find_by_email(user.email.key)
+
+    def test_a_removed_user_leaves_nothing(self, backend: Backend) -> None:
+        """Whatever was stored under the id: a user who comes under the same one finds none of it."""
+        user = backend.register()
+        session = backend.add_session(sample_session(user))
+        token = backend.add_one_time_token(sample_one_time_token(user))
+        backend.uow.run(lambda transaction: transaction.sign_ins.count_failure(user.id))
+
+        backend.uow.run(lambda transaction: transaction.users.remove(user.id))
+
+        assert backend.sessions.find(user.id, session.id) is None
+        assert backend.one_time_tokens.find(user.id, token.digest) is None
+
+        def register_again(transaction: Transaction) -> None:
+            transaction.users.add(user)
+            transaction.record(registered(user))
+
+        backend.uow.run(register_again)
+
+        expected = SignIn(user=user, credential=None, state=LoginState(user_id=user.id))
+        assert expected == backend.sign_ins.find_sign_in(user.email.key)
+        assert backend.sessions.find(user.id, session.id) is None
+        assert backend.one_time_tokens.find(user.id, token.digest) is None
+        assert [record.sequence for record in backend.waiting(str(user.id))] == [1, 1]
 
     def test_removing_an_unknown_user_has_no_effect(self, backend: Backend) -> None:
         """It is gone, which is what was asked for."""

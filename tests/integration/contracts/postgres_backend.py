@@ -1,0 +1,32 @@
+"""PostgreSQL through all of its ports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
+from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
+from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
+from userservice_core.infrastructure.postgres.roles import PostgresRoleReader
+from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
+from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInReader
+from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
+from userservice_core.infrastructure.postgres.users import PostgresUserReader
+from userservice_core.testing.contracts.backend import Backend
+
+if TYPE_CHECKING:
+    from userservice_core.infrastructure.postgres.database import Database
+
+
+def backend_of(database: Database) -> Backend:
+    """Return the ports over *database*."""
+    return Backend(
+        uow=PostgresUnitOfWork(database),
+        users=PostgresUserReader(database),
+        sign_ins=PostgresSignInReader(database),
+        sessions=PostgresSessionStore(database),
+        one_time_tokens=PostgresOneTimeTokenReader(database),
+        roles=PostgresRoleReader(database),
+        revocations=PostgresRevocationLog(database),
+        outbox=lambda: PostgresOutboxStore(database),
+    )
