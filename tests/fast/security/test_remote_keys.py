@@ -188,6 +188,27 @@ def test_a_key_that_is_published_no_more_is_used_no_more(endpoint: KeyEndpoint, 
     verifier.verify(issued(new))
 
 
+def test_after_hours_without_a_token_the_keys_are_renewed_before_they_are_used(
+    endpoint: KeyEndpoint, clock: _Clock
+) -> None:
+    """A key that was withdrawn meanwhile is not used once more; and where the endpoint is gone, the keys stay."""
+    old, new = new_issuer(), new_issuer()
+    endpoint.answering = Answering.keys(old.jwks())
+    verifier = _verifier(endpoint, clock)
+    token = issued(old)
+    verifier.verify(token)
+    endpoint.answering = Answering.keys(new.jwks())
+    clock.now += 3 * _HOUR
+    assert verifier.peek(token) is None
+    with pytest.raises(InvalidAccessTokenError):
+        verifier.verify(token)
+
+    endpoint.answering = Answering(status=500)
+    clock.now += 3 * _HOUR
+    assert verifier.verify(issued(new)).key_id
+    assert len(endpoint.requests) == 3
+
+
 # --- unknown keys -----------------------------------------------------------------------------------------------------
 
 
@@ -233,7 +254,7 @@ def test_waiting_for_a_slow_endpoint_does_not_take_all_threads(endpoint: KeyEndp
     with ThreadPoolExecutor(40) as threads:
         waits = sorted(threads.map(seconds_until_refused, range(40)))
 
-    assert waits[20] < 0.5
+    assert waits[20] < 0.9
     assert waits[-1] < 3.0
     assert verifier.status().fetches == 2
 
@@ -288,7 +309,7 @@ def test_the_last_good_keys_stay_in_use(
     """For a day, whatever the endpoint answers; nobody waits, and the log has one line for the outage."""
     issuer = new_issuer()
     endpoint.answering = Answering.keys(issuer.jwks())
-    verifier = _verifier(endpoint, clock, timeout_seconds=0.5)
+    verifier = _verifier(endpoint, clock, timeout_seconds=1.0)
     verifier.verify(issued(issuer))
     endpoint.answering = _FAULTS[fault]
 
@@ -297,7 +318,7 @@ def test_the_last_good_keys_stay_in_use(
             clock.now += _HOUR
             began = time.monotonic()
             verifier.verify(issued(issuer, seconds=70 + attempt))
-            assert time.monotonic() - began < 0.4
+            assert time.monotonic() - began < 0.9
             _wait_for_fetches(verifier, 2 + attempt)
         failed = [record for record in caplog.records if "could not be had" in record.message]
         endpoint.answering = Answering.keys(issuer.jwks())

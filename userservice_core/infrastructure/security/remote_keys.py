@@ -36,6 +36,9 @@ _MAX_FRESH_SECONDS: Final = 3_600
 _FRESH_SECONDS: Final = 300
 """How long a set is fresh where its endpoint does not say."""
 
+_OVERDUE_SECONDS: Final = 2 * 3_600
+"""After which a set that nobody had renewed, since no token came, is renewed before it is used."""
+
 _MAX_WAITING: Final = 16
 """Threads that may wait for a fetch at once, so that a slow endpoint does not hold all of a process's threads."""
 
@@ -87,9 +90,9 @@ class RemoteKeySet:
     """
     The key set at a URL. Safe for many threads.
 
-    At most one fetch is under way. Those whose key is known never wait for one: a set that is no longer fresh is
-    renewed in the background. A token with an unknown key waits for one fetch, and such fetches are at least a
-    cool-down apart, so tokens with invented key ids cannot make us ask more often.
+    At most one fetch is under way. Those whose key is known do not wait for one: a set that is no longer fresh is
+    renewed in the background, unless the process was idle for hours. A token with an unknown key waits for one fetch,
+    and such fetches are at least a cool-down apart, so tokens with invented key ids cannot make us ask more often.
     """
 
     def __init__(
@@ -126,10 +129,14 @@ class RemoteKeySet:
         self._ask_for_unknown_at = float("-inf")
 
     def keys(self) -> Mapping[str, VerificationKey] | None:
-        """Return the keys at hand, None if there are none; never waits, and has them renewed where that is due."""
+        """
+        Return the keys at hand, and have them renewed where that is due; never waits.
+
+        None if there are none, or nobody has asked for so long that they are renewed before they are used.
+        """
         now = self._monotonic()
         known = self._usable(now)
-        if known is None:
+        if known is None or self._is_overdue(known, now):
             return None
         if now >= known.fresh_until:
             with self._lock:
@@ -139,7 +146,7 @@ class RemoteKeySet:
 
     def keys_for(self, key_id: str) -> Mapping[str, VerificationKey]:
         """
-        Return the keys, having asked for new ones if *key_id* is not among those at hand and it is time to ask.
+        Return the keys, having asked for new ones if that cannot wait or *key_id* is not among those at hand.
 
         Raises:
             SigningKeysUnavailableError: If there are no keys, or it cannot be told whether *key_id* is one.
@@ -147,13 +154,12 @@ class RemoteKeySet:
         keys = self.keys()
         if keys is not None and key_id in keys:
             return keys
-        flight = self._flight_for_unknown()
-        if flight is not None:
-            self._wait_for(flight)
-        keys = self.keys()
-        if keys is None or (key_id not in keys and self._last_failure is not None):
+        flight = self._flight_to_wait_for()
+        is_settled = (flight is None or self._has_ended(flight)) and self._last_failure is None
+        known = self._usable(self._monotonic())
+        if known is None or (key_id not in known.keys and not is_settled):
             raise SigningKeysUnavailableError
-        return keys
+        return known.keys
 
     def status(self) -> KeySetStatus:
         """Tell how the keys are; never waits for a fetch."""
@@ -171,16 +177,22 @@ class RemoteKeySet:
         known = self._known
         return None if known is None or now - known.confirmed_at > KEPT_SECONDS else known
 
+    def _is_overdue(self, known: _Known, now: float) -> bool:
+        """Tell whether the keys were not confirmed for long though nothing failed: the process was idle, or frozen."""
+        return now - known.confirmed_at > _OVERDUE_SECONDS and self._last_failure is None
+
     # --- asking -----------------------------------------------------------------------------------------------------
 
-    def _flight_for_unknown(self) -> _Flight | None:
+    def _flight_to_wait_for(self) -> _Flight | None:
         """Return the fetch to wait for, None if it is too early to ask again."""
         with self._lock:
             now = self._monotonic()
             if self._is_flying(now):
                 return self._flight
-            # Without any keys every token waits, so what counts is the pause after failures, which begins short.
-            if now < (self._retry_at if self._usable(now) is None else self._ask_for_unknown_at):
+            known = self._usable(now)
+            # Without keys to use every token waits, so what counts is the pause after failures, which begins short.
+            has_keys = known is not None and not self._is_overdue(known, now)
+            if now < (self._ask_for_unknown_at if has_keys else self._retry_at):
                 return None
             self._ask_for_unknown_at = now + COOL_DOWN_SECONDS
             return self._begin(now)
@@ -199,15 +211,17 @@ class RemoteKeySet:
         threading.Thread(target=self._fly, args=(flight,), name="userservice-keys", daemon=True).start()
         return flight
 
-    def _wait_for(self, flight: _Flight) -> None:
+    def _has_ended(self, flight: _Flight) -> bool:
+        """Wait for the end of *flight*; False if there is no place to wait, or it takes too long."""
         if not self._places.acquire(blocking=False):
-            raise SigningKeysUnavailableError
+            return False
         try:
             flight.ended.result(self._timeout_seconds)
         except FutureTimeoutError:
-            raise SigningKeysUnavailableError from None
+            return False
         finally:
             self._places.release()
+        return True
 
     # --- what came --------------------------------------------------------------------------------------------------
 
