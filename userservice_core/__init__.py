@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from userservice_core import errors
+    from userservice_core.application.authorizer import Authorizer
     from userservice_core.bootstrap import (
         UserService,
         bootstrap,
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     )
     from userservice_core.config import Settings
     from userservice_core.infrastructure.security.token_verifier import TokenVerifier
+    from userservice_core.ports.security import AccessClaims
 
 __all__ = [
+    "AccessClaims",
+    "Authorizer",
     "Settings",
     "TokenVerifier",
     "UserService",
@@ -36,6 +40,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AccessClaims": ("userservice_core.ports.security", "AccessClaims"),
+    "Authorizer": ("userservice_core.application.authorizer", "Authorizer"),
     "Settings": ("userservice_core.config", "Settings"),
     "TokenVerifier": ("userservice_core.infrastructure.security.token_verifier", "TokenVerifier"),
     "UserService": ("userservice_core.bootstrap", "UserService"),

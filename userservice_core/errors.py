@@ -264,6 +264,20 @@ class RevocationsUnknownError(UnavailableError):
     default_detail = "It cannot be told now whether your session still stands. Try again shortly."
 
 
+class SigningKeysUnavailableError(UnavailableError):
+    """The keys that access tokens are verified with cannot be had, so it cannot be told whether a token is good."""
+
+    code = "signing-keys-unavailable"
+    default_detail = "Your access token cannot be verified now. Try again shortly."
+
+
+class PermissionsUnknownError(UnavailableError):
+    """The token does not say what its user may do, as where that is too much to fit, and it could not be looked up."""
+
+    code = "permissions-unknown"
+    default_detail = "It cannot be told now what you may do. Try again shortly."
+
+
 class MailDeliveryError(UserServiceError):
     """
     A mail was not handed over; it stays in the outbox.

@@ -33,8 +33,13 @@ def create_handler(service: UserService) -> Callable[[Mapping[str, Any], LambdaC
     pipeline = service.pipeline
 
     def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
-        """Serve one request."""
+        """
+        Serve one request.
+
+        Raises:
+            ProgrammingError: If *event* carries none; the platform reports it as the function's error.
+        """
         seconds = context.get_remaining_time_in_millis() / 1_000 - _SECONDS_TO_ANSWER
-        return result_of(pipeline.handle(request_from(event, time_left_seconds=seconds)))
+        return result_of(pipeline.handle(request_from(event, time_left_seconds=seconds)), event)
 
     return handler

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 
 from tests.e2e.flow import Answer, walk
+from tests.e2e.functions import FRONT_ENDS, FunctionClient, function
 from tests.e2e.processes import Process, Server, settings_for
-from tests.servers.fixtures import started
-from tests.servers.lambda_emulator import LambdaEmulator
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,35 +31,6 @@ class HttpClient:
         return Answer(answer.status_code, answer.headers, json.loads(answer.content) if answer.content else None)
 
 
-class LambdaClient:
-    """Invokes a function as API Gateway does (payload format 2.0)."""
-
-    def __init__(self, emulator: LambdaEmulator) -> None:
-        self._emulator = emulator
-
-    def send(self, method: str, path: str, *, body: object = None, token: str | None = None) -> Answer:
-        """Send JSON, with a bearer token where there is one."""
-        raw_path, _, query = path.partition("?")
-        headers = {"content-type": "application/json", "x-forwarded-for": "198.51.100.7"}
-        if token is not None:
-            headers["authorization"] = f"Bearer {token}"
-        event = {
-            "version": "2.0",
-            "routeKey": "$default",
-            "rawPath": raw_path,
-            "rawQueryString": query,
-            "headers": headers,
-            "requestContext": {
-                "http": {"method": method, "path": raw_path, "sourceIp": "198.51.100.7"},
-                "stage": "$default",
-            },
-            "body": None if body is None else json.dumps(body),
-            "isBase64Encoded": False,
-        }
-        result: dict[str, Any] = self._emulator.invoke(event)
-        return Answer(result["statusCode"], result["headers"], json.loads(result["body"]) if result["body"] else None)
-
-
 def test_the_flow_gives_the_same_bodies_on_every_host(database: str, tmp_path: Path) -> None:
     """Starlette and Flask under granian and Lambda in its emulator serve one installation, alike to the last member."""
     environment = settings_for(database, tmp_path)
@@ -77,17 +47,12 @@ def test_the_flow_gives_the_same_bodies_on_every_host(database: str, tmp_path: P
         with Server("flask", environment=environment) as server:
             over_flask = walk(HttpClient(server.url), "ada@flask.example.com", mailed_token)
             assert server.stop() == 0
-        emulator = LambdaEmulator(
-            tmp_path / "lambda",
-            handler="adapters.lambda_handler.entry.handler",
-            environment={name: value for name, value in environment.items() if name.startswith("USERSERVICE_")},
-        )
-        started(emulator.start)
-        try:
-            over_lambda = walk(LambdaClient(emulator), "ada@lambda.example.com", mailed_token)
-        finally:
-            emulator.stop()
+        with function(tmp_path / "lambda", environment) as emulator:
+            over_lambda = {
+                name: walk(FunctionClient(emulator, make_event), f"ada@{name}.example.com", mailed_token)
+                for name, make_event in FRONT_ENDS.items()
+            }
         assert relay.stop() == 0
 
     assert over_flask == over_starlette
-    assert over_lambda == over_starlette
+    assert over_lambda == dict.fromkeys(FRONT_ENDS, over_starlette)

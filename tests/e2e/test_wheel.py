@@ -18,6 +18,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.key_endpoint import ISSUER, Answering, KeyEndpoint, issued, new_issuer
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -86,9 +88,9 @@ def _pip(*arguments: str) -> None:
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
-def _install(wheel: Path, folder: Path, *, extras: Iterable[str]) -> Installation:
+def _install(wheel: Path, folder: Path, *, extras: Iterable[str], beside: Iterable[str] = ()) -> Installation:
     """
-    Install *wheel* with *extras* into a new environment.
+    Install *wheel* with *extras* into a new environment, and what is named *beside* it.
 
     The dependencies are links to what this environment has, chosen as pip would: nothing is fetched, and nothing is
     there that no requirement names.
@@ -99,6 +101,10 @@ def _install(wheel: Path, folder: Path, *, extras: Iterable[str]) -> Installatio
     target = Path(installation.evaluate("import sysconfig; print(sysconfig.get_path('purelib'))"))
     [metadata] = target.glob("userservice-*.dist-info")
     _link(importlib.metadata.PathDistribution(metadata), extras=set(extras), target=target, seen=set())
+    for name in beside:
+        other = importlib.metadata.distribution(name)
+        _link_files(other, target)
+        _link(other, extras=set(), target=target, seen=set())
     return installation
 
 
@@ -162,6 +168,36 @@ def test_the_base_install_is_enough_to_verify_tokens(base: Installation) -> None
     printed = base.evaluate("from userservice_core import TokenVerifier, errors; print(TokenVerifier.__name__)")
 
     assert printed == "TokenVerifier"
+
+
+def test_the_base_install_verifies_with_the_keys_at_a_url(base: Installation) -> None:
+    """It fetches them, and decides about a permission, with no HTTP client or framework installed."""
+    issuer = new_issuer()
+    token = issued(issuer, permissions=("invoice:*",))
+    with KeyEndpoint(Answering.keys(issuer.jwks())) as endpoint:
+        printed = base.evaluate(
+            "from userservice_core import Authorizer, TokenVerifier\n"
+            f"authorizer = Authorizer(TokenVerifier({endpoint.url!r}, issuer={ISSUER!r}))\n"
+            f"claims = authorizer.admit({token!r}, permission='invoice:read')\n"
+            "print(claims.user_id.int, authorizer.allows(claims, 'user:read'))"
+        )
+
+    assert printed == "1 False"
+
+
+@pytest.mark.parametrize(("framework", "name"), [("starlette", "Protect"), ("flask", "protect")])
+def test_protecting_routes_takes_the_base_and_the_framework_only(
+    wheel: Path, tmp_path: Path, framework: str, name: str
+) -> None:
+    """Another service that has a framework of its own adds nothing else."""
+    installation = _install(wheel, tmp_path / "other", extras=(), beside=(framework,))
+    printed = installation.evaluate(
+        f"from userservice_core.adapters.{framework}_app.protect import {name}\n"
+        "from userservice_core import Authorizer, TokenVerifier\n"
+        "import sys; print('userservice_core.bootstrap' in sys.modules, 'structlog' in sys.modules)"
+    )
+
+    assert printed == "False False"
 
 
 def test_every_public_name_is_there(whole: Installation) -> None:

@@ -48,6 +48,8 @@ _OFFENCES: Final[tuple[tuple[str, str, str], ...]] = (
     ("hosts-see-the-wired-service", "adapters/flask_app/offence.py", "import userservice_core.infrastructure.postgres"),
     ("hosts-see-the-wired-service", "adapters/flask_app/offence.py", "import userservice_core.application"),
     ("hosts-see-the-wired-service", "adapters/offence.py", "import userservice_core.domain"),
+    ("protection-needs-the-base-only", "adapters/flask_app/protect.py", "import userservice_core.bootstrap"),
+    ("protection-needs-the-base-only", "adapters/starlette_app/protect.py", "import userservice_core.http.pipeline"),
     ("hosts-are-independent", "adapters/flask_app/offence.py", "import adapters.starlette_app"),
     ("hosts-are-independent", "adapters/lambda_handler/offence.py", "import adapters.flask_app"),
     (

@@ -1,14 +1,14 @@
-"""Clients that hand each host what its server would: ASGI messages, a WSGI environment, an event of API Gateway."""
+"""Clients that hand each host what its server would: ASGI messages, a WSGI environment, an event of Lambda."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
+from tests.lambda_events import CLIENT_IP, response_of
 from userservice_core.http.messages import Response
 from userservice_core.testing.host import with_length
 
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message
 
     from adapters.lambda_handler.app import LambdaContext
+    from tests.lambda_events import EventMaker
     from userservice_core.http.messages import Headers
-
-CLIENT_IP: Final = "192.0.2.7"
 
 
 class AsgiClient:
@@ -139,35 +138,23 @@ class WsgiClient:
 
 
 class LambdaClient:
-    """Invokes the handler with events of an HTTP API (payload format 2.0), each through JSON and back."""
+    """Invokes the handler with what one kind of front end sends, each event through JSON and back."""
 
-    def __init__(self, handler: Callable[[Mapping[str, Any], LambdaContext], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        handler: Callable[[Mapping[str, Any], LambdaContext], dict[str, Any]],
+        *,
+        make_event: EventMaker,
+    ) -> None:
         self._handler = handler
+        self._make_event = make_event
 
     def request(
         self, method: str, target: str, *, headers: Sequence[tuple[str, str]] = (), body: bytes = b""
     ) -> Response:
         """Invoke the handler for one request."""
-        path, _, query = target.partition("?")
-        event = {
-            "version": "2.0",
-            "routeKey": "$default",
-            "rawPath": path,
-            "rawQueryString": query,
-            "headers": _joined(with_length(headers, body)),
-            "requestContext": {
-                "stage": "$default",
-                "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": CLIENT_IP},
-            },
-            **_event_body(body),
-        }
-        result = json.loads(json.dumps(self._handler(json.loads(json.dumps(event)), _Invocation())))
-        content: str = result["body"]
-        return Response(
-            status=result["statusCode"],
-            headers=tuple(result["headers"].items()),
-            body=base64.b64decode(content) if result["isBase64Encoded"] else content.encode(),
-        )
+        event = self._make_event(method, target, with_length(headers, body), body)
+        return response_of(json.loads(json.dumps(self._handler(json.loads(json.dumps(event)), _Invocation()))))
 
 
 class _Invocation:
@@ -183,22 +170,3 @@ def _wsgi_headers(headers: Headers) -> Iterator[tuple[str, str]]:
         key = name.upper().replace("-", "_")
         value = ",".join(value for other, value in headers if other == name)
         yield (key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"), value
-
-
-def _joined(headers: Headers) -> dict[str, str]:
-    names = dict.fromkeys(name for name, _ in headers)
-    return {name: ",".join(_as_text(value) for other, value in headers if other == name) for name in names}
-
-
-def _as_text(value: str) -> str:
-    return value.encode("latin-1").decode("utf-8", "replace")
-
-
-def _event_body(body: bytes) -> dict[str, Any]:
-    """A gateway encodes what is no text."""
-    if not body:
-        return {"isBase64Encoded": False}
-    try:
-        return {"body": body.decode(), "isBase64Encoded": False}
-    except UnicodeDecodeError:
-        return {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}

@@ -11,6 +11,7 @@ from adapters.flask_app.app import create_app as create_flask_app
 from adapters.lambda_handler.app import create_handler
 from adapters.starlette_app.app import create_app as create_starlette_app
 from tests.hosts.clients import AsgiClient, LambdaClient, WsgiClient
+from tests.lambda_events import http_api_event, load_balancer_event, rest_api_event, several_values_event
 from userservice_core.bootstrap import InMemoryUserService, UserService, bootstrap_in_memory
 from userservice_core.domain.ids import SessionId
 from userservice_core.http.pipeline import HttpOptions, Pipeline
@@ -36,9 +37,12 @@ HOSTS: Final[dict[str, Callable[[UserService], HostClient]]] = {
     "pipeline": lambda service: PipelineClient(service.pipeline),
     "starlette": lambda service: AsgiClient(create_starlette_app(service)),
     "flask": lambda service: WsgiClient(create_flask_app(service)),
-    "lambda": lambda service: LambdaClient(create_handler(service)),
+    "lambda": lambda service: LambdaClient(create_handler(service), make_event=http_api_event),
+    "lambda-rest": lambda service: LambdaClient(create_handler(service), make_event=rest_api_event),
+    "lambda-balancer": lambda service: LambdaClient(create_handler(service), make_event=load_balancer_event),
+    "lambda-balancer-several": lambda service: LambdaClient(create_handler(service), make_event=several_values_event),
 }
-"""Every host, each with a client that speaks to it as its server would."""
+"""Every host, each with a client that speaks to it as its server would; Lambda with each shape of event."""
 
 
 @attrs.frozen(kw_only=True)

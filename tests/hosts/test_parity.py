@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import pytest
+
+from tests.hosts.installation import HOSTS
 from userservice_core.http.routes import ROUTES
+from userservice_core.testing.host import json_of
 
 if TYPE_CHECKING:
+    from tests.hosts.installation import Installation
     from userservice_core.testing.host import HostClient
 
 _JSON: Final = ("content-type", "application/json")
@@ -41,7 +46,7 @@ _REQUESTS: Final[tuple[_Sent, ...]] = (
     ),
     *(
         ("GET", f"/auth/verify-email?{query}", (), b"")
-        for query in ("", "token", "token=", "token=a", "token=a&token=b", "token=%ff", "token=%00", "token=a+b%20c")
+        for query in ("", "token", "token=", "token=a", "token=a&token=b", "token=%00", "token=a+b%20c")
     ),
     *(
         ("GET", "/users/me", (("authorization", value),), b"")
@@ -98,6 +103,14 @@ def test_a_host_answers_as_the_pipeline_does(host: HostClient, pipeline_client: 
             expected.body,
         ), (method, target[:80], headers, body[:80])
         assert answered.status < 500
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTS if name != "lambda-rest"])
+def test_a_query_that_is_no_text_is_told(installation: Installation, name: str) -> None:
+    """Everywhere but behind a REST API, which decodes the query itself and so hands over something else."""
+    response = HOSTS[name](installation.service).request("GET", "/auth/verify-email?token=%ff")
+
+    assert (response.status, json_of(response)["type"]) == (400, "urn:userservice:problem:invalid-input")
 
 
 def test_every_answer_is_protected(client: HostClient) -> None:

@@ -74,6 +74,8 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "deadline-exceeded": 503,
     "outcome-unknown": 503,
     "revocations-unknown": 503,
+    "signing-keys-unavailable": 503,
+    "permissions-unknown": 503,
 }
 
 
