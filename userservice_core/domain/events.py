@@ -103,6 +103,22 @@ class UserEmailVerified(UserEvent):
 
 
 @attrs.frozen(kw_only=True)
+class ProfileUpdated(UserEvent):
+    """
+    A user's profile was changed.
+
+    Attributes:
+        version: Of the profile, after the change.
+        changed_members: Names of the members that have another value now, as the HTTP interface calls them.
+    """
+
+    type = "profile.updated"
+
+    version: int
+    changed_members: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
 class SignInEvent(Event):
     """An event of a known user's sign-ins, numbered by the LoginState row."""
 
@@ -225,6 +241,7 @@ class NotificationRequested(Event):
 EVENT_TYPES: tuple[type[Event], ...] = (
     UserRegistered,
     UserEmailVerified,
+    ProfileUpdated,
     LoggedIn,
     LoginFailed,
     UnknownLoginFailed,

@@ -6,27 +6,37 @@ Lengths here only keep absurd input from the rules that follow; the rules are th
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 if TYPE_CHECKING:
     from userservice_core.application.authentication import SignedIn
+    from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.users import User
 
 MAX_TEXT_CHARACTERS = 1_024
+MAX_LONG_TEXT_CHARACTERS = 4_096
 MAX_TOKEN_CHARACTERS = 8_192
 MAX_MAILED_TOKEN_CHARACTERS = 512
 
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARACTERS)]
+LongText = Annotated[str, msgspec.Meta(max_length=MAX_LONG_TEXT_CHARACTERS)]
 TokenText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TOKEN_CHARACTERS)]
 MailedTokenText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_MAILED_TOKEN_CHARACTERS)]
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """A body or a part of one, in either direction."""
+
+
+def given_members(body: msgspec.Struct) -> dict[str, Any]:
+    """Return the members of *body* by name, without those that may be left out and were."""
+    members = ((name, getattr(body, name)) for name in body.__struct_fields__)
+    return {name: value for name, value in members if value is not UNSET}
 
 
 class RegisterBody(Body, frozen=True, kw_only=True):
@@ -106,6 +116,83 @@ class UserAnswer(Body, frozen=True, kw_only=True):
             deleted_at=user.deleted_at,
             version=user.version,
         )
+
+
+class ProfileAnswer(Body, frozen=True, kw_only=True):
+    """A profile, as the contract describes the entity."""
+
+    user_id: UUID
+    first_name: str | None
+    last_name: str | None
+    display_name: str | None
+    phone_number: str | None
+    phone_verified: bool
+    date_of_birth: date | None
+    gender: str | None
+    profile_picture_url: str | None
+    bio: str | None
+    language: str | None
+    timezone: str | None
+    preferences: dict[str, Any]
+    communication_preferences: dict[str, Any]
+
+    @classmethod
+    def of(cls, profile: UserProfile) -> ProfileAnswer:
+        """Show *profile*."""
+        return cls(
+            user_id=profile.user_id,
+            first_name=profile.first_name,
+            last_name=profile.last_name,
+            display_name=profile.display_name,
+            phone_number=profile.phone_number,
+            phone_verified=profile.phone_verified,
+            date_of_birth=profile.date_of_birth,
+            gender=profile.gender,
+            profile_picture_url=profile.profile_picture_url,
+            bio=profile.bio,
+            language=profile.language,
+            timezone=profile.timezone,
+            preferences=dict(profile.preferences),
+            communication_preferences=dict(profile.communication_preferences),
+        )
+
+
+class ProfileBody(Body, frozen=True, kw_only=True):
+    """A whole profile; `userId` and `phoneVerified` may be sent as they are."""
+
+    user_id: UUID | UnsetType = UNSET
+    first_name: Text | None = None
+    last_name: Text | None = None
+    display_name: Text | None = None
+    phone_number: Text | None = None
+    phone_verified: bool | UnsetType = UNSET
+    date_of_birth: date | None = None
+    gender: Text | None = None
+    profile_picture_url: LongText | None = None
+    bio: Text | None = None
+    language: Text | None = None
+    timezone: Text | None = None
+    preferences: dict[str, Any] = {}
+    communication_preferences: dict[str, Any] = {}
+
+
+class ProfilePatchBody(Body, frozen=True, kw_only=True):
+    """Members of a profile to change (RFC 7396); `userId` and `phoneVerified` may be sent as they are."""
+
+    user_id: UUID | UnsetType = UNSET
+    first_name: Text | UnsetType | None = UNSET
+    last_name: Text | UnsetType | None = UNSET
+    display_name: Text | UnsetType | None = UNSET
+    phone_number: Text | UnsetType | None = UNSET
+    phone_verified: bool | UnsetType = UNSET
+    date_of_birth: date | UnsetType | None = UNSET
+    gender: Text | UnsetType | None = UNSET
+    profile_picture_url: LongText | UnsetType | None = UNSET
+    bio: Text | UnsetType | None = UNSET
+    language: Text | UnsetType | None = UNSET
+    timezone: Text | UnsetType | None = UNSET
+    preferences: dict[str, Any] | UnsetType | None = UNSET
+    communication_preferences: dict[str, Any] | UnsetType | None = UNSET
 
 
 class SignedInAnswer(Body, frozen=True, kw_only=True):

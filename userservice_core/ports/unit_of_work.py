@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.events import Event
     from userservice_core.ports.credentials import SignInRepository
     from userservice_core.ports.one_time_tokens import OneTimeTokenRepository
+    from userservice_core.ports.profiles import ProfileRepository
     from userservice_core.ports.revocations import RevocationWriter
     from userservice_core.ports.roles import RoleRepository
     from userservice_core.ports.sessions import SessionRepository
@@ -44,6 +45,11 @@ class Transaction(Protocol):
     @property
     def one_time_tokens(self) -> OneTimeTokenRepository:
         """Mailed tokens."""
+        ...
+
+    @property
+    def profiles(self) -> ProfileRepository:
+        """Profiles."""
         ...
 
     @property

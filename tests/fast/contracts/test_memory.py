@@ -14,6 +14,7 @@ from userservice_core.infrastructure.memory import (
     InMemoryMetrics,
     InMemoryOneTimeTokenReader,
     InMemoryOutboxStore,
+    InMemoryProfileReader,
     InMemoryRevocationLog,
     InMemoryRoleReader,
     InMemorySessionStore,
@@ -33,6 +34,7 @@ from userservice_core.testing.contracts.mail_sender import MailSenderContract
 from userservice_core.testing.contracts.metrics import MetricsContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
+from userservice_core.testing.contracts.profiles import ProfilesContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
 from userservice_core.testing.contracts.roles import RolesContract
 from userservice_core.testing.contracts.sessions import SessionsContract
@@ -62,6 +64,7 @@ class _InMemory:
             sign_ins=InMemorySignInReader(store),
             sessions=InMemorySessionStore(store),
             one_time_tokens=InMemoryOneTimeTokenReader(store),
+            profiles=InMemoryProfileReader(store),
             roles=InMemoryRoleReader(store),
             revocations=InMemoryRevocationLog(store, clock=clock),
             outbox=lambda: InMemoryOutboxStore(store),
@@ -82,6 +85,10 @@ class TestSessions(_InMemory, SessionsContract):
 
 class TestOneTimeTokens(_InMemory, OneTimeTokensContract):
     """Mailed tokens."""
+
+
+class TestProfiles(_InMemory, ProfilesContract):
+    """Profiles."""
 
 
 class TestRoles(_InMemory, RolesContract):

@@ -12,6 +12,7 @@ from userservice_core.infrastructure.postgres.bus import PostgresEventGroup, Pos
 from userservice_core.infrastructure.postgres.database import Database
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
 from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
+from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
 from userservice_core.infrastructure.postgres.roles import PostgresRoleReader
 from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
@@ -23,6 +24,7 @@ from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
+from userservice_core.testing.contracts.profiles import ProfilesContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
 from userservice_core.testing.contracts.roles import RolesContract
 from userservice_core.testing.contracts.sessions import SessionsContract
@@ -48,6 +50,7 @@ def _backend_of(database: Database) -> Backend:
         sign_ins=PostgresSignInReader(database),
         sessions=PostgresSessionStore(database),
         one_time_tokens=PostgresOneTimeTokenReader(database),
+        profiles=PostgresProfileReader(database),
         roles=PostgresRoleReader(database),
         revocations=PostgresRevocationLog(database),
         outbox=lambda: PostgresOutboxStore(database),
@@ -92,6 +95,10 @@ class TestSessions(_InPostgres, SessionsContract):
 
 class TestOneTimeTokens(_InPostgres, OneTimeTokensContract):
     """Mailed tokens."""
+
+
+class TestProfiles(_InPostgres, ProfilesContract):
+    """Profiles."""
 
 
 class TestRoles(_InPostgres, RolesContract):

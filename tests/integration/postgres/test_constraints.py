@@ -15,11 +15,13 @@ from userservice_core.errors import (
     NotFoundError,
     ProgrammingError,
     RoleNotFoundError,
+    StaleVersionError,
     UserNotFoundError,
     UserServiceError,
 )
 from userservice_core.infrastructure.postgres.errors import (
     BY_CONSTRAINT,
+    PROFILES_VERSION,
     ROLES_VERSION,
     USERS_VERSION,
     RetriableError,
@@ -54,6 +56,8 @@ _BREAKING: Final = {
     "ck_one_time_tokens_digest": "UPDATE one_time_tokens SET digest = '\\x00'",
     "uq_one_time_tokens_unused": "INSERT INTO one_time_tokens SELECT user_id, decode(repeat('ab', 32), 'hex'),"
     " email_key, purpose, created_at, expires_at FROM one_time_tokens",
+    "pk_user_profiles": _COPY.format("user_profiles"),
+    "fk_user_profiles_user_id_users": "UPDATE user_profiles SET user_id = gen_random_uuid()",
     "pk_user_roles": _COPY.format("user_roles"),
     "fk_user_roles_user_id_users": "UPDATE user_roles SET user_id = gen_random_uuid()",
     "fk_user_roles_role_id_roles": "UPDATE user_roles SET role_id = gen_random_uuid()",
@@ -76,6 +80,7 @@ _MEANING: Final[dict[str, type[UserServiceError]]] = {
     "pk_access_epoch": ConflictError,
     "pk_revocations": ConflictError,
     "uq_one_time_tokens_unused": RetriableError,
+    "pk_user_profiles": StaleVersionError,
     "fk_user_roles_role_id_roles": RoleNotFoundError,
     "fk_role_permissions_role_id_roles": RoleNotFoundError,
     "fk_role_permissions_permission_id_permissions": NotFoundError,
@@ -97,6 +102,10 @@ def filled(uow: PostgresUnitOfWork, observer: psycopg.Connection) -> None:
     observer.execute(
         "INSERT INTO one_time_tokens SELECT user_id, decode(repeat('00', 32), 'hex'), email_key, 'verify_email',"
         " now(), now() FROM users"
+    )
+    observer.execute(
+        "INSERT INTO user_profiles (user_id, phone_verified, preferences, communication_preferences, version)"
+        " SELECT user_id, false, '{}', '{}', 1 FROM users"
     )
     observer.execute(
         "INSERT INTO revocations (kind, subject, not_before, version, expires_at) VALUES ('sid', 'x', now(), 0, now())"
@@ -130,4 +139,4 @@ def test_no_constraint_is_forgotten(observer: psycopg.Connection) -> None:
     ours = {name for (name,) in names}
 
     assert ours == set(_BREAKING)
-    assert set(BY_CONSTRAINT) - {USERS_VERSION, ROLES_VERSION} <= ours
+    assert set(BY_CONSTRAINT) - {USERS_VERSION, ROLES_VERSION, PROFILES_VERSION} <= ours

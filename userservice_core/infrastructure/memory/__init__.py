@@ -16,6 +16,7 @@ from userservice_core.infrastructure.memory.publishing import (
 )
 from userservice_core.infrastructure.memory.readers import (
     InMemoryOneTimeTokenReader,
+    InMemoryProfileReader,
     InMemoryRevocationLog,
     InMemoryRoleReader,
     InMemorySessionStore,
@@ -32,6 +33,7 @@ __all__ = [
     "InMemoryMetrics",
     "InMemoryOneTimeTokenReader",
     "InMemoryOutboxStore",
+    "InMemoryProfileReader",
     "InMemoryRevocationLog",
     "InMemoryRoleReader",
     "InMemorySessionStore",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from userservice_core.domain.credentials import LoginState, SignIn
+from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.revocations import RevocationKind
 from userservice_core.domain.roles import RoleMap
 from userservice_core.errors import UserNotFoundError
@@ -96,6 +97,16 @@ class InMemoryOneTimeTokenReader:
         return self._store.read().one_time_tokens.get((user_id, digest))
 
 
+class InMemoryProfileReader:
+    """A :class:`~userservice_core.ports.profiles.ProfileReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def get(self, user_id: UserId) -> UserProfile:
+        return profile_of(self._store.read(), user_id)
+
+
 class InMemoryRoleReader:
     """A :class:`~userservice_core.ports.roles.RoleReader`."""
 
@@ -154,6 +165,13 @@ class InMemoryRevocationLog:
 def find_user(rows: Rows, email_key: str) -> User | None:
     """Return who holds the address."""
     return rows.find_user(rows.user_by_email.get(email_key))
+
+
+def profile_of(rows: Rows, user_id: UserId) -> UserProfile:
+    """Return the user's profile, an empty one where none was written."""
+    if user_id not in rows.users:
+        raise UserNotFoundError
+    return rows.profiles.get(user_id) or UserProfile(user_id=user_id)
 
 
 def sign_in_of(rows: Rows, user: User) -> SignIn:

@@ -22,7 +22,7 @@ from userservice_core.errors import (
     StaleVersionError,
     UserNotFoundError,
 )
-from userservice_core.infrastructure.memory.readers import find_user, sign_in_of
+from userservice_core.infrastructure.memory.readers import find_user, profile_of, sign_in_of
 from userservice_core.infrastructure.memory.store import WaitingRecord, WrittenRevocation
 from userservice_core.ports.context import current_call
 from userservice_core.ports.failpoints import failpoint
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.events import Event
     from userservice_core.domain.ids import SessionId, UserId
     from userservice_core.domain.one_time_tokens import OneTimeToken
+    from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.revocations import Revocation
     from userservice_core.domain.roles import Role
     from userservice_core.domain.sessions import Session
@@ -254,6 +255,26 @@ class InMemoryOneTimeTokenRepository:
         self._writes.add(write)
 
 
+class InMemoryProfileRepository:
+    """A :class:`~userservice_core.ports.profiles.ProfileRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def get(self, user_id: UserId) -> UserProfile:
+        return profile_of(self._writes.read(), user_id)
+
+    def save(self, profile: UserProfile) -> None:
+        def write(rows: Rows) -> None:
+            stored = rows.profiles.get(profile.user_id)
+            if (0 if stored is None else stored.version) != profile.version - 1:
+                raise StaleVersionError
+            _require_user(rows, profile.user_id)
+            rows.profiles[profile.user_id] = profile
+
+        self._writes.add(write)
+
+
 class InMemoryRoleRepository:
     """A :class:`~userservice_core.ports.roles.RoleRepository`."""
 
@@ -301,6 +322,7 @@ class InMemoryTransaction:
         self.sign_ins = InMemorySignInRepository(writes)
         self.sessions = InMemorySessionRepository(writes)
         self.one_time_tokens = InMemoryOneTimeTokenRepository(writes)
+        self.profiles = InMemoryProfileRepository(writes)
         self.roles = InMemoryRoleRepository(writes)
         self.revocations = InMemoryRevocationWriter(writes, clock=clock)
         self.events: list[Event] = []

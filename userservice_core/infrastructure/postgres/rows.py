@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from userservice_core.domain.credentials import Credential, LoginState, SignIn
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
+from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.roles import AssignedRole
 from userservice_core.domain.sessions import Session
 from userservice_core.domain.users import User, UserStatus
@@ -19,6 +20,7 @@ from userservice_core.infrastructure.postgres.tables import (
     one_time_tokens,
     roles,
     sessions,
+    user_profiles,
     user_roles,
     users,
 )
@@ -72,6 +74,8 @@ SIGN_IN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
 
 SESSION_COLUMNS: Final[Sequence[ColumnElement[Any]]] = tuple(sessions.c)
 _SESSION_END: Final = len(SESSION_COLUMNS)
+
+PROFILE_COLUMNS: Final[Sequence[ColumnElement[Any]]] = tuple(user_profiles.c)
 
 ONE_TIME_TOKEN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = tuple(one_time_tokens.c)
 
@@ -184,4 +188,42 @@ def one_time_token_of(row: Row) -> OneTimeToken:
         created_at=created_at,
         expires_at=expires_at,
         used_at=used_at,
+    )
+
+
+def profile_of(row: Row) -> UserProfile:
+    """Return the profile of a row of :data:`PROFILE_COLUMNS`."""
+    (
+        user_id,
+        first_name,
+        last_name,
+        display_name,
+        phone_number,
+        phone_verified,
+        date_of_birth,
+        gender,
+        profile_picture_url,
+        bio,
+        language,
+        timezone,
+        preferences,
+        communication_preferences,
+        version,
+    ) = row
+    return UserProfile(
+        user_id=user_id,
+        first_name=first_name,
+        last_name=last_name,
+        display_name=display_name,
+        phone_number=phone_number,
+        phone_verified=phone_verified,
+        date_of_birth=date_of_birth,
+        gender=gender,
+        profile_picture_url=profile_picture_url,
+        bio=bio,
+        language=language,
+        timezone=timezone,
+        preferences=preferences,
+        communication_preferences=communication_preferences,
+        version=version,
     )

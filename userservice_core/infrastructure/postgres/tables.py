@@ -16,6 +16,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     Identity,
@@ -160,6 +161,30 @@ Index(
     one_time_tokens.c.purpose,
     unique=True,
     postgresql_where=text("used_at IS NULL"),
+)
+
+# --- what users say of themselves ------------------------------------------------------------------------------------
+
+# JSON and not JSONB, which would round numbers, and change what was stored into something equal but not the same.
+user_profiles: Final = Table(
+    "user_profiles",
+    metadata,
+    _user_id(),
+    Column("first_name", Text),
+    Column("last_name", Text),
+    Column("display_name", Text),
+    Column("phone_number", Text),
+    Column("phone_verified", Boolean, nullable=False),
+    Column("date_of_birth", Date),
+    Column("gender", Text),
+    Column("profile_picture_url", Text),
+    Column("bio", Text),
+    Column("language", Text),
+    Column("timezone", Text),
+    Column("preferences", JSON, nullable=False),
+    Column("communication_preferences", JSON, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    PrimaryKeyConstraint("user_id"),
 )
 
 # --- roles ------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 
 from userservice_core.ports.credentials import SignInReader
 from userservice_core.ports.one_time_tokens import OneTimeTokenReader
+from userservice_core.ports.profiles import ProfileReader
 from userservice_core.ports.publishing import OutboxStore
 from userservice_core.ports.revocations import RevocationLog
 from userservice_core.ports.roles import RoleReader
@@ -21,6 +22,7 @@ from userservice_core.testing.samples import registered, sample_credential, samp
 if TYPE_CHECKING:
     from userservice_core.domain.events import Event
     from userservice_core.domain.one_time_tokens import OneTimeToken
+    from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.sessions import Session
     from userservice_core.domain.users import User
     from userservice_core.ports.publishing import OutboxRecord
@@ -43,6 +45,7 @@ class Backend:
     sign_ins: SignInReader
     sessions: SessionStore
     one_time_tokens: OneTimeTokenReader
+    profiles: ProfileReader
     roles: RoleReader
     revocations: RevocationLog
     outbox: Callable[[], OutboxStore]
@@ -86,6 +89,11 @@ class Backend:
         """Store a mailed token."""
         self.uow.run(lambda transaction: transaction.one_time_tokens.add(token))
         return token
+
+    def save_profile(self, profile: UserProfile) -> UserProfile:
+        """Store a profile."""
+        self.uow.run(lambda transaction: transaction.profiles.save(profile))
+        return profile
 
     def record(self, *events: Event) -> None:
         """Commit a transaction that does nothing but record *events*."""
