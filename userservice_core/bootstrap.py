@@ -22,6 +22,7 @@ import attrs
 
 from userservice_core.application.access import Access
 from userservice_core.application.accounts import Accounts
+from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication, TokenLifetimes
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.mailed_tokens import MailedTokens
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.security.keys import KeyRing
+    from userservice_core.ports.addresses import AddressReader
     from userservice_core.ports.cache import Cache
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
@@ -155,6 +157,7 @@ class _Driven:
     sessions: SessionStore
     one_time_tokens: OneTimeTokenReader
     profiles: ProfileReader
+    addresses: AddressReader
     roles: RoleReader
     revocation_log: RevocationLog
     cache: Cache
@@ -176,6 +179,7 @@ class _Rules:
 
 
 def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: RevocationChecker) -> UseCases:
+    from userservice_core.infrastructure.places.address_formats import I18nAddressFormats
     from userservice_core.infrastructure.places.time_zones import TzdataTimeZones
     from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer, JwtAccessTokenVerifier
     from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens
@@ -238,6 +242,13 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             uow=driven.uow,
             profiles=driven.profiles,
             time_zones=TzdataTimeZones(),
+            clock=driven.clock,
+            ids=driven.ids,
+        ),
+        addresses=Addresses(
+            uow=driven.uow,
+            addresses=driven.addresses,
+            formats=I18nAddressFormats(),
             clock=driven.clock,
             ids=driven.ids,
         ),
@@ -417,6 +428,7 @@ def _common(settings: Settings) -> _Common:
 def _on_postgres(
     settings: Settings, common: _Common, database: Database, signal_port: Signal | None, cache: Cache
 ) -> _Driven:
+    from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
     from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
     from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
     from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
@@ -436,6 +448,7 @@ def _on_postgres(
         sessions=PostgresSessionStore(database),
         one_time_tokens=PostgresOneTimeTokenReader(database),
         profiles=PostgresProfileReader(database),
+        addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
         revocation_log=PostgresRevocationLog(database),
         cache=cache,
@@ -685,6 +698,7 @@ def bootstrap_in_memory(
         sessions=memory.InMemorySessionStore(store),
         one_time_tokens=memory.InMemoryOneTimeTokenReader(store),
         profiles=memory.InMemoryProfileReader(store),
+        addresses=memory.InMemoryAddressReader(store),
         roles=memory.InMemoryRoleReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
         cache=memory.InMemoryCache(),

@@ -6,6 +6,7 @@ import attrs
 
 from userservice_core.application.access import Access
 from userservice_core.application.accounts import Accounts
+from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.profiles import Profiles
@@ -23,4 +24,5 @@ class UseCases:
     authentication: Authentication
     accounts: Accounts
     profiles: Profiles
+    addresses: Addresses
     token_issuer: AccessTokenIssuer

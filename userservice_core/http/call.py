@@ -76,6 +76,17 @@ class Call:
         """
         return _as(self.decoded_query, shape)
 
+    def parameter(self, name: str) -> UUID:
+        """
+        Return the id in the path that the route table calls *name*.
+
+        Raises:
+            ProgrammingError: If the table has no such name in the path.
+        """
+        if name not in self.parameters:
+            raise ProgrammingError(f"The route table names no {name} in this path.")
+        return self.parameters[name]
+
     def require_caller(self) -> Principal:
         """
         Return who is calling.

@@ -16,7 +16,7 @@ import msgspec
 
 from userservice_core.http import wire
 from userservice_core.http.call import Call
-from userservice_core.http.handlers import auth, profiles, system, users
+from userservice_core.http.handlers import addresses, auth, profiles, system, users
 from userservice_core.http.messages import Response
 
 Handler = Callable[[Call], Response]
@@ -254,6 +254,72 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.ProfilePatchBody,
         conditional=True,
         answers={200: wire.ProfileAnswer},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="GET",
+        path="/users/me/addresses",
+        operation_id="list_addresses",
+        summary="Show all of the caller's addresses, the oldest first",
+        handler=addresses.list_addresses,
+        who=Caller.USER,
+        answers={200: wire.AddressListAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="POST",
+        path="/users/me/addresses",
+        operation_id="add_address",
+        summary="Give the caller a new address, of at most 50",
+        handler=addresses.add_address,
+        who=Caller.USER,
+        body=wire.AddressBody,
+        answers={201: wire.AddressAnswer},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="GET",
+        path="/users/me/addresses/{id}",
+        operation_id="get_address",
+        summary="Show one of the caller's addresses",
+        handler=addresses.get_address,
+        who=Caller.USER,
+        answers={200: wire.AddressAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="PUT",
+        path="/users/me/addresses/{id}",
+        operation_id="replace_address",
+        summary="Replace one of the caller's addresses; members that are left out become empty, defaults false",
+        handler=addresses.replace_address,
+        who=Caller.USER,
+        body=wire.AddressBody,
+        conditional=True,
+        answers={200: wire.AddressAnswer},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="DELETE",
+        path="/users/me/addresses/{id}",
+        operation_id="delete_address",
+        summary="Erase one of the caller's addresses; no other one becomes the default for it",
+        handler=addresses.delete_address,
+        who=Caller.USER,
+        conditional=True,
+        answers={204: None},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="PATCH",
+        path="/users/me/addresses/{id}/default",
+        operation_id="make_address_default",
+        summary="Make one of the caller's addresses the default for shipping, for billing, or for both",
+        handler=addresses.make_address_default,
+        who=Caller.USER,
+        body=wire.DefaultAddressBody,
+        conditional=True,
+        answers={200: wire.AddressAnswer},
         rate_class=RateClass.WRITE,
     ),
     Route(

@@ -13,8 +13,11 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from userservice_core.domain.addresses import AddressType
+
 if TYPE_CHECKING:
     from userservice_core.application.authentication import SignedIn
+    from userservice_core.domain.addresses import Address
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.users import User
 
@@ -193,6 +196,75 @@ class ProfilePatchBody(Body, frozen=True, kw_only=True):
     timezone: Text | UnsetType | None = UNSET
     preferences: dict[str, Any] | UnsetType | None = UNSET
     communication_preferences: dict[str, Any] | UnsetType | None = UNSET
+
+
+class PageItem(Body, frozen=True, kw_only=True):
+    """Which part of a list the answer is; cursors are null where there is no more."""
+
+    limit: int
+    next_cursor: str | None = None
+    prev_cursor: str | None = None
+    total: int
+    total_is_estimate: bool = False
+
+
+class AddressAnswer(Body, frozen=True, kw_only=True):
+    """An address, as the contract describes the entity."""
+
+    id: UUID
+    user_id: UUID
+    address_type: AddressType | None
+    address_line1: str
+    address_line2: str | None
+    city: str
+    state_or_province: str | None
+    postal_code: str | None
+    country_code: str
+    contact_name: str | None
+    contact_phone: str | None
+    company_name: str | None
+    additional_notes: str | None
+    is_default_shipping: bool
+    is_default_billing: bool
+
+    @classmethod
+    def of(cls, address: Address) -> AddressAnswer:
+        """Show *address*."""
+        return cls(**{name: getattr(address, name) for name in cls.__struct_fields__})
+
+
+class AddressListAnswer(Body, frozen=True, kw_only=True):
+    """All addresses of a user: never so many that they would need a second page."""
+
+    data: tuple[AddressAnswer, ...]
+    page: PageItem
+
+
+class AddressBody(Body, frozen=True, kw_only=True):
+    """A whole address; `id` and `userId` may be sent as they are."""
+
+    id: UUID | UnsetType = UNSET
+    user_id: UUID | UnsetType = UNSET
+    address_type: AddressType | None = None
+    address_line1: Text
+    address_line2: Text | None = None
+    city: Text
+    state_or_province: Text | None = None
+    postal_code: Text | None = None
+    country_code: Text
+    contact_name: Text | None = None
+    contact_phone: Text | None = None
+    company_name: Text | None = None
+    additional_notes: Text | None = None
+    is_default_shipping: bool = False
+    is_default_billing: bool = False
+
+
+class DefaultAddressBody(Body, frozen=True, kw_only=True):
+    """What an address is to be the default for: true for one or both."""
+
+    shipping: bool | UnsetType = UNSET
+    billing: bool | UnsetType = UNSET
 
 
 class SignedInAnswer(Body, frozen=True, kw_only=True):

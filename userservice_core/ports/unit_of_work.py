@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from userservice_core.domain.events import Event
+    from userservice_core.ports.addresses import AddressRepository
     from userservice_core.ports.credentials import SignInRepository
     from userservice_core.ports.one_time_tokens import OneTimeTokenRepository
     from userservice_core.ports.profiles import ProfileRepository
@@ -50,6 +51,11 @@ class Transaction(Protocol):
     @property
     def profiles(self) -> ProfileRepository:
         """Profiles."""
+        ...
+
+    @property
+    def addresses(self) -> AddressRepository:
+        """Addresses."""
         ...
 
     @property

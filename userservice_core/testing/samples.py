@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import attrs
 
+from userservice_core.domain.addresses import Address, AddressType
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import LoginFailed, NotificationKind, NotificationRequested, UserRegistered
-from userservice_core.domain.ids import EventId, RoleId, SessionId, UserId
+from userservice_core.domain.ids import AddressId, EventId, RoleId, SessionId, UserId
 from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
 from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.roles import Role
@@ -109,6 +110,26 @@ def sample_profile(user: User, **changes: Any) -> UserProfile:  # noqa: ANN401 -
         version=1,
     )
     return attrs.evolve(profile, **changes)
+
+
+def sample_address(user: User, **changes: Any) -> Address:  # noqa: ANN401 - as above
+    """Return a new address of *user*, with a value in every member and no default."""
+    address = Address(
+        id=AddressId(_ids.new()),
+        user_id=user.id,
+        address_type=AddressType.HOME,
+        address_line1="1 Rue de l'Église",
+        address_line2="c/o Zoë \U0001f600",
+        city="Montréal",
+        state_or_province="QC",
+        postal_code="H2Y 1A1",
+        country_code="CA",
+        contact_name="Zoë O'Neill",
+        contact_phone="(514) 872-0311",
+        company_name="Église & Co.",
+        additional_notes="Ring\ntwice.",
+    )
+    return attrs.evolve(address, **changes)
 
 
 def sample_role(**changes: Any) -> Role:  # noqa: ANN401 - as above

@@ -8,6 +8,7 @@ import pytest
 
 from userservice_core.errors import MailDeliveryError
 from userservice_core.infrastructure.memory import (
+    InMemoryAddressReader,
     InMemoryCache,
     InMemoryEventPublisher,
     InMemoryMailSender,
@@ -27,6 +28,7 @@ from userservice_core.infrastructure.memory import (
 )
 from userservice_core.infrastructure.system.clock import SystemClock
 from userservice_core.ports.publishing import Delivery
+from userservice_core.testing.contracts.addresses import AddressesContract
 from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.contracts.cache import CacheContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
@@ -65,6 +67,7 @@ class _InMemory:
             sessions=InMemorySessionStore(store),
             one_time_tokens=InMemoryOneTimeTokenReader(store),
             profiles=InMemoryProfileReader(store),
+            addresses=InMemoryAddressReader(store),
             roles=InMemoryRoleReader(store),
             revocations=InMemoryRevocationLog(store, clock=clock),
             outbox=lambda: InMemoryOutboxStore(store),
@@ -89,6 +92,10 @@ class TestOneTimeTokens(_InMemory, OneTimeTokensContract):
 
 class TestProfiles(_InMemory, ProfilesContract):
     """Profiles."""
+
+
+class TestAddresses(_InMemory, AddressesContract):
+    """Addresses."""
 
 
 class TestRoles(_InMemory, RolesContract):

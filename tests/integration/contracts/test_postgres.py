@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
+from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
 from userservice_core.infrastructure.postgres.bus import PostgresEventGroup, PostgresEventPublisher
 from userservice_core.infrastructure.postgres.database import Database
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
@@ -20,6 +21,7 @@ from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInRead
 from userservice_core.infrastructure.postgres.signal import PostgresSignal
 from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
 from userservice_core.infrastructure.postgres.users import PostgresUserReader
+from userservice_core.testing.contracts.addresses import AddressesContract
 from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
@@ -51,6 +53,7 @@ def _backend_of(database: Database) -> Backend:
         sessions=PostgresSessionStore(database),
         one_time_tokens=PostgresOneTimeTokenReader(database),
         profiles=PostgresProfileReader(database),
+        addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
         revocations=PostgresRevocationLog(database),
         outbox=lambda: PostgresOutboxStore(database),
@@ -99,6 +102,10 @@ class TestOneTimeTokens(_InPostgres, OneTimeTokensContract):
 
 class TestProfiles(_InPostgres, ProfilesContract):
     """Profiles."""
+
+
+class TestAddresses(_InPostgres, AddressesContract):
+    """Addresses."""
 
 
 class TestRoles(_InPostgres, RolesContract):

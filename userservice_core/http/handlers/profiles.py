@@ -11,7 +11,7 @@ from userservice_core.http.wire import ProfileAnswer, ProfileBody, ProfilePatchB
 if TYPE_CHECKING:
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.http.call import Call
-    from userservice_core.http.messages import Response
+    from userservice_core.http.messages import Headers, Response
 
 _VARIANT: Final = "profile1"
 """Names the shape of the answer; raised whenever the same version of a profile is shown differently."""
@@ -19,7 +19,7 @@ _VARIANT: Final = "profile1"
 
 def get_profile(call: Call) -> Response:
     """Show the caller's profile."""
-    return _shown(call.services.use_cases.profiles.get(user_id=call.require_caller().user_id))
+    return _shown(call.services.use_cases.profiles.get(user_id=call.require_caller().user_id), PRIVATE)
 
 
 def replace_profile(call: Call) -> Response:
@@ -42,5 +42,5 @@ def patch_profile(call: Call) -> Response:
     )
 
 
-def _shown(profile: UserProfile) -> Response:
-    return json_response(200, ProfileAnswer.of(profile), (("etag", etag_of(profile.version, _VARIANT)), *PRIVATE))
+def _shown(profile: UserProfile, headers: Headers = ()) -> Response:
+    return json_response(200, ProfileAnswer.of(profile), (("etag", etag_of(profile.version, _VARIANT)), *headers))

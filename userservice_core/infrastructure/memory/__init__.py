@@ -15,6 +15,7 @@ from userservice_core.infrastructure.memory.publishing import (
     InMemorySignal,
 )
 from userservice_core.infrastructure.memory.readers import (
+    InMemoryAddressReader,
     InMemoryOneTimeTokenReader,
     InMemoryProfileReader,
     InMemoryRevocationLog,
@@ -27,6 +28,7 @@ from userservice_core.infrastructure.memory.store import InMemoryStore
 from userservice_core.infrastructure.memory.unit_of_work import InMemoryUnitOfWork
 
 __all__ = [
+    "InMemoryAddressReader",
     "InMemoryCache",
     "InMemoryEventPublisher",
     "InMemoryMailSender",

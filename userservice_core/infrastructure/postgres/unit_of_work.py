@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from userservice_core.infrastructure.postgres.addresses import PostgresAddressRepository
 from userservice_core.infrastructure.postgres.event_recorder import EventRecorder
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenRepository
 from userservice_core.infrastructure.postgres.profiles import PostgresProfileRepository
@@ -36,6 +37,7 @@ class PostgresTransaction:
         self.sessions = PostgresSessionRepository(transaction)
         self.one_time_tokens = PostgresOneTimeTokenRepository(transaction)
         self.profiles = PostgresProfileRepository(transaction)
+        self.addresses = PostgresAddressRepository(transaction)
         self.roles = PostgresRoleRepository(transaction)
         self.revocations = PostgresRevocationWriter(transaction)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
+from userservice_core.ports.addresses import AddressReader
 from userservice_core.ports.credentials import SignInReader
 from userservice_core.ports.one_time_tokens import OneTimeTokenReader
 from userservice_core.ports.profiles import ProfileReader
@@ -20,6 +21,7 @@ from userservice_core.ports.users import UserReader
 from userservice_core.testing.samples import registered, sample_credential, sample_user
 
 if TYPE_CHECKING:
+    from userservice_core.domain.addresses import Address
     from userservice_core.domain.events import Event
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.profiles import UserProfile
@@ -46,6 +48,7 @@ class Backend:
     sessions: SessionStore
     one_time_tokens: OneTimeTokenReader
     profiles: ProfileReader
+    addresses: AddressReader
     roles: RoleReader
     revocations: RevocationLog
     outbox: Callable[[], OutboxStore]
@@ -94,6 +97,16 @@ class Backend:
         """Store a profile."""
         self.uow.run(lambda transaction: transaction.profiles.save(profile))
         return profile
+
+    def add_address(self, address: Address) -> Address:
+        """Store a new address."""
+        self.uow.run(lambda transaction: transaction.addresses.add(address))
+        return address
+
+    def save_address(self, address: Address) -> Address:
+        """Store a changed address."""
+        self.uow.run(lambda transaction: transaction.addresses.save(address))
+        return address
 
     def record(self, *events: Event) -> None:
         """Commit a transaction that does nothing but record *events*."""
