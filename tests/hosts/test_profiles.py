@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from userservice_core.http.problems import TYPE_PREFIX
 from userservice_core.testing.host import json_of, send_json
@@ -61,6 +63,11 @@ class _Owner:
     def put(self, content: dict[str, Any], *, if_match: str | None = None) -> Response:
         """Replace it."""
         return send_json(self._client, "PUT", _PATH, content, token=self._token, headers=_condition(if_match))
+
+    def put_raw(self, body: bytes) -> Response:
+        """Replace it with what may be no JSON."""
+        headers = [("content-type", "application/json"), ("authorization", f"Bearer {self._token}")]
+        return self._client.request("PUT", _PATH, headers=headers, body=body)
 
     def patch(self, content: dict[str, Any], *, if_match: str | None = None) -> Response:
         """Change it, as a merge patch."""
@@ -227,3 +234,25 @@ def test_a_profile_is_for_its_owner(client: HostClient) -> None:
     """Nobody else reads or writes it."""
     for method, content in (("GET", None), ("PUT", {}), ("PATCH", {})):
         assert send_json(client, method, _PATH, content).status == 401
+
+
+@given(text=st.text(max_size=60))
+@example("\ufeff")
+@example("\u202etest\u202c \u2066 \u200b")
+@example("Ω≈ç√∫˜µ≤≥÷ 田中さん ﷽ Z̮̞̠͙͔ͅ 👨‍👩‍👧‍👦")
+@example("1;DROP TABLE users -- ' OR 1=1 <svg/onload=alert(1)> %s%n ${jndi:ldap://x} {{7*7}}")
+@example("\x00")
+@example("\ud800")
+@example("\x7f\x85\u2028\ufffe")
+@settings(max_examples=50, database=None, suppress_health_check=list(HealthCheck))
+def test_any_text_comes_back_or_is_refused(owner: _Owner, text: str) -> None:
+    """To the letter in every member, or with a pointer to each one that cannot hold it."""
+    members = ("firstName", "lastName", "displayName", "gender", "bio")
+    sent = {**dict.fromkeys(members, text), "preferences": {text: [text]}}
+    answer = owner.put_raw(json.dumps(sent).encode())
+
+    if answer.status == 200:
+        got = json_of(owner.get())
+        assert sent == {name: got[name] for name in sent}
+    else:
+        assert {pointer.split("/")[1] for pointer, _ in _faults(answer)} <= {*members, "preferences"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from userservice_core.domain.address_kinds import DefaultKind
 from userservice_core.domain.addresses import (
     MAX_ADDRESSES,
     READ_ONLY_MEMBERS,
     Address,
-    DefaultKind,
     displaced_by,
     find_address,
     find_default,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from userservice_core.domain.addresses import AddressFormat
     from userservice_core.domain.events import Event
     from userservice_core.ports.addresses import AddressReader
     from userservice_core.ports.clock import Clock, IdGenerator
@@ -82,7 +83,7 @@ class Addresses:
         """
         now = self._clock.now()
         address = Address(id=AddressId(self._ids.new()), user_id=user_id, **_writable(values))
-        self._require_valid(address, stored=address, values=values)
+        _require_valid(address, self._formats.find(address.country_code), stored=address, values=values)
 
         def work(transaction: Transaction) -> Address:
             book = transaction.addresses.list_of(user_id)
@@ -128,10 +129,12 @@ class Addresses:
             StaleVersionError: If the address has another version by now.
             InvalidAccessTokenError: If the account was erased.
         """
+        # Looked up before the transaction: the first look reads files.
+        form = self._formats.find(values["country_code"])
 
         def edit(before: Address) -> Address:
             after = before.replaced(_writable(values))
-            self._require_valid(after, stored=before, values=values)
+            _require_valid(after, form, stored=before, values=values)
             return after
 
         return self._edit(user_id, address_id, versions, edit)
@@ -205,12 +208,6 @@ class Addresses:
         except UserNotFoundError as error:
             raise InvalidAccessTokenError from error
 
-    def _require_valid(self, address: Address, *, stored: Address, values: Mapping[str, Any]) -> None:
-        faults = read_only_faults(stored, values, READ_ONLY_MEMBERS)
-        faults += tuple(address.faults(self._formats.find(address.country_code)))
-        if faults:
-            raise InvalidInputError(faults)
-
     @staticmethod
     def _record(transaction: Transaction, *events: Event) -> None:
         for event in events:
@@ -246,6 +243,12 @@ class Addresses:
 
 def _writable(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in READ_ONLY_MEMBERS}
+
+
+def _require_valid(address: Address, form: AddressFormat | None, *, stored: Address, values: Mapping[str, Any]) -> None:
+    faults = read_only_faults(stored, values, READ_ONLY_MEMBERS) + tuple(address.faults(form))
+    if faults:
+        raise InvalidInputError(faults)
 
 
 def _found(book: Book, address_id: AddressId, versions: Container[int] | None) -> Address:

@@ -88,6 +88,8 @@ class Profiles:
         edit: Callable[[UserProfile, Mapping[str, Any]], UserProfile],
     ) -> UserProfile:
         now, event_id = self._clock.now(), EventId(self._ids.new())
+        # Looked up before the transaction: the first look reads files.
+        timezones = self._time_zones.names()
         writable = {name: value for name, value in values.items() if name not in READ_ONLY_MEMBERS}
 
         def work(transaction: Transaction) -> UserProfile:
@@ -97,7 +99,7 @@ class Profiles:
             after = edit(before, writable)
             # Read-only members are compared with what is stored, which is what whoever sends them back has read.
             faults = read_only_faults(before, values, READ_ONLY_MEMBERS)
-            faults += tuple(after.faults(today=now.date(), timezones=self._time_zones.names()))
+            faults += tuple(after.faults(today=now.date(), timezones=timezones))
             if faults:
                 raise InvalidInputError(faults)
             if after.version != before.version:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import phonenumbers
 
+from userservice_core.domain.address_kinds import AddressType, DefaultKind
 from userservice_core.domain.ids import AddressId, UserId
 from userservice_core.domain.texts import text_faults
 from userservice_core.errors import AddressNotFoundError, Fault, InvalidInputError
@@ -29,22 +29,6 @@ MAX_NOTES_CHARACTERS: Final = 500
 
 READ_ONLY_MEMBERS: Final = ("id", "user_id")
 """Given as they are they mean nothing, so that what was read can be sent back; given otherwise they are refused."""
-
-
-class AddressType(enum.StrEnum):
-    """What an address is to its owner."""
-
-    SHIPPING = "shipping"
-    BILLING = "billing"
-    HOME = "home"
-    WORK = "work"
-
-
-class DefaultKind(enum.StrEnum):
-    """What an address can be the default for."""
-
-    SHIPPING = "shipping"
-    BILLING = "billing"
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import attrs
 
-from userservice_core.domain.addresses import DefaultKind
+from userservice_core.domain.address_kinds import DefaultKind
 from userservice_core.domain.ids import AddressId, EventId, SessionId, UserId
 
 

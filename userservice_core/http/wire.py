@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from userservice_core.domain.addresses import AddressType
+from userservice_core.domain.address_kinds import AddressType
 
 if TYPE_CHECKING:
     from userservice_core.application.authentication import SignedIn

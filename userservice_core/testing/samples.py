@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import attrs
 
-from userservice_core.domain.addresses import Address, AddressType
+from userservice_core.domain.address_kinds import AddressType
+from userservice_core.domain.addresses import Address
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import LoginFailed, NotificationKind, NotificationRequested, UserRegistered

@@ -8,7 +8,8 @@ from uuid import UUID
 import attrs
 import pytest
 
-from userservice_core.domain.addresses import Address, DefaultKind, chosen_kinds, displaced_by, find_default
+from userservice_core.domain.address_kinds import DefaultKind
+from userservice_core.domain.addresses import Address, chosen_kinds, displaced_by, find_default
 from userservice_core.domain.ids import AddressId, UserId
 from userservice_core.errors import InvalidInputError
 from userservice_core.infrastructure.places.address_formats import I18nAddressFormats

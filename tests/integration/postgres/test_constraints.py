@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.integration.postgres.building import new_session, new_user, register
-from userservice_core.domain.addresses import DefaultKind
+from userservice_core.domain.address_kinds import DefaultKind
 from userservice_core.errors import (
     AlreadyExistsError,
     ConflictError,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from userservice_core.domain.addresses import MAX_ADDRESSES, DefaultKind, chosen_kinds
+from userservice_core.domain.address_kinds import DefaultKind
+from userservice_core.domain.addresses import MAX_ADDRESSES, chosen_kinds
 from userservice_core.domain.ids import AddressId
 from userservice_core.http.call import empty_response, json_response
 from userservice_core.http.conditional import PRIVATE, etag_of, etag_of_content

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from userservice_core.domain.addresses import Address, AddressType
+from userservice_core.domain.address_kinds import AddressType
+from userservice_core.domain.addresses import Address
 from userservice_core.domain.credentials import Credential, LoginState, SignIn
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from userservice_core.domain.addresses import DefaultKind
+from userservice_core.domain.address_kinds import DefaultKind
 from userservice_core.errors import (
     AddressNotFoundError,
     AlreadyExistsError,
