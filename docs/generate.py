@@ -13,7 +13,7 @@ import inspect
 import json
 import re
 import types
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -103,6 +103,18 @@ FAULT_CODES: Final = {
     "malformed-json": "The body is not JSON.",
     "invalid-utf-8": "The body is not text in UTF-8.",
     "invalid-email": "The text is not an address that mail can be sent to.",
+    "blank": "A text consists of white space, or of nothing.",
+    "read-only": "A member that cannot be set is sent with another value than it has.",
+    "too-large": "An object is larger than allowed.",
+    "invalid-phone": "The text is not a telephone number in the form that is asked for.",
+    "invalid-url": "The text is not an address that begins with `https://`.",
+    "invalid-language": "The text is not a language tag (BCP 47).",
+    "invalid-timezone": "The text is not the name of a time zone (IANA).",
+    "invalid-country": "The text is not a country code of ISO 3166-1 in capitals.",
+    "invalid-state": "The country has no state or province of this name.",
+    "invalid-postal-code": "Postal codes of the country are written otherwise.",
+    "date-in-future": "The date has yet to come.",
+    "date-too-early": "The date is too long ago.",
     "password-too-short": "The password has fewer characters than the settings demand.",
     "password-too-long": "The password has more than 128 characters, or more than 1,024 bytes in UTF-8.",
     "password-too-common": "The password is on lists that attackers try first.",
@@ -244,6 +256,8 @@ def _route(route: Route) -> str:
     parts = [f"## {route.method} {route.path}", f"{route.summary}.\nOperation id: `{route.operation_id}`."]
     if route is METRICS_ROUTE:
         parts.append("Served on this port only with `USERSERVICE_EXPOSE_METRICS=true`; see [metrics](metrics.md).")
+    if route.conditional:
+        parts.append("Honours `If-Match`.")
     if route.query is not None:
         parts.append(f"Query:\n\n{_shape(route.query, is_input=True)}")
     if route.body is not None:
@@ -307,6 +321,7 @@ _JSON_TYPES: Final[dict[type, str]] = {
     float: "number",
     bool: "boolean",
     UUID: "string (UUID)",
+    date: "string (date)",
     datetime: "string (time)",
 }
 
@@ -316,7 +331,7 @@ def _json_type(annotation: Any) -> str:  # noqa: ANN401, PLR0911 - whatever a cl
     if hasattr(annotation, "__supertype__"):
         return _json_type(annotation.__supertype__)
     if origin in {Union, types.UnionType}:
-        return " or ".join("null" if part is type(None) else _json_type(part) for part in arguments)
+        return " or ".join("null" if part is type(None) else _json_type(part) for part in _sent(arguments))
     if origin is tuple:
         return re.sub(r"^(string|number|object)", r"array of \1s", _json_type(arguments[0]))
     if origin is dict:
@@ -328,6 +343,11 @@ def _json_type(annotation: Any) -> str:  # noqa: ANN401, PLR0911 - whatever a cl
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         return f"object: {', '.join(f'`{name}`' for name in _members_of(annotation))}"
     return _JSON_TYPES[annotation]
+
+
+def _sent(parts: Iterable[Any]) -> Iterator[Any]:
+    """Leave out what stands for a member that is not sent."""
+    return (part for part in parts if part is not msgspec.UnsetType)
 
 
 def heading_anchor(heading: str) -> str:

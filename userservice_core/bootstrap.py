@@ -22,9 +22,11 @@ import attrs
 
 from userservice_core.application.access import Access
 from userservice_core.application.accounts import Accounts
+from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication, TokenLifetimes
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.mailed_tokens import MailedTokens
+from userservice_core.application.profiles import Profiles
 from userservice_core.application.registration import Registration
 from userservice_core.application.use_cases import UseCases
 from userservice_core.domain.events import Topic
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.security.keys import KeyRing
+    from userservice_core.ports.addresses import AddressReader
     from userservice_core.ports.cache import Cache
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.mail import MailSender
     from userservice_core.ports.metrics import Metrics
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
+    from userservice_core.ports.profiles import ProfileReader
     from userservice_core.ports.publishing import EventPublisher
     from userservice_core.ports.revocations import RevocationChecker, RevocationLog, Signal
     from userservice_core.ports.roles import RoleReader
@@ -152,6 +156,8 @@ class _Driven:
     sign_ins: SignInReader
     sessions: SessionStore
     one_time_tokens: OneTimeTokenReader
+    profiles: ProfileReader
+    addresses: AddressReader
     roles: RoleReader
     revocation_log: RevocationLog
     cache: Cache
@@ -173,6 +179,8 @@ class _Rules:
 
 
 def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: RevocationChecker) -> UseCases:
+    from userservice_core.infrastructure.places.address_formats import I18nAddressFormats
+    from userservice_core.infrastructure.places.time_zones import TzdataTimeZones
     from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer, JwtAccessTokenVerifier
     from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
@@ -229,6 +237,20 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             clock=driven.clock,
             ids=driven.ids,
             entropy=driven.entropy,
+        ),
+        profiles=Profiles(
+            uow=driven.uow,
+            profiles=driven.profiles,
+            time_zones=TzdataTimeZones(),
+            clock=driven.clock,
+            ids=driven.ids,
+        ),
+        addresses=Addresses(
+            uow=driven.uow,
+            addresses=driven.addresses,
+            formats=I18nAddressFormats(),
+            clock=driven.clock,
+            ids=driven.ids,
         ),
         token_issuer=issuer,
     )
@@ -406,7 +428,9 @@ def _common(settings: Settings) -> _Common:
 def _on_postgres(
     settings: Settings, common: _Common, database: Database, signal_port: Signal | None, cache: Cache
 ) -> _Driven:
+    from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
     from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
+    from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
     from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
     from userservice_core.infrastructure.postgres.roles import PostgresRoleReader
     from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
@@ -423,6 +447,8 @@ def _on_postgres(
         sign_ins=PostgresSignInReader(database),
         sessions=PostgresSessionStore(database),
         one_time_tokens=PostgresOneTimeTokenReader(database),
+        profiles=PostgresProfileReader(database),
+        addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
         revocation_log=PostgresRevocationLog(database),
         cache=cache,
@@ -671,6 +697,8 @@ def bootstrap_in_memory(
         sign_ins=memory.InMemorySignInReader(store),
         sessions=memory.InMemorySessionStore(store),
         one_time_tokens=memory.InMemoryOneTimeTokenReader(store),
+        profiles=memory.InMemoryProfileReader(store),
+        addresses=memory.InMemoryAddressReader(store),
         roles=memory.InMemoryRoleReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
         cache=memory.InMemoryCache(),

@@ -102,6 +102,13 @@ class RoleNotFoundError(NotFoundError):
     default_detail = "There is no such role."
 
 
+class AddressNotFoundError(NotFoundError):
+    """The user has no address with this id; that of another user is none of theirs."""
+
+    code = "address-not-found"
+    default_detail = "There is no such address."
+
+
 # --- conflicts -----------------------------------------------------------------------------------------------------
 
 
@@ -124,6 +131,13 @@ class AlreadyExistsError(ConflictError):
 
     code = "already-exists"
     default_detail = "An object with this name or id exists already."
+
+
+class TooManyAddressesError(ConflictError):
+    """The user has as many addresses as anybody may have."""
+
+    code = "too-many-addresses"
+    default_detail = "You have as many addresses as there is room for. Delete one first."
 
 
 class StaleVersionError(ConflictError):

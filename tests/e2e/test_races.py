@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 import unicodedata
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import httpx
@@ -54,6 +54,24 @@ class Installation:
 
         with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
             return list(pool.map(send, range(_AT_ONCE)))
+
+    def sign_in(self, email: str) -> httpx.Client:
+        """Register somebody, and return a client that is signed in as them."""
+        credentials = {"email": email, "password": PASSWORD}
+        assert self.post("/auth/register", credentials).status_code == 201
+        token = self.relay.mail_to(email)["token"]
+        assert self.post("/auth/verify-email", {"token": token}).status_code == 200
+        access_token = self.post("/auth/login", credentials).json()["accessToken"]
+        return httpx.Client(base_url=self.server.url, timeout=30, headers={"authorization": f"Bearer {access_token}"})
+
+    def moves_of(self, kind: str) -> list[dict[str, Any]]:
+        """Return the data of the events that tell how a default moved, in their order."""
+        statement = (
+            "SELECT payload FROM outbox WHERE type = 'userservice.address.default_changed.v1'"
+            " AND payload ->> 'kind' = %s ORDER BY sequence"
+        )
+        with psycopg.connect(self.database) as connection:
+            return [payload for (payload,) in connection.execute(statement, (kind,))]
 
     def count(self, statement: str) -> int:
         """Return the number that *statement* selects."""
@@ -116,3 +134,70 @@ def test_fifty_refreshes_of_one_token(installation: Installation) -> None:
     assert installation.relay.mail_to(email, kind="refresh_reused")["token"] is None
     refused = installation.post("/auth/refresh-token", {"refreshToken": third.json()["refreshToken"]})
     assert refused.status_code == 401
+
+
+def test_fifty_changes_of_the_default(installation: Installation) -> None:
+    """All succeed, one after the other: one default is left, and the events tell each move without a gap."""
+    address = {"addressLine1": "1 Main St", "city": "Springfield", "countryCode": "US", "stateOrProvince": "IL"}
+    with installation.sign_in("ada@example.com") as client:
+        ids = [
+            client.post("/users/me/addresses", json={**address, "postalCode": "62701"}).json()["id"] for _ in range(10)
+        ]
+        # Events stay where they are, to be read in their order.
+        assert installation.relay.stop() == 0
+        barrier = threading.Barrier(_AT_ONCE)
+
+        def choose(number: int) -> int:
+            path = f"/users/me/addresses/{ids[number % len(ids)]}/default"
+            barrier.wait()
+            kinds = {"shipping": True, "billing": True} if number % 2 else {"shipping": True}
+            return client.patch(path, json=kinds).status_code
+
+        with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+            statuses = list(pool.map(choose, range(_AT_ONCE)))
+        listed = client.get("/users/me/addresses").json()["data"]
+
+    assert statuses == [200] * _AT_ONCE
+    for kind in ("Shipping", "Billing"):
+        chosen = [address["id"] for address in listed if address[f"isDefault{kind}"]]
+        assert len(chosen) == 1
+        moves = installation.moves_of(kind.lower())
+        assert [move["previousAddressId"] for move in moves] == [None, *(move["addressId"] for move in moves[:-1])]
+        assert chosen == [moves[-1]["addressId"]]
+
+
+def test_fifty_new_addresses_where_there_is_room_for_five(installation: Installation) -> None:
+    """Five are added; the others are told that there is no room."""
+    address = {"addressLine1": "Unter den Linden 77", "city": "Berlin", "countryCode": "DE", "postalCode": "10117"}
+    with installation.sign_in("ada@example.com") as client:
+        for _ in range(45):
+            assert client.post("/users/me/addresses", json=address).status_code == 201
+        barrier = threading.Barrier(_AT_ONCE)
+
+        def add(_: int) -> int:
+            barrier.wait()
+            return client.post("/users/me/addresses", json=address).status_code
+
+        with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+            statuses = list(pool.map(add, range(_AT_ONCE)))
+
+    assert sorted(statuses) == [201] * 5 + [409] * 45
+    assert installation.count("SELECT count(*) FROM addresses") == 50
+
+
+def test_fifty_changes_meant_for_one_version(installation: Installation) -> None:
+    """One is made, and the others are told that they come too late."""
+    with installation.sign_in("ada@example.com") as client:
+        barrier = threading.Barrier(_AT_ONCE)
+
+        def change(number: int) -> int:
+            barrier.wait()
+            headers = {"if-match": '"0-profile1"'}
+            return client.patch("/users/me/profile", json={"bio": str(number)}, headers=headers).status_code
+
+        with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+            statuses = list(pool.map(change, range(_AT_ONCE)))
+        etag = client.get("/users/me/profile").headers["etag"]
+
+    assert sorted(statuses) == [200] + [412] * 49
+    assert etag == '"1-profile1"'

@@ -6,8 +6,10 @@ import attrs
 
 from userservice_core.application.access import Access
 from userservice_core.application.accounts import Accounts
+from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.profiles import Profiles
 from userservice_core.application.registration import Registration
 from userservice_core.ports.security import AccessTokenIssuer
 
@@ -21,4 +23,6 @@ class UseCases:
     email_verification: EmailVerification
     authentication: Authentication
     accounts: Accounts
+    profiles: Profiles
+    addresses: Addresses
     token_issuer: AccessTokenIssuer

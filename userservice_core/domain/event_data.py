@@ -25,10 +25,11 @@ def wire_type(event: Event) -> str:
 def event_data(event: Event) -> dict[str, Any]:
     """Return the members of *event* that make its data; id and time travel in the envelope."""
     members = (field.name for field in attrs.fields(type(event)) if field.name not in _ENVELOPE_MEMBERS)
-    return {_camel_case(member): _plain(getattr(event, member)) for member in members}
+    return {camel_case(member): _plain(getattr(event, member)) for member in members}
 
 
-def _camel_case(member: str) -> str:
+def camel_case(member: str) -> str:
+    """Return the name on the wire of a member."""
     first, *others = member.split("_")
     return first + "".join(word.capitalize() for word in others)
 

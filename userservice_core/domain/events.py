@@ -13,7 +13,8 @@ from typing import ClassVar
 
 import attrs
 
-from userservice_core.domain.ids import EventId, SessionId, UserId
+from userservice_core.domain.address_kinds import DefaultKind
+from userservice_core.domain.ids import AddressId, EventId, SessionId, UserId
 
 
 class Topic(enum.StrEnum):
@@ -100,6 +101,76 @@ class UserEmailVerified(UserEvent):
     type = "user.email_verified"
 
     email: str
+
+
+@attrs.frozen(kw_only=True)
+class ProfileUpdated(UserEvent):
+    """
+    A user's profile was changed.
+
+    Attributes:
+        version: Of the profile, after the change.
+        changed_members: Names of the members that have another value now, as the HTTP interface calls them.
+    """
+
+    type = "profile.updated"
+
+    version: int
+    changed_members: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class AddressAdded(UserEvent):
+    """A user has a new address."""
+
+    type = "address.added"
+
+    address_id: AddressId
+    country_code: str
+
+
+@attrs.frozen(kw_only=True)
+class AddressUpdated(UserEvent):
+    """
+    A user's address was changed otherwise than by gaining or losing a default.
+
+    Attributes:
+        version: Of the address, after the change.
+        changed_members: Names of the members that have another value now, as the HTTP interface calls them.
+    """
+
+    type = "address.updated"
+
+    address_id: AddressId
+    version: int
+    changed_members: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class AddressDeleted(UserEvent):
+    """A user's address is gone."""
+
+    type = "address.deleted"
+
+    address_id: AddressId
+
+
+@attrs.frozen(kw_only=True)
+class AddressDefaultChanged(UserEvent):
+    """
+    Another address than before, or none, is a user's default.
+
+    Attributes:
+        kind: Of the default.
+        address_id: The default now, None where there is none any more.
+        previous_address_id: The default until now, None where there was none.
+    """
+
+    type = "address.default_changed"
+
+    kind: DefaultKind
+    address_id: AddressId | None
+    previous_address_id: AddressId | None
 
 
 @attrs.frozen(kw_only=True)
@@ -224,6 +295,11 @@ class NotificationRequested(Event):
 EVENT_TYPES: tuple[type[Event], ...] = (
     UserRegistered,
     UserEmailVerified,
+    ProfileUpdated,
+    AddressAdded,
+    AddressUpdated,
+    AddressDeleted,
+    AddressDefaultChanged,
     LoggedIn,
     LoginFailed,
     UnknownLoginFailed,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+from uuid import UUID
 
 import attrs
 import msgspec
@@ -14,9 +16,6 @@ from userservice_core.errors import AuthenticationError, ProgrammingError
 from userservice_core.http.messages import Headers, Response
 from userservice_core.ports.health import Health
 from userservice_core.ports.metrics import Metrics
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -46,6 +45,8 @@ class Call:
     Attributes:
         access_token: As presented and not yet checked, for operations that check it themselves.
         caller: Who is calling; None on routes for anyone.
+        parameters: The ids in the path, by the names that the route table gives them.
+        versions: Those of the resource that the call is meant for, by the header `If-Match`; None for any.
     """
 
     services: Services
@@ -54,6 +55,8 @@ class Call:
     decoded_query: msgspec.Struct | None = None
     access_token: str | None = attrs.field(default=None, repr=False)
     caller: Principal | None = None
+    parameters: Mapping[str, UUID] = attrs.field(factory=dict)
+    versions: frozenset[int] | None = None
 
     def body(self, shape: type[S]) -> S:
         """
@@ -72,6 +75,17 @@ class Call:
             ProgrammingError: If the table says otherwise.
         """
         return _as(self.decoded_query, shape)
+
+    def parameter(self, name: str) -> UUID:
+        """
+        Return the id in the path that the route table calls *name*.
+
+        Raises:
+            ProgrammingError: If the table has no such name in the path.
+        """
+        if name not in self.parameters:
+            raise ProgrammingError(f"The route table names no {name} in this path.")
+        return self.parameters[name]
 
     def require_caller(self) -> Principal:
         """

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 if TYPE_CHECKING:
-    from userservice_core.http.messages import Request, Response
+    from userservice_core.http.messages import Headers, Request, Response
 
 _NOT_MODIFIED: Final = 304
 _OK: Final = 200
 _ETAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+_VERSIONED = re.compile(r'"(\d{1,18})-[^"]*"')
 _BODY_HEADERS: Final = frozenset({"content-type", "content-length"})
+
+PRIVATE: Final[Headers] = (("cache-control", "private, no-cache"), ("vary", "authorization"))
+"""A private cache may keep the answer if it asks each time; a shared one may not (RFC 9111 §5.2.2)."""
 
 
 def etag_of(version: int, variant: str) -> str:
@@ -25,6 +29,20 @@ def etag_of(version: int, variant: str) -> str:
 def etag_of_content(content: bytes) -> str:
     """Return the strong validator of something that has no version."""
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+def wanted_versions(if_match: str | None) -> frozenset[int] | None:
+    """
+    Return the versions that a change is meant for, by the header `If-Match`; None for any.
+
+    Validators that are weak or no validators of ours match nothing (RFC 9110 §13.1.1). Of ours the version alone
+    counts: a change does not depend on how the resource is shown.
+    """
+    if if_match is None or if_match.strip() == "*":
+        return None
+    tags = (tag.strip() for tag in if_match.split(","))
+    found = (_VERSIONED.fullmatch(tag) for tag in tags)
+    return frozenset(int(match[1]) for match in found if match)
 
 
 def answer_if_changed(request: Request, response: Response) -> Response:

@@ -53,6 +53,12 @@ _TYPE_NAMES: Final = {
     "object": "an object",
 }
 
+_FORMATS: Final = {
+    "Invalid RFC3339 encoded date": "Send a day of the calendar such as 1969-07-20.",
+    "Invalid UUID": "Send a UUID.",
+}
+"""What the decoder says of a text that is not in the format wanted, and what we say."""
+
 
 class _OutOfRange:
     """Stands for a number that cannot be held; never leaves this module."""
@@ -268,6 +274,8 @@ def _fault_of(message: str, name: str) -> Fault:
         is_upper = length["relation"] == "<="
         bound = "at most" if is_upper else "at least"
         return Fault((name,), "too-long" if is_upper else "too-short", f"Use {bound} {length['limit']} characters.")
+    if message in _FORMATS:
+        return Fault((name,), "invalid-type", _FORMATS[message])
     expected = _EXPECTED.search(message)
     names = [_TYPE_NAMES.get(kind.strip(), kind.strip()) for kind in expected["types"].split("|")] if expected else []
     return Fault((name,), "invalid-type", f"Send {' or '.join(names)}." if names else "This value is not valid.")

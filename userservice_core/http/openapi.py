@@ -74,9 +74,9 @@ def _operation(route: Route) -> dict[str, Any]:
     if isinstance(route.who, Holder):
         operation["x-permission"] = route.who.permission
     if route.body is not None:
-        operation["requestBody"] = {"required": route.body_required, "content": _content(route.body)}
-    if route.query is not None:
-        operation["parameters"] = _parameters(route.query)
+        operation["requestBody"] = {"required": route.body_required, "content": _body_content(route)}
+    if parameters := [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)]:
+        operation["parameters"] = parameters
     return operation
 
 
@@ -104,8 +104,29 @@ def _content(shape: type[msgspec.Struct]) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": _REF.format(name=shape.__name__)}}}
 
 
-def _parameters(shape: type[msgspec.Struct]) -> list[dict[str, Any]]:
-    (reference,), schemas = msgspec.json.schema_components([shape], ref_template=_REF)
+def _body_content(route: Route) -> dict[str, Any]:
+    content = _content(route.body) if route.body is not None else {}
+    if route.method == "PATCH":
+        content["application/merge-patch+json"] = content["application/json"]
+    return content
+
+
+def _path_parameters(route: Route) -> list[dict[str, Any]]:
+    schema = {"type": "string", "format": "uuid"}
+    return [{"name": name, "in": "path", "required": True, "schema": schema} for name in route.parameters]
+
+
+def _header_parameters(route: Route) -> list[dict[str, Any]]:
+    if not route.conditional:
+        return []
+    description = "The ETag of what is to be changed; if it has another version by now, the answer is 412."
+    return [{"name": "If-Match", "in": "header", "description": description, "schema": {"type": "string"}}]
+
+
+def _query_parameters(route: Route) -> list[dict[str, Any]]:
+    if route.query is None:
+        return []
+    (reference,), schemas = msgspec.json.schema_components([route.query], ref_template=_REF)
     schema = schemas[reference["$ref"].rpartition("/")[2]]
     return [
         {"name": name, "in": "query", "required": name in schema["required"], "schema": details}

@@ -6,11 +6,12 @@ Hosts call one of three methods and decide nothing themselves. Whatever happens 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 import attrs
 import structlog
@@ -23,7 +24,7 @@ from userservice_core.errors import (
 )
 from userservice_core.http.bulkheads import BoundedWorkers
 from userservice_core.http.call import Call, Services
-from userservice_core.http.conditional import answer_if_changed
+from userservice_core.http.conditional import answer_if_changed, wanted_versions
 from userservice_core.http.decoding import decode_body, decode_query
 from userservice_core.http.errors import FreshSignInRequiredError
 from userservice_core.http.messages import Request, Response
@@ -38,7 +39,7 @@ from userservice_core.http.reception import (
     require_within,
     traceparent_of,
 )
-from userservice_core.http.router import Router
+from userservice_core.http.router import Match, Router
 from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Bulkhead, Holder, Route
 from userservice_core.ports.context import CallContext, call_context, call_within
 from userservice_core.ports.failpoints import failpoint
@@ -111,6 +112,7 @@ class _Exchange:
         seconds_allowed: From its reception to its deadline.
         finish: Ends the measurement, with the status.
         is_routine: Whether it is one of those that machines ask all day.
+        parameters: The ids in its path.
         error_code: What went wrong, for the log.
     """
 
@@ -120,6 +122,7 @@ class _Exchange:
     finish: Callable[[int], None]
     operation: str
     is_routine: bool = False
+    parameters: Mapping[str, UUID] = attrs.field(factory=dict)
     access_token: str | None = attrs.field(default=None, repr=False)
     error_code: str | None = None
 
@@ -179,7 +182,7 @@ class Pipeline:
     def try_local(self, request: Request) -> Response | None:
         """Serve *request* if that takes the process's memory only, else return None; never blocks."""
         found = self._find(request)
-        return None if isinstance(found, Route) and not found.pure else self.handle(request)
+        return None if isinstance(found, Match) and not found.route.pure else self.handle(request)
 
     def submit(self, request: Request) -> Future[Response]:
         """Have a thread serve *request*; never blocks, and a request that there is no room for is answered at once."""
@@ -206,7 +209,7 @@ class Pipeline:
         """Return what is to be served, or the answer if there is nothing to serve."""
         failpoint("http.received")
         found = self._find(request)
-        operation = found.operation_id if isinstance(found, Route) else _UNMATCHED
+        operation = found.route.operation_id if isinstance(found, Match) else _UNMATCHED
         context = self._context_of(request)
         exchange = _Exchange(
             request=request,
@@ -220,14 +223,15 @@ class Pipeline:
             if request.method == "OPTIONS":
                 allowed = ", ".join(self._router.allowed(request.path))
                 return self._answer(exchange, Response(status=204, headers=(("allow", allowed),)))
-            if not isinstance(found, Route):
+            if not isinstance(found, Match):
                 return self._refuse(exchange, found)
-            self._admit(exchange, found)
+            exchange.parameters = found.parameters
+            self._admit(exchange, found.route)
         except UserServiceError as error:
             return self._refuse(exchange, error)
-        return exchange, found
+        return exchange, found.route
 
-    def _find(self, request: Request) -> Route | UserServiceError:
+    def _find(self, request: Request) -> Match | UserServiceError:
         try:
             return self._router.match(request.method, request.path)
         except UserServiceError as error:
@@ -276,6 +280,8 @@ class Pipeline:
             decoded_query=None if route.query is None else decode_query(request.query, route.query),
             access_token=exchange.access_token,
             caller=caller,
+            parameters=exchange.parameters,
+            versions=wanted_versions(request.header("if-match")),
         )
 
     def _authorized(self, exchange: _Exchange, route: Route) -> Principal:

@@ -7,6 +7,7 @@ A route says who may call it, or it does not import.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -15,10 +16,13 @@ import msgspec
 
 from userservice_core.http import wire
 from userservice_core.http.call import Call
-from userservice_core.http.handlers import auth, system, users
+from userservice_core.http.handlers import addresses, auth, profiles, system, users
 from userservice_core.http.messages import Response
 
 Handler = Callable[[Call], Response]
+
+PARAMETER: Final = re.compile(r"\{([a-z][A-Za-z]*)\}")
+"""A segment of a path that stands for an id."""
 
 
 class Caller(enum.Enum):
@@ -48,6 +52,7 @@ class RateClass(enum.Enum):
     """Which kind of abuse a route invites; published as `x-rate-class` for gateways and limiters."""
 
     READ = "read"
+    WRITE = "write"
     SIGN_IN = "sign-in"
     MAIL = "mail"
     REFRESH = "refresh"
@@ -60,12 +65,14 @@ class Route:
     One operation.
 
     Attributes:
+        path: With the names of ids in braces, such as ``/things/{id}``; each id is a UUID.
         operation_id: Its name in OpenAPI, metrics and logs, in snake_case; its handler has the same.
         who: Who may call it.
         answers: What it answers with when all is well, by status; None for no body.
         body: The shape of the body it takes, None for none.
         body_required: Whether the body must be there; a missing one counts as ``{}`` otherwise.
         query: The shape of its query parameters, None for none.
+        conditional: Whether it changes a resource that has a version, and honours `If-Match`.
         content_type: Of the answer with a body.
         bulkhead: Where it runs, unless it is pure.
         pure: Whether it touches the process's memory only, so that it may run on an event loop.
@@ -75,7 +82,7 @@ class Route:
     """
 
     method: str = attrs.field(validator=attrs.validators.in_(("GET", "POST", "PUT", "PATCH", "DELETE")))
-    path: str = attrs.field(validator=attrs.validators.matches_re(r"(/[A-Za-z0-9._-]+)+"))
+    path: str = attrs.field(validator=attrs.validators.matches_re(r"(/([A-Za-z0-9._-]+|\{[a-z][A-Za-z]*\}))+"))
     operation_id: str
     summary: str
     handler: Handler
@@ -85,6 +92,7 @@ class Route:
     body: type[msgspec.Struct] | None = None
     body_required: bool = True
     query: type[msgspec.Struct] | None = None
+    conditional: bool = False
     content_type: str = "application/json"
     bulkhead: Bulkhead = Bulkhead.DATABASE
     pure: bool = False
@@ -99,6 +107,11 @@ class Route:
             raise ValueError(f"{self.operation_id} cannot be pure: telling who calls, and reading a body, may block.")
         if (self.sensitive or self.fresh) and not self.wants_user:
             raise ValueError(f"{self.operation_id} is sensitive or fresh, and yet for others than users.")
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the ids in the path, in their order."""
+        return tuple(PARAMETER.findall(self.path))
 
     @property
     def wants_user(self) -> bool:
@@ -208,6 +221,106 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.USER,
         answers={200: wire.UserAnswer},
         rate_class=RateClass.READ,
+    ),
+    Route(
+        method="GET",
+        path="/users/me/profile",
+        operation_id="get_profile",
+        summary="Show the caller's profile; one that was never written is empty",
+        handler=profiles.get_profile,
+        who=Caller.USER,
+        answers={200: wire.ProfileAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="PUT",
+        path="/users/me/profile",
+        operation_id="replace_profile",
+        summary="Replace the caller's profile; members that are left out become empty",
+        handler=profiles.replace_profile,
+        who=Caller.USER,
+        body=wire.ProfileBody,
+        conditional=True,
+        answers={200: wire.ProfileAnswer},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="PATCH",
+        path="/users/me/profile",
+        operation_id="patch_profile",
+        summary="Change members of the caller's profile (JSON Merge Patch); null empties a member",
+        handler=profiles.patch_profile,
+        who=Caller.USER,
+        body=wire.ProfilePatchBody,
+        conditional=True,
+        answers={200: wire.ProfileAnswer},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="GET",
+        path="/users/me/addresses",
+        operation_id="list_addresses",
+        summary="Show all of the caller's addresses, the oldest first",
+        handler=addresses.list_addresses,
+        who=Caller.USER,
+        answers={200: wire.AddressListAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="POST",
+        path="/users/me/addresses",
+        operation_id="add_address",
+        summary="Give the caller a new address, of at most 50",
+        handler=addresses.add_address,
+        who=Caller.USER,
+        body=wire.AddressBody,
+        answers={201: wire.AddressAnswer},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="GET",
+        path="/users/me/addresses/{id}",
+        operation_id="get_address",
+        summary="Show one of the caller's addresses",
+        handler=addresses.get_address,
+        who=Caller.USER,
+        answers={200: wire.AddressAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="PUT",
+        path="/users/me/addresses/{id}",
+        operation_id="replace_address",
+        summary="Replace one of the caller's addresses; members that are left out become empty, defaults false",
+        handler=addresses.replace_address,
+        who=Caller.USER,
+        body=wire.AddressBody,
+        conditional=True,
+        answers={200: wire.AddressAnswer},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="DELETE",
+        path="/users/me/addresses/{id}",
+        operation_id="delete_address",
+        summary="Erase one of the caller's addresses; no other one becomes the default for it",
+        handler=addresses.delete_address,
+        who=Caller.USER,
+        conditional=True,
+        answers={204: None},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="PATCH",
+        path="/users/me/addresses/{id}/default",
+        operation_id="make_address_default",
+        summary="Make one of the caller's addresses the default for shipping, for billing, or for both",
+        handler=addresses.make_address_default,
+        who=Caller.USER,
+        body=wire.DefaultAddressBody,
+        conditional=True,
+        answers={200: wire.AddressAnswer},
+        rate_class=RateClass.WRITE,
     ),
     Route(
         method="GET",

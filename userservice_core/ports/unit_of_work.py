@@ -8,8 +8,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from userservice_core.domain.events import Event
+    from userservice_core.ports.addresses import AddressRepository
     from userservice_core.ports.credentials import SignInRepository
     from userservice_core.ports.one_time_tokens import OneTimeTokenRepository
+    from userservice_core.ports.profiles import ProfileRepository
     from userservice_core.ports.revocations import RevocationWriter
     from userservice_core.ports.roles import RoleRepository
     from userservice_core.ports.sessions import SessionRepository
@@ -44,6 +46,16 @@ class Transaction(Protocol):
     @property
     def one_time_tokens(self) -> OneTimeTokenRepository:
         """Mailed tokens."""
+        ...
+
+    @property
+    def profiles(self) -> ProfileRepository:
+        """Profiles."""
+        ...
+
+    @property
+    def addresses(self) -> AddressRepository:
+        """Addresses."""
         ...
 
     @property

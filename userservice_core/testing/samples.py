@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import attrs
 
+from userservice_core.domain.address_kinds import AddressType
+from userservice_core.domain.addresses import Address
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import LoginFailed, NotificationKind, NotificationRequested, UserRegistered
-from userservice_core.domain.ids import EventId, RoleId, SessionId, UserId
+from userservice_core.domain.ids import AddressId, EventId, RoleId, SessionId, UserId
 from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
+from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.roles import Role
 from userservice_core.domain.sessions import Origin, Session, SessionLifetime
 from userservice_core.domain.users import User, UserStatus
@@ -86,6 +89,48 @@ def sample_one_time_token(user: User, *, now: datetime = NOW, **changes: Any) ->
         now=now,
     )
     return attrs.evolve(token, **changes)
+
+
+def sample_profile(user: User, **changes: Any) -> UserProfile:  # noqa: ANN401 - as above
+    """Return the first profile of *user*, with a value in every member."""
+    profile = UserProfile(
+        user_id=user.id,
+        first_name="Zoë",
+        last_name="O'Neill \U0001f600",
+        display_name="zoë",
+        phone_number="+442079460958",
+        phone_verified=True,
+        date_of_birth=date(1996, 2, 29),
+        gender="woman",
+        profile_picture_url="https://example.org/zoë.png?size=1",
+        bio="Two\nlines.",
+        language="pt-BR",
+        timezone="Europe/Lisbon",
+        preferences={"b": 1, "a": [1.0, -0.0, 1e300, None, True, "é\U0001f600"], "": {}},
+        communication_preferences={"email": {"news": False}},
+        version=1,
+    )
+    return attrs.evolve(profile, **changes)
+
+
+def sample_address(user: User, **changes: Any) -> Address:  # noqa: ANN401 - as above
+    """Return a new address of *user*, with a value in every member and no default."""
+    address = Address(
+        id=AddressId(_ids.new()),
+        user_id=user.id,
+        address_type=AddressType.HOME,
+        address_line1="1 Rue de l'Église",
+        address_line2="c/o Zoë \U0001f600",
+        city="Montréal",
+        state_or_province="QC",
+        postal_code="H2Y 1A1",
+        country_code="CA",
+        contact_name="Zoë O'Neill",
+        contact_phone="(514) 872-0311",
+        company_name="Église & Co.",
+        additional_notes="Ring\ntwice.",
+    )
+    return attrs.evolve(address, **changes)
 
 
 def sample_role(**changes: Any) -> Role:  # noqa: ANN401 - as above

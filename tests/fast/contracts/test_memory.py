@@ -21,6 +21,7 @@ from userservice_core.infrastructure.system.clock import SystemClock
 from userservice_core.ports.publishing import Delivery
 from userservice_core.ports.revocations import RevocationBatch
 from userservice_core.testing.clocks import NOON, FakeClock
+from userservice_core.testing.contracts.addresses import AddressesContract
 from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.contracts.cache import CacheContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
@@ -28,6 +29,7 @@ from userservice_core.testing.contracts.mail_sender import MailSenderContract
 from userservice_core.testing.contracts.metrics import MetricsContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
+from userservice_core.testing.contracts.profiles import ProfilesContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
 from userservice_core.testing.contracts.roles import RolesContract
 from userservice_core.testing.contracts.sessions import SessionsContract
@@ -67,6 +69,14 @@ class TestSessions(_InMemory, SessionsContract):
 
 class TestOneTimeTokens(_InMemory, OneTimeTokensContract):
     """Mailed tokens."""
+
+
+class TestProfiles(_InMemory, ProfilesContract):
+    """Profiles."""
+
+
+class TestAddresses(_InMemory, AddressesContract):
+    """Addresses."""
 
 
 class TestRoles(_InMemory, RolesContract):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
 from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
+from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
 from userservice_core.infrastructure.postgres.roles import PostgresRoleReader
 from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
@@ -26,6 +28,8 @@ def backend_of(database: Database) -> Backend:
         sign_ins=PostgresSignInReader(database),
         sessions=PostgresSessionStore(database),
         one_time_tokens=PostgresOneTimeTokenReader(database),
+        profiles=PostgresProfileReader(database),
+        addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
         revocations=PostgresRevocationLog(database),
         outbox=lambda: PostgresOutboxStore(database),

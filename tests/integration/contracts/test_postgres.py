@@ -12,9 +12,11 @@ from tests.integration.contracts.postgres_backend import backend_of
 from userservice_core.infrastructure.postgres.bus import PostgresEventGroup, PostgresEventPublisher
 from userservice_core.infrastructure.postgres.database import Database
 from userservice_core.infrastructure.postgres.signal import PostgresSignal
+from userservice_core.testing.contracts.addresses import AddressesContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
+from userservice_core.testing.contracts.profiles import ProfilesContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
 from userservice_core.testing.contracts.roles import RolesContract
 from userservice_core.testing.contracts.sessions import SessionsContract
@@ -72,6 +74,14 @@ class TestSessions(_InPostgres, SessionsContract):
 
 class TestOneTimeTokens(_InPostgres, OneTimeTokensContract):
     """Mailed tokens."""
+
+
+class TestProfiles(_InPostgres, ProfilesContract):
+    """Profiles."""
+
+
+class TestAddresses(_InPostgres, AddressesContract):
+    """Addresses."""
 
 
 class TestRoles(_InPostgres, RolesContract):

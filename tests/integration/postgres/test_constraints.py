@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.integration.postgres.building import new_session, new_user, register
+from userservice_core.domain.address_kinds import DefaultKind
 from userservice_core.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -15,16 +16,20 @@ from userservice_core.errors import (
     NotFoundError,
     ProgrammingError,
     RoleNotFoundError,
+    StaleVersionError,
     UserNotFoundError,
     UserServiceError,
 )
 from userservice_core.infrastructure.postgres.errors import (
+    ADDRESSES_VERSION,
     BY_CONSTRAINT,
+    PROFILES_VERSION,
     ROLES_VERSION,
     USERS_VERSION,
     RetriableError,
 )
 from userservice_core.infrastructure.postgres.statements import Statement
+from userservice_core.testing.samples import sample_address
 
 if TYPE_CHECKING:
     import psycopg
@@ -54,6 +59,14 @@ _BREAKING: Final = {
     "ck_one_time_tokens_digest": "UPDATE one_time_tokens SET digest = '\\x00'",
     "uq_one_time_tokens_unused": "INSERT INTO one_time_tokens SELECT user_id, decode(repeat('ab', 32), 'hex'),"
     " email_key, purpose, created_at, expires_at FROM one_time_tokens",
+    "pk_user_profiles": _COPY.format("user_profiles"),
+    "fk_user_profiles_user_id_users": "UPDATE user_profiles SET user_id = gen_random_uuid()",
+    # A row that is no default breaks no other rule, and one that is breaks that of defaults only with another id.
+    "pk_addresses": "INSERT INTO addresses SELECT * FROM addresses WHERE NOT is_default_shipping",
+    "fk_addresses_user_id_users": "UPDATE addresses SET user_id = gen_random_uuid()",
+    "ck_addresses_address_type": "UPDATE addresses SET address_type = 'castle'",
+    "uq_addresses_default_shipping": "UPDATE addresses SET is_default_shipping = true",
+    "uq_addresses_default_billing": "UPDATE addresses SET is_default_billing = true",
     "pk_user_roles": _COPY.format("user_roles"),
     "fk_user_roles_user_id_users": "UPDATE user_roles SET user_id = gen_random_uuid()",
     "fk_user_roles_role_id_roles": "UPDATE user_roles SET role_id = gen_random_uuid()",
@@ -76,6 +89,7 @@ _MEANING: Final[dict[str, type[UserServiceError]]] = {
     "pk_access_epoch": ConflictError,
     "pk_revocations": ConflictError,
     "uq_one_time_tokens_unused": RetriableError,
+    "pk_user_profiles": StaleVersionError,
     "fk_user_roles_role_id_roles": RoleNotFoundError,
     "fk_role_permissions_role_id_roles": RoleNotFoundError,
     "fk_role_permissions_permission_id_permissions": NotFoundError,
@@ -98,6 +112,12 @@ def filled(uow: PostgresUnitOfWork, observer: psycopg.Connection) -> None:
         "INSERT INTO one_time_tokens SELECT user_id, decode(repeat('00', 32), 'hex'), email_key, 'verify_email',"
         " now(), now() FROM users"
     )
+    observer.execute(
+        "INSERT INTO user_profiles (user_id, phone_verified, preferences, communication_preferences, version)"
+        " SELECT user_id, false, '{}', '{}', 1 FROM users"
+    )
+    uow.run(lambda transaction: transaction.addresses.add(sample_address(user).as_default(DefaultKind)))
+    uow.run(lambda transaction: transaction.addresses.add(sample_address(user)))
     observer.execute(
         "INSERT INTO revocations (kind, subject, not_before, version, expires_at) VALUES ('sid', 'x', now(), 0, now())"
     )
@@ -130,4 +150,4 @@ def test_no_constraint_is_forgotten(observer: psycopg.Connection) -> None:
     ours = {name for (name,) in names}
 
     assert ours == set(_BREAKING)
-    assert set(BY_CONSTRAINT) - {USERS_VERSION, ROLES_VERSION} <= ours
+    assert set(BY_CONSTRAINT) - {USERS_VERSION, ROLES_VERSION, PROFILES_VERSION, ADDRESSES_VERSION} <= ours

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from userservice_core.http.call import json_response
-from userservice_core.http.conditional import etag_of
+from userservice_core.http.conditional import PRIVATE, etag_of
 from userservice_core.http.wire import UserAnswer
 
 if TYPE_CHECKING:
@@ -19,10 +19,4 @@ _VARIANT: Final = "user1"
 def get_current_user(call: Call) -> Response:
     """Show the caller's account."""
     user = call.services.use_cases.accounts.who_am_i(user_id=call.require_caller().user_id)
-    headers = (
-        ("etag", etag_of(user.version, _VARIANT)),
-        # A private cache may keep it if it asks each time; a shared one may not (RFC 9111 §5.2.2).
-        ("cache-control", "private, no-cache"),
-        ("vary", "authorization"),
-    )
-    return json_response(200, UserAnswer.of(user), headers)
+    return json_response(200, UserAnswer.of(user), (("etag", etag_of(user.version, _VARIANT)), *PRIVATE))

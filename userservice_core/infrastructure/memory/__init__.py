@@ -15,7 +15,9 @@ from userservice_core.infrastructure.memory.publishing import (
     InMemorySignal,
 )
 from userservice_core.infrastructure.memory.readers import (
+    InMemoryAddressReader,
     InMemoryOneTimeTokenReader,
+    InMemoryProfileReader,
     InMemoryRevocationLog,
     InMemoryRoleReader,
     InMemorySessionStore,
@@ -26,12 +28,14 @@ from userservice_core.infrastructure.memory.store import InMemoryStore
 from userservice_core.infrastructure.memory.unit_of_work import InMemoryUnitOfWork
 
 __all__ = [
+    "InMemoryAddressReader",
     "InMemoryCache",
     "InMemoryEventPublisher",
     "InMemoryMailSender",
     "InMemoryMetrics",
     "InMemoryOneTimeTokenReader",
     "InMemoryOutboxStore",
+    "InMemoryProfileReader",
     "InMemoryRevocationLog",
     "InMemoryRoleReader",
     "InMemorySessionStore",

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 import attrs
 
 from userservice_core.domain.credentials import LoginState, SignIn
+from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.revocations import RevocationKind
 from userservice_core.domain.roles import RoleMap
-from userservice_core.errors import UserNotFoundError
+from userservice_core.errors import AddressNotFoundError, UserNotFoundError
 from userservice_core.ports.revocations import RevocationBatch
 from userservice_core.ports.sessions import SessionOfUser
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from userservice_core.domain.ids import RoleId, SessionId, UserId
+    from userservice_core.domain.addresses import Address
+    from userservice_core.domain.ids import AddressId, RoleId, SessionId, UserId
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.users import User
@@ -96,6 +98,32 @@ class InMemoryOneTimeTokenReader:
         return self._store.read().one_time_tokens.get((user_id, digest))
 
 
+class InMemoryProfileReader:
+    """A :class:`~userservice_core.ports.profiles.ProfileReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def get(self, user_id: UserId) -> UserProfile:
+        return profile_of(self._store.read(), user_id)
+
+
+class InMemoryAddressReader:
+    """A :class:`~userservice_core.ports.addresses.AddressReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def get(self, user_id: UserId, address_id: AddressId) -> Address:
+        address = self._store.read().addresses.get((user_id, address_id))
+        if address is None:
+            raise AddressNotFoundError
+        return address
+
+    def list_of(self, user_id: UserId) -> tuple[Address, ...]:
+        return addresses_of(self._store.read(), user_id)
+
+
 class InMemoryRoleReader:
     """A :class:`~userservice_core.ports.roles.RoleReader`."""
 
@@ -154,6 +182,19 @@ class InMemoryRevocationLog:
 def find_user(rows: Rows, email_key: str) -> User | None:
     """Return who holds the address."""
     return rows.find_user(rows.user_by_email.get(email_key))
+
+
+def profile_of(rows: Rows, user_id: UserId) -> UserProfile:
+    """Return the user's profile, an empty one where none was written."""
+    if user_id not in rows.users:
+        raise UserNotFoundError
+    return rows.profiles.get(user_id) or UserProfile(user_id=user_id)
+
+
+def addresses_of(rows: Rows, user_id: UserId) -> tuple[Address, ...]:
+    """Return the user's addresses in the order of their ids."""
+    found = (address for (owner, _), address in rows.addresses.items() if owner == user_id)
+    return tuple(sorted(found, key=lambda address: address.id))
 
 
 def sign_in_of(rows: Rows, user: User) -> SignIn:

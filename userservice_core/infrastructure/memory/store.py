@@ -11,10 +11,12 @@ from uuid import UUID
 
 import attrs
 
+from userservice_core.domain.addresses import Address
 from userservice_core.domain.credentials import Credential, LoginState
 from userservice_core.domain.events import SequencedBy
-from userservice_core.domain.ids import RoleId, SessionId, UserId
+from userservice_core.domain.ids import AddressId, RoleId, SessionId, UserId
 from userservice_core.domain.one_time_tokens import OneTimeToken
+from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.revocations import Revocation
 from userservice_core.domain.roles import SYSTEM_PERMISSIONS, SYSTEM_ROLES, AssignedRole, Permission, Role
 from userservice_core.domain.sessions import Session
@@ -72,6 +74,8 @@ class Rows:
     login_states: dict[UserId, LoginState] = attrs.field(factory=dict)
     sessions: dict[tuple[UserId, SessionId], Session] = attrs.field(factory=dict)
     one_time_tokens: dict[tuple[UserId, bytes], OneTimeToken] = attrs.field(factory=dict)
+    profiles: dict[UserId, UserProfile] = attrs.field(factory=dict)
+    addresses: dict[tuple[UserId, AddressId], Address] = attrs.field(factory=dict)
     roles: dict[RoleId, Role] = attrs.field(factory=lambda: {role.id: role for role in SYSTEM_ROLES})
     permissions: dict[str, Permission] = attrs.field(
         factory=lambda: {permission.name: permission for permission in SYSTEM_PERMISSIONS}
@@ -92,6 +96,8 @@ class Rows:
             login_states=self.login_states.copy(),
             sessions=self.sessions.copy(),
             one_time_tokens=self.one_time_tokens.copy(),
+            profiles=self.profiles.copy(),
+            addresses=self.addresses.copy(),
             roles=self.roles.copy(),
             permissions=self.permissions.copy(),
             access_epoch=self.access_epoch,
@@ -117,6 +123,8 @@ class Rows:
             del self.user_by_email[user.email.key]
         self.credentials.pop(user_id, None)
         self.login_states.pop(user_id, None)
+        self.profiles.pop(user_id, None)
+        self.addresses = {key: value for key, value in self.addresses.items() if key[0] != user_id}
         self.sessions = {key: value for key, value in self.sessions.items() if key[0] != user_id}
         self.one_time_tokens = {key: value for key, value in self.one_time_tokens.items() if key[0] != user_id}
         for kind in SequencedBy:

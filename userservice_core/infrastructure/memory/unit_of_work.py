@@ -9,6 +9,7 @@ from uuid import UUID
 import attrs
 import msgspec
 
+from userservice_core.domain.addresses import displaced_by
 from userservice_core.domain.credentials import LoginState
 from userservice_core.domain.event_data import MAX_DATA_BYTES, event_data, wire_type
 from userservice_core.domain.events import SequencedBy
@@ -22,7 +23,7 @@ from userservice_core.errors import (
     StaleVersionError,
     UserNotFoundError,
 )
-from userservice_core.infrastructure.memory.readers import find_user, sign_in_of
+from userservice_core.infrastructure.memory.readers import addresses_of, find_user, profile_of, sign_in_of
 from userservice_core.infrastructure.memory.store import WaitingRecord, WrittenRevocation
 from userservice_core.ports.context import current_call
 from userservice_core.ports.failpoints import failpoint
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from userservice_core.domain.addresses import Address
     from userservice_core.domain.credentials import Credential, SignIn
     from userservice_core.domain.events import Event
-    from userservice_core.domain.ids import SessionId, UserId
+    from userservice_core.domain.ids import AddressId, SessionId, UserId
     from userservice_core.domain.one_time_tokens import OneTimeToken
+    from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.revocations import Revocation
     from userservice_core.domain.roles import Role
     from userservice_core.domain.sessions import Session
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.revocations import Signal
     from userservice_core.ports.unit_of_work import Transaction
 
-    Write = Callable[[Rows], None]
+    Write = Callable[[Rows], object]
 
 T = TypeVar("T")
 
@@ -254,6 +257,59 @@ class InMemoryOneTimeTokenRepository:
         self._writes.add(write)
 
 
+class InMemoryProfileRepository:
+    """A :class:`~userservice_core.ports.profiles.ProfileRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def get(self, user_id: UserId) -> UserProfile:
+        return profile_of(self._writes.read(), user_id)
+
+    def save(self, profile: UserProfile) -> None:
+        def write(rows: Rows) -> None:
+            stored = rows.profiles.get(profile.user_id)
+            if (0 if stored is None else stored.version) != profile.version - 1:
+                raise StaleVersionError
+            _require_user(rows, profile.user_id)
+            rows.profiles[profile.user_id] = profile
+
+        self._writes.add(write)
+
+
+class InMemoryAddressRepository:
+    """A :class:`~userservice_core.ports.addresses.AddressRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def list_of(self, user_id: UserId) -> tuple[Address, ...]:
+        rows = self._writes.read()
+        _require_user(rows, user_id)
+        return addresses_of(rows, user_id)
+
+    def add(self, address: Address) -> None:
+        def write(rows: Rows) -> None:
+            _require_user(rows, address.user_id)
+            if (address.user_id, address.id) in rows.addresses:
+                raise AlreadyExistsError
+            _put_address(rows, address)
+
+        self._writes.add(write)
+
+    def save(self, address: Address) -> None:
+        def write(rows: Rows) -> None:
+            stored = rows.addresses.get((address.user_id, address.id))
+            if stored is None or stored.version != address.version - 1:
+                raise StaleVersionError
+            _put_address(rows, address)
+
+        self._writes.add(write)
+
+    def remove(self, user_id: UserId, address_id: AddressId) -> None:
+        self._writes.add(lambda rows: rows.addresses.pop((user_id, address_id), None))
+
+
 class InMemoryRoleRepository:
     """A :class:`~userservice_core.ports.roles.RoleRepository`."""
 
@@ -301,6 +357,8 @@ class InMemoryTransaction:
         self.sign_ins = InMemorySignInRepository(writes)
         self.sessions = InMemorySessionRepository(writes)
         self.one_time_tokens = InMemoryOneTimeTokenRepository(writes)
+        self.profiles = InMemoryProfileRepository(writes)
+        self.addresses = InMemoryAddressRepository(writes)
         self.roles = InMemoryRoleRepository(writes)
         self.revocations = InMemoryRevocationWriter(writes, clock=clock)
         self.events: list[Event] = []
@@ -389,6 +447,12 @@ def _next_sequence(rows: Rows, event: Event) -> int | None:
 def _require_user(rows: Rows, user_id: UUID) -> None:
     if user_id not in rows.users:
         raise UserNotFoundError
+
+
+def _put_address(rows: Rows, address: Address) -> None:
+    if displaced_by(address, addresses_of(rows, address.user_id)):
+        raise AlreadyExistsError
+    rows.addresses[address.user_id, address.id] = address
 
 
 def _put_role(rows: Rows, role: Role) -> None:

@@ -37,6 +37,8 @@ class ConnectionLostError(RetriableError):
 
 USERS_VERSION: Final = "users_version"
 ROLES_VERSION: Final = "roles_version"
+PROFILES_VERSION: Final = "user_profiles_version"
+ADDRESSES_VERSION: Final = "addresses_version"
 """Rules that statements check through the database's function `require_row`."""
 
 BY_CONSTRAINT: Final[Mapping[str, type[UserServiceError]]] = {
@@ -52,6 +54,13 @@ BY_CONSTRAINT: Final[Mapping[str, type[UserServiceError]]] = {
     "fk_one_time_tokens_user_id_users": UserNotFoundError,
     # Two tokens of one purpose at the same time: the second try sees the first one and ends it.
     "uq_one_time_tokens_unused": RetriableError,
+    # The first version of a profile is inserted: somebody else wrote one meanwhile.
+    "pk_user_profiles": StaleVersionError,
+    "fk_user_profiles_user_id_users": UserNotFoundError,
+    "pk_addresses": AlreadyExistsError,
+    "fk_addresses_user_id_users": UserNotFoundError,
+    "uq_addresses_default_shipping": AlreadyExistsError,
+    "uq_addresses_default_billing": AlreadyExistsError,
     "pk_user_roles": AlreadyExistsError,
     "fk_user_roles_user_id_users": UserNotFoundError,
     "fk_user_roles_role_id_roles": RoleNotFoundError,
@@ -64,6 +73,8 @@ BY_CONSTRAINT: Final[Mapping[str, type[UserServiceError]]] = {
     "fk_role_permissions_permission_id_permissions": NotFoundError,
     USERS_VERSION: StaleVersionError,
     ROLES_VERSION: StaleVersionError,
+    PROFILES_VERSION: StaleVersionError,
+    ADDRESSES_VERSION: StaleVersionError,
 }
 """What a violated constraint means to the caller; one that is not listed can be violated by a fault of ours only."""
 

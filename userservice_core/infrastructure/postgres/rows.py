@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
+from userservice_core.domain.address_kinds import AddressType
+from userservice_core.domain.addresses import Address
 from userservice_core.domain.credentials import Credential, LoginState, SignIn
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
+from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.roles import AssignedRole
 from userservice_core.domain.sessions import Session
 from userservice_core.domain.users import User, UserStatus
 from userservice_core.infrastructure.postgres.tables import (
+    addresses,
     credentials,
     login_states,
     one_time_tokens,
     roles,
     sessions,
+    user_profiles,
     user_roles,
     users,
 )
@@ -72,6 +77,10 @@ SIGN_IN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
 
 SESSION_COLUMNS: Final[Sequence[ColumnElement[Any]]] = tuple(sessions.c)
 _SESSION_END: Final = len(SESSION_COLUMNS)
+
+PROFILE_COLUMNS: Final[Sequence[ColumnElement[Any]]] = tuple(user_profiles.c)
+
+ADDRESS_COLUMNS: Final[Sequence[ColumnElement[Any]]] = tuple(addresses.c)
 
 ONE_TIME_TOKEN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = tuple(one_time_tokens.c)
 
@@ -184,4 +193,82 @@ def one_time_token_of(row: Row) -> OneTimeToken:
         created_at=created_at,
         expires_at=expires_at,
         used_at=used_at,
+    )
+
+
+def profile_of(row: Row) -> UserProfile:
+    """Return the profile of a row of :data:`PROFILE_COLUMNS`."""
+    (
+        user_id,
+        first_name,
+        last_name,
+        display_name,
+        phone_number,
+        phone_verified,
+        date_of_birth,
+        gender,
+        profile_picture_url,
+        bio,
+        language,
+        timezone,
+        preferences,
+        communication_preferences,
+        version,
+    ) = row
+    return UserProfile(
+        user_id=user_id,
+        first_name=first_name,
+        last_name=last_name,
+        display_name=display_name,
+        phone_number=phone_number,
+        phone_verified=phone_verified,
+        date_of_birth=date_of_birth,
+        gender=gender,
+        profile_picture_url=profile_picture_url,
+        bio=bio,
+        language=language,
+        timezone=timezone,
+        preferences=preferences,
+        communication_preferences=communication_preferences,
+        version=version,
+    )
+
+
+def address_of(row: Row) -> Address:
+    """Return the address of a row of :data:`ADDRESS_COLUMNS`."""
+    (
+        user_id,
+        address_id,
+        address_type,
+        address_line1,
+        address_line2,
+        city,
+        state_or_province,
+        postal_code,
+        country_code,
+        contact_name,
+        contact_phone,
+        company_name,
+        additional_notes,
+        is_default_shipping,
+        is_default_billing,
+        version,
+    ) = row
+    return Address(
+        id=address_id,
+        user_id=user_id,
+        address_type=None if address_type is None else AddressType(address_type),
+        address_line1=address_line1,
+        address_line2=address_line2,
+        city=city,
+        state_or_province=state_or_province,
+        postal_code=postal_code,
+        country_code=country_code,
+        contact_name=contact_name,
+        contact_phone=contact_phone,
+        company_name=company_name,
+        additional_notes=additional_notes,
+        is_default_shipping=is_default_shipping,
+        is_default_billing=is_default_billing,
+        version=version,
     )

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     Identity,
@@ -160,6 +161,67 @@ Index(
     one_time_tokens.c.purpose,
     unique=True,
     postgresql_where=text("used_at IS NULL"),
+)
+
+# --- what users say of themselves ------------------------------------------------------------------------------------
+
+# JSON and not JSONB, which would round numbers, and change what was stored into something equal but not the same.
+user_profiles: Final = Table(
+    "user_profiles",
+    metadata,
+    _user_id(),
+    Column("first_name", Text),
+    Column("last_name", Text),
+    Column("display_name", Text),
+    Column("phone_number", Text),
+    Column("phone_verified", Boolean, nullable=False),
+    Column("date_of_birth", Date),
+    Column("gender", Text),
+    Column("profile_picture_url", Text),
+    Column("bio", Text),
+    Column("language", Text),
+    Column("timezone", Text),
+    Column("preferences", JSON, nullable=False),
+    Column("communication_preferences", JSON, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    PrimaryKeyConstraint("user_id"),
+)
+
+addresses: Final = Table(
+    "addresses",
+    metadata,
+    _user_id(),
+    Column("address_id", Uuid, nullable=False),
+    Column("address_type", Text),
+    Column("address_line1", Text, nullable=False),
+    Column("address_line2", Text),
+    Column("city", Text, nullable=False),
+    Column("state_or_province", Text),
+    Column("postal_code", Text),
+    Column("country_code", Text, nullable=False),
+    Column("contact_name", Text),
+    Column("contact_phone", Text),
+    Column("company_name", Text),
+    Column("additional_notes", Text),
+    Column("is_default_shipping", Boolean, nullable=False),
+    Column("is_default_billing", Boolean, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    PrimaryKeyConstraint("user_id", "address_id"),
+    CheckConstraint("address_type IN ('shipping', 'billing', 'home', 'work')", name="address_type"),
+)
+
+# At most one default of each kind, whatever happens at the same time.
+Index(
+    "uq_addresses_default_shipping",
+    addresses.c.user_id,
+    unique=True,
+    postgresql_where=text("is_default_shipping"),
+)
+Index(
+    "uq_addresses_default_billing",
+    addresses.c.user_id,
+    unique=True,
+    postgresql_where=text("is_default_billing"),
 )
 
 # --- roles ------------------------------------------------------------------------------------------------------------

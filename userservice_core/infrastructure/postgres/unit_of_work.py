@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from userservice_core.infrastructure.postgres.addresses import PostgresAddressRepository
 from userservice_core.infrastructure.postgres.event_recorder import EventRecorder
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenRepository
+from userservice_core.infrastructure.postgres.profiles import PostgresProfileRepository
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationWriter
 from userservice_core.infrastructure.postgres.roles import PostgresRoleRepository
 from userservice_core.infrastructure.postgres.sessions import PostgresSessionRepository
@@ -34,6 +36,8 @@ class PostgresTransaction:
         self.sign_ins = PostgresSignInRepository(transaction, recorder)
         self.sessions = PostgresSessionRepository(transaction)
         self.one_time_tokens = PostgresOneTimeTokenRepository(transaction)
+        self.profiles = PostgresProfileRepository(transaction)
+        self.addresses = PostgresAddressRepository(transaction)
         self.roles = PostgresRoleRepository(transaction)
         self.revocations = PostgresRevocationWriter(transaction)
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Self
 import attrs
 import pytest
 
+from userservice_core.ports.addresses import AddressReader
 from userservice_core.ports.credentials import SignInReader
 from userservice_core.ports.one_time_tokens import OneTimeTokenReader
+from userservice_core.ports.profiles import ProfileReader
 from userservice_core.ports.publishing import OutboxStore
 from userservice_core.ports.revocations import RevocationLog
 from userservice_core.ports.roles import RoleReader
@@ -19,8 +21,10 @@ from userservice_core.ports.users import UserReader
 from userservice_core.testing.samples import registered, sample_credential, sample_user
 
 if TYPE_CHECKING:
+    from userservice_core.domain.addresses import Address
     from userservice_core.domain.events import Event
     from userservice_core.domain.one_time_tokens import OneTimeToken
+    from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.sessions import Session
     from userservice_core.domain.users import User
     from userservice_core.ports.clock import Clock
@@ -44,6 +48,8 @@ class Backend:
     sign_ins: SignInReader
     sessions: SessionStore
     one_time_tokens: OneTimeTokenReader
+    profiles: ProfileReader
+    addresses: AddressReader
     roles: RoleReader
     revocations: RevocationLog
     outbox: Callable[[], OutboxStore]
@@ -62,6 +68,8 @@ class Backend:
             sign_ins=memory.InMemorySignInReader(store),
             sessions=memory.InMemorySessionStore(store),
             one_time_tokens=memory.InMemoryOneTimeTokenReader(store),
+            profiles=memory.InMemoryProfileReader(store),
+            addresses=memory.InMemoryAddressReader(store),
             roles=memory.InMemoryRoleReader(store),
             revocations=memory.InMemoryRevocationLog(store, clock=clock),
             outbox=lambda: memory.InMemoryOutboxStore(store),
@@ -104,6 +112,21 @@ class Backend:
         """Store a mailed token."""
         self.uow.run(lambda transaction: transaction.one_time_tokens.add(token))
         return token
+
+    def save_profile(self, profile: UserProfile) -> UserProfile:
+        """Store a profile."""
+        self.uow.run(lambda transaction: transaction.profiles.save(profile))
+        return profile
+
+    def add_address(self, address: Address) -> Address:
+        """Store a new address."""
+        self.uow.run(lambda transaction: transaction.addresses.add(address))
+        return address
+
+    def save_address(self, address: Address) -> Address:
+        """Store a changed address."""
+        self.uow.run(lambda transaction: transaction.addresses.save(address))
+        return address
 
     def record(self, *events: Event) -> None:
         """Commit a transaction that does nothing but record *events*."""

@@ -31,10 +31,12 @@ from userservice_core.testing.samples import (
     login_failed,
     notification_requested,
     registered,
+    sample_address,
     sample_credential,
     sample_event_id,
     sample_hash,
     sample_one_time_token,
+    sample_profile,
     sample_role,
     sample_session,
     sample_session_id,
@@ -58,6 +60,8 @@ _READS: dict[str, Callable[[Transaction], object]] = {
     "sign_ins.get": lambda transaction: transaction.sign_ins.get(sample_user_id()),
     "sessions.get": lambda transaction: transaction.sessions.get(sample_user_id(), sample_session_id()),
     "sessions.list_open": lambda transaction: transaction.sessions.list_open(sample_user_id(), now=NOW),
+    "profiles.get": lambda transaction: transaction.profiles.get(sample_user_id()),
+    "addresses.list_of": lambda transaction: transaction.addresses.list_of(sample_user_id()),
     "one_time_tokens.find": lambda transaction: transaction.one_time_tokens.find(sample_user_id(), sample_hash()),
 }
 
@@ -68,6 +72,8 @@ def _write_everywhere(transaction: Transaction, user: User) -> None:
     transaction.sign_ins.add(sample_credential(user))
     transaction.sessions.add(sample_session(user))
     transaction.one_time_tokens.add(sample_one_time_token(user))
+    transaction.profiles.save(sample_profile(user))
+    transaction.addresses.add(sample_address(user))
     transaction.roles.add(sample_role(name=f"Of {user.id}"))
     transaction.revocations.add(
         Revocation(kind=RevocationKind.USER, subject=str(user.id), not_before=NOW, expires_at=NOW)

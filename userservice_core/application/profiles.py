@@ -1,0 +1,123 @@
+"""What users say of themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from userservice_core.domain.editing import read_only_faults
+from userservice_core.domain.event_data import camel_case
+from userservice_core.domain.events import ProfileUpdated
+from userservice_core.domain.ids import EventId, UserId
+from userservice_core.domain.profiles import READ_ONLY_MEMBERS
+from userservice_core.errors import InvalidAccessTokenError, InvalidInputError, StaleVersionError, UserNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Mapping
+    from datetime import datetime
+
+    from userservice_core.domain.profiles import UserProfile
+    from userservice_core.ports.clock import Clock, IdGenerator
+    from userservice_core.ports.places import TimeZones
+    from userservice_core.ports.profiles import ProfileReader
+    from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
+
+
+class Profiles:
+    """Reading and writing one's own profile."""
+
+    def __init__(
+        self, *, uow: UnitOfWork, profiles: ProfileReader, time_zones: TimeZones, clock: Clock, ids: IdGenerator
+    ) -> None:
+        self._uow = uow
+        self._profiles = profiles
+        self._time_zones = time_zones
+        self._clock = clock
+        self._ids = ids
+
+    def get(self, *, user_id: UserId) -> UserProfile:
+        """
+        Return the caller's profile.
+
+        Raises:
+            InvalidAccessTokenError: If the account was erased.
+        """
+        try:
+            return self._profiles.get(user_id)
+        except UserNotFoundError as error:
+            raise InvalidAccessTokenError from error
+
+    def replace(
+        self, *, user_id: UserId, values: Mapping[str, Any], versions: Container[int] | None = None
+    ) -> UserProfile:
+        """
+        Let the caller's profile consist of *values*, members by name; what is not given becomes empty.
+
+        Args:
+            user_id: The caller.
+            values: Of the types that the profile has.
+            versions: Those that the caller's change is meant for, None for any.
+
+        Returns:
+            The profile as it is now; unchanged where it said the same already.
+
+        Raises:
+            InvalidInputError: If a value breaks a rule, or a read-only member is given another one; names every fault.
+            StaleVersionError: If the profile has another version by now.
+            InvalidAccessTokenError: If the account was erased.
+        """
+        return self._edit(user_id, values, versions, lambda profile, writable: profile.replaced(writable))
+
+    def patch(
+        self, *, user_id: UserId, patch: Mapping[str, Any], versions: Container[int] | None = None
+    ) -> UserProfile:
+        """
+        Change the members that *patch* gives, as :meth:`replace` does, and merge its objects (RFC 7396).
+
+        Raises:
+            InvalidInputError: As :meth:`replace`.
+            StaleVersionError: As :meth:`replace`.
+            InvalidAccessTokenError: As :meth:`replace`.
+        """
+        return self._edit(user_id, patch, versions, lambda profile, writable: profile.patched(writable))
+
+    def _edit(
+        self,
+        user_id: UserId,
+        values: Mapping[str, Any],
+        versions: Container[int] | None,
+        edit: Callable[[UserProfile, Mapping[str, Any]], UserProfile],
+    ) -> UserProfile:
+        now, event_id = self._clock.now(), EventId(self._ids.new())
+        # Looked up before the transaction: the first look reads files.
+        timezones = self._time_zones.names()
+        writable = {name: value for name, value in values.items() if name not in READ_ONLY_MEMBERS}
+
+        def work(transaction: Transaction) -> UserProfile:
+            before = transaction.profiles.get(user_id)
+            if versions is not None and before.version not in versions:
+                raise StaleVersionError
+            after = edit(before, writable)
+            # Read-only members are compared with what is stored, which is what whoever sends them back has read.
+            faults = read_only_faults(before, values, READ_ONLY_MEMBERS)
+            faults += tuple(after.faults(today=now.date(), timezones=timezones))
+            if faults:
+                raise InvalidInputError(faults)
+            if after.version != before.version:
+                transaction.profiles.save(after)
+                transaction.record(_profile_updated(before, after, event_id=event_id, now=now))
+            return after
+
+        try:
+            return self._uow.run(work)
+        except UserNotFoundError as error:
+            raise InvalidAccessTokenError from error
+
+
+def _profile_updated(before: UserProfile, after: UserProfile, *, event_id: EventId, now: datetime) -> ProfileUpdated:
+    return ProfileUpdated(
+        id=event_id,
+        occurred_at=now,
+        user_id=after.user_id,
+        version=after.version,
+        changed_members=tuple(camel_case(name) for name in after.changed_members(before)),
+    )

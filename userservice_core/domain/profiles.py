@@ -1,0 +1,191 @@
+"""The profile: what people say of themselves, and how they want to be addressed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import attrs
+import langcodes
+import phonenumbers
+
+from userservice_core.domain.editing import merge_patch
+from userservice_core.domain.ids import UserId
+from userservice_core.domain.texts import text_faults
+from userservice_core.domain.users import JsonObject
+from userservice_core.errors import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+MAX_NAME_CHARACTERS: Final = 100
+MAX_GENDER_CHARACTERS: Final = 50
+MAX_BIO_CHARACTERS: Final = 500
+MAX_URL_CHARACTERS: Final = 2_048
+MAX_LANGUAGE_CHARACTERS: Final = 100
+MAX_AGE_YEARS: Final = 120
+MAX_OBJECT_BYTES: Final = 16 * 1024
+"""Of JSON in UTF-8 without insignificant white space, for each of the two objects."""
+MAX_OBJECT_DEPTH: Final = 8
+"""Levels of objects and arrays, the object itself included."""
+
+_HTTPS_URL: Final = re.compile(r"https://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
+_E164: Final = re.compile(r"\+[1-9][0-9]{1,14}")
+READ_ONLY_MEMBERS: Final = ("user_id", "phone_verified")
+"""Given as they are they mean nothing, so that what was read can be sent back; given otherwise they are refused."""
+
+_OBJECTS: Final = ("preferences", "communication_preferences")
+
+
+@attrs.frozen(kw_only=True)
+class UserProfile:
+    """
+    What a user says of themselves; everybody has a profile from the start, with nothing in it.
+
+    Attributes:
+        phone_number: In E.164.
+        phone_verified: Whether somebody proved that the number is theirs; lost with a change of the number.
+        gender: In the user's own words.
+        language: BCP 47 tag, spelled as given.
+        timezone: Name in the IANA time zone database.
+        preferences: The applications' own, of any shape.
+        communication_preferences: As above, about what to send and where.
+        version: Backs the ETag; 0 until something is written, then raised by one with every change.
+    """
+
+    user_id: UserId
+    first_name: str | None = None
+    last_name: str | None = None
+    display_name: str | None = None
+    phone_number: str | None = None
+    phone_verified: bool = False
+    date_of_birth: date | None = None
+    gender: str | None = None
+    profile_picture_url: str | None = None
+    bio: str | None = None
+    language: str | None = None
+    timezone: str | None = None
+    preferences: JsonObject = attrs.field(factory=dict)
+    communication_preferences: JsonObject = attrs.field(factory=dict)
+    version: int = 0
+
+    def replaced(self, values: Mapping[str, Any]) -> UserProfile:
+        """Return the profile that consists of *values*, members by name; those not given become empty."""
+        return self._with(attrs.evolve(UserProfile(user_id=self.user_id), **values))
+
+    def patched(self, patch: Mapping[str, Any]) -> UserProfile:
+        """Return the profile with the members that *patch* gives; its objects are merged into ours (RFC 7396)."""
+        values: dict[str, Any] = {
+            name: merge_patch(getattr(self, name), value) or {} if name in _OBJECTS else value
+            for name, value in patch.items()
+        }
+        return self._with(attrs.evolve(self, **values))
+
+    def changed_members(self, before: UserProfile) -> tuple[str, ...]:
+        """Return the names of the members in which this differs from *before*."""
+        return tuple(
+            field.name
+            for field in attrs.fields(UserProfile)
+            if field.name != "version" and not _are_equal(getattr(self, field.name), getattr(before, field.name))
+        )
+
+    def faults(self, *, today: date, timezones: Container[str]) -> Iterator[Fault]:
+        """
+        Yield everything that is wrong with what the owner may write.
+
+        Args:
+            today: The present day, in UTC.
+            timezones: The names in the database of time zones.
+        """
+        yield from self._faults_of_texts()
+        yield from self._faults_of_values(today)
+        if self.timezone is not None and self.timezone not in timezones:
+            yield Fault(("timezone",), "invalid-timezone", "Use an IANA time zone such as Europe/Berlin.")
+
+    def _with(self, edited: UserProfile) -> UserProfile:
+        """Return *edited* as the next version of this profile, or this one if they say the same."""
+        is_verified = self.phone_verified and edited.phone_number == self.phone_number
+        edited = attrs.evolve(edited, phone_verified=is_verified, version=self.version)
+        return attrs.evolve(edited, version=self.version + 1) if edited.changed_members(self) else self
+
+    def _faults_of_texts(self) -> Iterator[Fault]:
+        yield from text_faults("firstName", self.first_name, max_characters=MAX_NAME_CHARACTERS)
+        yield from text_faults("lastName", self.last_name, max_characters=MAX_NAME_CHARACTERS)
+        yield from text_faults("displayName", self.display_name, max_characters=MAX_NAME_CHARACTERS)
+        yield from text_faults("gender", self.gender, max_characters=MAX_GENDER_CHARACTERS)
+        yield from text_faults("bio", self.bio, max_characters=MAX_BIO_CHARACTERS, several_lines=True)
+
+    def _faults_of_values(self, today: date) -> Iterator[Fault]:
+        if self.phone_number is not None and not _is_e164(self.phone_number):
+            yield Fault(("phoneNumber",), "invalid-phone", "Use the international form, such as +442079460958.")
+        if self.date_of_birth is not None:
+            yield from _faults_of_birth(self.date_of_birth, today)
+        if self.profile_picture_url is not None and not _is_https_url(self.profile_picture_url):
+            message = f"Use an address that begins with https:// and has at most {MAX_URL_CHARACTERS} characters."
+            yield Fault(("profilePictureUrl",), "invalid-url", message)
+        if self.language is not None and not _is_language(self.language):
+            yield Fault(("language",), "invalid-language", "Use a language tag such as en or pt-BR (BCP 47).")
+        yield from _faults_of_object("preferences", self.preferences)
+        yield from _faults_of_object("communicationPreferences", self.communication_preferences)
+
+
+def _are_equal(one: object, other: object) -> bool:
+    """Compare as JSON does, to which 1, 1.0 and true are three values."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    return one == other
+
+
+def _is_e164(text: str) -> bool:
+    """
+    Tell whether *text* can be a telephone number somewhere.
+
+    Whether the number is assigned is not asked: countries open new ranges faster than tables of them are renewed.
+    """
+    if not _E164.fullmatch(text):
+        return False
+    try:
+        return phonenumbers.is_possible_number(phonenumbers.parse(text, None))
+    except phonenumbers.NumberParseException:
+        return False
+
+
+def _faults_of_birth(born_on: date, today: date) -> Iterator[Fault]:
+    if born_on > today:
+        yield Fault(("dateOfBirth",), "date-in-future", "A birth date is not in the future.")
+    elif (born_on.year, born_on.month, born_on.day) < (today.year - MAX_AGE_YEARS, today.month, today.day):
+        yield Fault(("dateOfBirth",), "date-too-early", f"A birth date is at most {MAX_AGE_YEARS} years ago.")
+
+
+def _is_https_url(text: str) -> bool:
+    if len(text) > MAX_URL_CHARACTERS or not _HTTPS_URL.fullmatch(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        has_good_port = parts.port != 0
+    except ValueError:
+        return False
+    # A name and a password in an address would be shown to whoever looks at the picture.
+    return bool(parts.hostname) and has_good_port and "@" not in parts.netloc
+
+
+def _is_language(text: str) -> bool:
+    is_plain = len(text) <= MAX_LANGUAGE_CHARACTERS and "_" not in text
+    return is_plain and langcodes.tag_is_valid(text)
+
+
+def _faults_of_object(field: str, content: JsonObject) -> Iterator[Fault]:
+    if len(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()) > MAX_OBJECT_BYTES:
+        yield Fault((field,), "too-large", f"Use at most {MAX_OBJECT_BYTES // 1024} KiB of JSON.")
+    if _depth(content) > MAX_OBJECT_DEPTH:
+        yield Fault((field,), "too-deep", f"Nest objects and arrays at most {MAX_OBJECT_DEPTH} levels deep.")
+
+
+def _depth(value: object) -> int:
+    if isinstance(value, Mapping):
+        return 1 + max(map(_depth, value.values()), default=0)
+    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0

@@ -1,0 +1,1 @@
+"""Tables of the world, from the packages that keep them."""
