@@ -186,10 +186,11 @@ class StorageComparison(RuleBasedStateMachine):
     @invariant()
     def all_roles_are_the_same(self) -> None:
         """Each reader says the same of what they grant, who holds them, and how often that changed."""
-        epochs = [backend.roles.role_map().epoch for backend in self._both]
-        assert epochs[0] - self._first_epochs[0] == epochs[1] - self._first_epochs[1]
+        maps = [backend.roles.role_map() for backend in self._both]
+        changes = [role_map.epoch - first for role_map, first in zip(maps, self._first_epochs, strict=True)]
+        assert changes[0] == changes[1]
         for role in self._roles:
-            self._compare(lambda backend, role=role: backend.roles.role_map().permissions.get(role.id))  # type: ignore[misc]
+            assert maps[0].permissions.get(role.id) == maps[1].permissions.get(role.id)
             self._compare(lambda backend, role=role: backend.roles.find_by_name(role.name))  # type: ignore[misc]
             self._compare(lambda backend, role=role: backend.roles.is_held(role.id))  # type: ignore[misc]
 
