@@ -93,13 +93,16 @@ FAULT_CODES: Final = {
     "required": "A member that is needed is missing.",
     "unknown-field": "A member or parameter is not known here.",
     "invalid-type": "A value has another JSON type than is expected, or is none of the values allowed.",
-    "invalid-character": "A text or a name holds NUL or a lone surrogate.",
+    "invalid-character": "A text or a name holds NUL or a lone surrogate, or, in a name, what does not show.",
+    "invalid-name": "A name has another form than is wanted.",
     "invalid-encoding": "A parameter of the query is not percent-encoded UTF-8.",
     "number-out-of-range": "A number is too large.",
     "repeated": "A member or parameter is given more than once.",
     "too-deep": "The JSON is nested too deeply.",
-    "too-long": "A text is longer than allowed.",
-    "too-short": "A text is shorter than allowed.",
+    "too-long": "A text or a list is longer than allowed.",
+    "too-short": "A text or a list is shorter than allowed.",
+    "read-only": "A member that cannot be changed here is not as it was read.",
+    "wildcard": "A new name would change what a permission stands for.",
     "malformed-json": "The body is not JSON.",
     "invalid-utf-8": "The body is not text in UTF-8.",
     "invalid-email": "The text is not an address that mail can be sent to.",
@@ -181,6 +184,8 @@ def _texts(node: ast.expr) -> Iterator[str]:
 _SEQUENCES: Final = {
     SequencedBy.USER: "counts the events of the user in this topic, from 1 without gaps",
     SequencedBy.LOGIN_STATE: "counts the events of the user in this topic, from 1 without gaps",
+    SequencedBy.ROLE: "counts the events of the role, from 1 without gaps",
+    SequencedBy.PERMISSION: "counts the events of the permission, from 1 without gaps",
     SequencedBy.NOTHING: "absent: this key promises no order",
 }
 
@@ -316,7 +321,8 @@ def _json_type(annotation: Any) -> str:  # noqa: ANN401, PLR0911 - whatever a cl
     if hasattr(annotation, "__supertype__"):
         return _json_type(annotation.__supertype__)
     if origin in {Union, types.UnionType}:
-        return " or ".join("null" if part is type(None) else _json_type(part) for part in arguments)
+        parts = (part for part in arguments if part is not msgspec.UnsetType)
+        return " or ".join("null" if part is type(None) else _json_type(part) for part in parts)
     if origin is tuple:
         return re.sub(r"^(string|number|object)", r"array of \1s", _json_type(arguments[0]))
     if origin is dict:

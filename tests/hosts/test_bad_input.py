@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pytest
 
+from tests.paths import path_of
 from userservice_core.http.problems import CONTENT_TYPE, TYPE_PREFIX
 from userservice_core.http.routes import ROUTES, Route
 from userservice_core.testing.host import json_of
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 
 _ROUTES: Final = [route for route in ROUTES if route.body is not None]
 _JSON: Final = ("content-type", "application/json")
+
+
+def _authorization(installation: Installation, route: Route) -> list[tuple[str, str]]:
+    """Return the header that the route asks for, of somebody who may do everything and signed in just now."""
+    if not route.wants_user:
+        return []
+    return [("authorization", f"Bearer {installation.administrator_token('admin@example.com')}")]
 
 
 def _members(route: Route) -> list[str]:
@@ -42,7 +50,6 @@ _WRONG_EVERYWHERE: Final = {
     "nul within": '"a\\u0000@example.com"',
     "lone surrogate": '"\\ud800"',
     "low surrogate": '"\\udfff@example.com"',
-    "long text": f'"{"x" * 20_000}"',
     "nan": "NaN",
 }
 
@@ -88,10 +95,13 @@ def test_wrong_members_are_told_with_their_pointers(
     installation: Installation, client: HostClient, route: Route
 ) -> None:
     """Wrong types, NUL, surrogates, absurd numbers and lengths in every member of every body."""
+    sent = [_JSON, *_authorization(installation, route)]
     before = installation.stored()
-    for name, value in _WRONG_EVERYWHERE.items():
+    # As long as fits into a body that holds one in each member.
+    long_text = f'"{"x" * (60_000 // len(_members(route)))}"'
+    for name, value in {**_WRONG_EVERYWHERE, "long text": long_text}.items():
         body = _with_each_member(route, value)
-        response = client.request(route.method, route.path, headers=[_JSON], body=body)
+        response = client.request(route.method, path_of(route), headers=sent, body=body)
         problem = _require_problem(response, status=400, code="invalid-input")
         assert problem["errors"], name
         assert all(fault.keys() == {"pointer", "code", "message"} for fault in problem["errors"])
@@ -101,9 +111,10 @@ def test_wrong_members_are_told_with_their_pointers(
 @pytest.mark.parametrize("route", _ROUTES, ids=lambda route: str(route.operation_id))
 def test_what_is_not_the_object_wanted_is_told(installation: Installation, client: HostClient, route: Route) -> None:
     """Broken JSON, other JSON, other encodings, unknown members."""
+    sent = [_JSON, *_authorization(installation, route)]
     before = installation.stored()
     for name, body in _WRONG_AS_A_WHOLE.items():
-        response = client.request(route.method, route.path, headers=[_JSON], body=body)
+        response = client.request(route.method, path_of(route), headers=sent, body=body)
         problem = _require_problem(response, status=400, code="invalid-input")
         assert problem["errors"], name
     assert installation.stored() == before
@@ -112,9 +123,10 @@ def test_what_is_not_the_object_wanted_is_told(installation: Installation, clien
 @pytest.mark.parametrize("route", _ROUTES, ids=lambda route: str(route.operation_id))
 def test_what_is_too_large_is_not_read(installation: Installation, client: HostClient, route: Route) -> None:
     """413 past the limit, whether the client says the length or not."""
+    sent = [_JSON, *_authorization(installation, route)]
     before = installation.stored()
     for body in _TOO_LARGE.values():
-        response = client.request(route.method, route.path, headers=[_JSON], body=body)
+        response = client.request(route.method, path_of(route), headers=sent, body=body)
         _require_problem(response, status=413, code="body-too-large")
     assert installation.stored() == before
 
@@ -145,8 +157,9 @@ def test_bad_headers_are_told(
     expected: tuple[int, str],
 ) -> None:
     """Types, lengths and sizes that do not fit; bytes that are no text are no harm by themselves."""
+    sent = [*headers, *_authorization(installation, route)]
     before = installation.stored()
-    response = client.request(route.method, route.path, headers=headers, body=b'{"unknown": 1}')
+    response = client.request(route.method, path_of(route), headers=sent, body=b'{"unknown": 1}')
 
     _require_problem(response, status=expected[0], code=expected[1])
     assert installation.stored() == before
@@ -155,10 +168,11 @@ def test_bad_headers_are_told(
 @pytest.mark.parametrize(
     "route", [route for route in _ROUTES if route.body_required], ids=lambda route: str(route.operation_id)
 )
-def test_a_missing_body_is_told(client: HostClient, route: Route) -> None:
+def test_a_missing_body_is_told(installation: Installation, client: HostClient, route: Route) -> None:
     """No body at all is a fault of the whole."""
+    sent = [_JSON, *_authorization(installation, route)]
     problem = _require_problem(
-        client.request(route.method, route.path, headers=[_JSON]), status=400, code="invalid-input"
+        client.request(route.method, path_of(route), headers=sent), status=400, code="invalid-input"
     )
 
     assert [(fault["pointer"], fault["code"]) for fault in problem["errors"]] == [("", "malformed-json")]

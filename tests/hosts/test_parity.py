@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tests.paths import path_of
 from userservice_core.http.routes import ROUTES
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ _METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "
 _Sent = tuple[str, str, tuple[tuple[str, str], ...], bytes]
 
 _REQUESTS: Final[tuple[_Sent, ...]] = (
-    *((method, path, (), b"") for path in sorted({route.path for route in ROUTES}) for method in _METHODS),
+    *((method, path, (), b"") for path in sorted({path_of(route) for route in ROUTES}) for method in _METHODS),
     *(
         ("GET", path, (), b"")
         for path in (
@@ -33,6 +34,8 @@ _REQUESTS: Final[tuple[_Sent, ...]] = (
             "/users/%ff",
             "/users/caf%C3%A9",
             "/users/100%25",
+            "/users/{id}/effective-permissions",
+            "/users/%7Bid%7D/effective-permissions",
             "/users/me;x=1",
             "/users/me?x=%00",
             "/a%0ab",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+from uuid import UUID
 
 import attrs
 import msgspec
@@ -14,9 +16,6 @@ from userservice_core.errors import AuthenticationError, ProgrammingError
 from userservice_core.http.messages import Headers, Response
 from userservice_core.ports.health import Health
 from userservice_core.ports.metrics import Metrics
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -44,16 +43,20 @@ class Call:
     One request that may be served.
 
     Attributes:
+        path: The parameters of the path, by name.
         access_token: As presented and not yet checked, for operations that check it themselves.
         caller: Who is calling; None on routes for anyone.
+        if_match: The header `If-Match` as sent, None where there is none.
     """
 
     services: Services
     origin: Origin
+    path: Mapping[str, UUID] = attrs.field(factory=dict)
     decoded_body: msgspec.Struct | None = None
     decoded_query: msgspec.Struct | None = None
     access_token: str | None = attrs.field(default=None, repr=False)
     caller: Principal | None = None
+    if_match: str | None = None
 
     def body(self, shape: type[S]) -> S:
         """

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _NOT_MODIFIED: Final = 304
 _OK: Final = 200
 _ETAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+# A weak validator never matches (RFC 9110 §13.1.1), and one without a version is none of ours.
+_STRONG_VERSION = re.compile(r'(?<!/)"(\d{1,18})-[\x21\x23-\x7e]*"')
 _BODY_HEADERS: Final = frozenset({"content-type", "content-length"})
 
 
@@ -25,6 +27,13 @@ def etag_of(version: int, variant: str) -> str:
 def etag_of_content(content: bytes) -> str:
     """Return the strong validator of something that has no version."""
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+def expected_versions(if_match: str | None) -> frozenset[int] | None:
+    """Return the versions that the header `If-Match` takes; None where any will do."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    return frozenset(int(version) for version in _STRONG_VERSION.findall(if_match))
 
 
 def answer_if_changed(request: Request, response: Response) -> Response:

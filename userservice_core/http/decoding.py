@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -85,10 +85,13 @@ def decode_query(query: str, shape: type[S]) -> S:
     """
     Read a query string as *shape*; parameters that it does not name are ignored, since mail programs add their own.
 
+    A member that is an array takes a parameter that occurs once for each item.
+
     Raises:
         InvalidInputError: If a parameter is missing, repeated, badly encoded or not of its type.
     """
-    return _convert(read_query(query), shape)
+    arrays = frozenset(field.encode_name for field in msgspec.structs.fields(shape) if _is_array(field.type))
+    return _convert(read_query(query, arrays=arrays), shape)
 
 
 def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
@@ -114,14 +117,18 @@ def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
     return document
 
 
-def read_query(query: str) -> dict[str, str]:
+def read_query(query: str, *, arrays: frozenset[str] = frozenset()) -> dict[str, str | list[str]]:
     """
     Parse ``name=value`` pairs (WHATWG URL §5.1), strictly.
 
+    Args:
+        query: As sent.
+        arrays: Names that may occur more than once; their values are lists.
+
     Raises:
-        InvalidInputError: If a name occurs twice, or a part is not percent-encoded UTF-8 without NUL.
+        InvalidInputError: If another name occurs twice, or a part is not percent-encoded UTF-8 without NUL.
     """
-    parameters: dict[str, str] = {}
+    parameters: dict[str, Any] = {}
     faults: list[Fault] = []
     for part in filter(None, query.split("&")):
         raw_name, _, raw_value = part.partition("=")
@@ -129,12 +136,18 @@ def read_query(query: str) -> dict[str, str]:
         if name is None or value is None:
             place = (_shown(raw_name if name is None else name),)
             faults.append(Fault(place, "invalid-encoding", "Percent-encode UTF-8 text without NUL."))
+        elif name in arrays:
+            parameters.setdefault(name, []).append(value)
         elif name in parameters:
             faults.append(Fault((_shown(name),), "repeated", "Give this parameter once."))
         else:
             parameters[name] = value
     _raise_if_any(faults)
     return parameters
+
+
+def _is_array(kind: Any) -> bool:  # noqa: ANN401 - types of any shape
+    return get_origin(get_args(kind)[0] if get_origin(kind) is Annotated else kind) is tuple
 
 
 def percent_decoded(text: str) -> str | None:
@@ -267,7 +280,8 @@ def _fault_of(message: str, name: str) -> Fault:
     if length := _LENGTH.search(message):
         is_upper = length["relation"] == "<="
         bound = "at most" if is_upper else "at least"
-        return Fault((name,), "too-long" if is_upper else "too-short", f"Use {bound} {length['limit']} characters.")
+        unit = "items" if "`array`" in message else "characters"
+        return Fault((name,), "too-long" if is_upper else "too-short", f"Use {bound} {length['limit']} {unit}.")
     expected = _EXPECTED.search(message)
     names = [_TYPE_NAMES.get(kind.strip(), kind.strip()) for kind in expected["types"].split("|")] if expected else []
     return Fault((name,), "invalid-type", f"Send {' or '.join(names)}." if names else "This value is not valid.")

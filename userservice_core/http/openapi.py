@@ -75,8 +75,8 @@ def _operation(route: Route) -> dict[str, Any]:
         operation["x-permission"] = route.who.permission
     if route.body is not None:
         operation["requestBody"] = {"required": route.body_required, "content": _content(route.body)}
-    if route.query is not None:
-        operation["parameters"] = _parameters(route.query)
+    if parameters := [*_path_parameters(route.path), *_parameters(route.query)]:
+        operation["parameters"] = parameters
     return operation
 
 
@@ -104,10 +104,20 @@ def _content(shape: type[msgspec.Struct]) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": _REF.format(name=shape.__name__)}}}
 
 
-def _parameters(shape: type[msgspec.Struct]) -> list[dict[str, Any]]:
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    return [
+        {"name": segment[1:-1], "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+        for segment in path.split("/")
+        if segment.startswith("{")
+    ]
+
+
+def _parameters(shape: type[msgspec.Struct] | None) -> list[dict[str, Any]]:
+    if shape is None:
+        return []
     (reference,), schemas = msgspec.json.schema_components([shape], ref_template=_REF)
     schema = schemas[reference["$ref"].rpartition("/")[2]]
     return [
-        {"name": name, "in": "query", "required": name in schema["required"], "schema": details}
+        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": details}
         for name, details in schema["properties"].items()
     ]

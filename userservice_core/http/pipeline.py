@@ -38,7 +38,7 @@ from userservice_core.http.reception import (
     require_within,
     traceparent_of,
 )
-from userservice_core.http.router import Router
+from userservice_core.http.router import Router, path_parameters
 from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Bulkhead, Holder, Route
 from userservice_core.ports.context import CallContext, call_context, call_within
 from userservice_core.ports.failpoints import failpoint
@@ -272,10 +272,12 @@ class Pipeline:
         return Call(
             services=self._services,
             origin=origin_of(request, trusted_proxy_hops=self._options.trusted_proxy_hops),
+            path=path_parameters(route, request.path),
             decoded_body=_decoded_body(route, request),
             decoded_query=None if route.query is None else decode_query(request.query, route.query),
             access_token=exchange.access_token,
             caller=caller,
+            if_match=request.header("if-match"),
         )
 
     def _authorized(self, exchange: _Exchange, route: Route) -> Principal:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from userservice_core.http.decoding import percent_decoded
 from userservice_core.http.errors import MalformedRequestError, MethodNotAllowedError, RouteNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from userservice_core.http.routes import Route
 
-_Segments = tuple[str, ...]
+# None stands for a parameter, which no segment as it is sent can look like.
+_Segments = tuple[str | None, ...]
 
 _HEAD: Final = "HEAD"
 _OPTIONS: Final = "OPTIONS"
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
 class Router:
@@ -23,6 +27,7 @@ class Router:
     Finds routes by method and path.
 
     A path is split before it is decoded, so that an encoded slash separates nothing; it is not otherwise normalised.
+    A parameter (`{id}` in the table) is a UUID, so anything else in its place is an address that does not exist.
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
@@ -30,11 +35,13 @@ class Router:
         # The same once more by the path as it is nearly always sent, which saves taking that apart.
         self._by_plain_path: dict[str, dict[str, Route]] = {}
         for route in routes:
-            methods = self._by_path.setdefault(tuple(route.path.split("/")), {})
+            segments = tuple(None if _is_parameter(segment) else segment for segment in route.path.split("/"))
+            methods = self._by_path.setdefault(segments, {})
             if route.method in methods:
                 raise ValueError(f"Two routes answer {route.method} {route.path}.")
             methods[route.method] = route
-            self._by_plain_path[route.path] = methods
+            if None not in segments:
+                self._by_plain_path[route.path] = methods
 
     def match(self, method: str, path: str) -> Route:
         """
@@ -65,16 +72,32 @@ class Router:
         plain = self._by_plain_path.get(path)
         if plain is not None:
             return plain
-        segments = []
-        for raw in path.split("/"):
-            segment = percent_decoded(raw)
-            if segment is None:
-                raise MalformedRequestError("The path is not percent-encoded UTF-8 without NUL.")
-            segments.append(segment)
-        methods = self._by_path.get(tuple(segments))
+        methods = self._by_path.get(tuple(None if _UUID.fullmatch(segment) else segment for segment in _split(path)))
         if methods is None:
             raise RouteNotFoundError
         return methods
+
+
+def path_parameters(route: Route, path: str) -> Mapping[str, UUID]:
+    """Return what stands in raw *path*, which leads to *route*, in the places of the route's parameters."""
+    if "{" not in route.path:
+        return {}
+    pairs = zip(route.path.split("/"), _split(path), strict=True)
+    return {name[1:-1]: UUID(value) for name, value in pairs if _is_parameter(name)}
+
+
+def _is_parameter(segment: str) -> bool:
+    return segment.startswith("{")
+
+
+def _split(path: str) -> list[str]:
+    segments = []
+    for raw in path.split("/"):
+        segment = percent_decoded(raw)
+        if segment is None:
+            raise MalformedRequestError("The path is not percent-encoded UTF-8 without NUL.")
+        segments.append(segment)
+    return segments
 
 
 def _allowed(methods: dict[str, Route]) -> tuple[str, ...]:

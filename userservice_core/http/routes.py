@@ -15,7 +15,7 @@ import msgspec
 
 from userservice_core.http import wire
 from userservice_core.http.call import Call
-from userservice_core.http.handlers import auth, system, users
+from userservice_core.http.handlers import auth, authorization, permissions, roles, system, users
 from userservice_core.http.messages import Response
 
 Handler = Callable[[Call], Response]
@@ -48,6 +48,7 @@ class RateClass(enum.Enum):
     """Which kind of abuse a route invites; published as `x-rate-class` for gateways and limiters."""
 
     READ = "read"
+    WRITE = "write"
     SIGN_IN = "sign-in"
     MAIL = "mail"
     REFRESH = "refresh"
@@ -60,6 +61,7 @@ class Route:
     One operation.
 
     Attributes:
+        path: With parameters in braces, each of which stands for a UUID.
         operation_id: Its name in OpenAPI, metrics and logs, in snake_case; its handler has the same.
         who: Who may call it.
         answers: What it answers with when all is well, by status; None for no body.
@@ -75,7 +77,7 @@ class Route:
     """
 
     method: str = attrs.field(validator=attrs.validators.in_(("GET", "POST", "PUT", "PATCH", "DELETE")))
-    path: str = attrs.field(validator=attrs.validators.matches_re(r"(/[A-Za-z0-9._-]+)+"))
+    path: str = attrs.field(validator=attrs.validators.matches_re(r"(/([A-Za-z0-9._-]+|\{[a-z][A-Za-z]*\}))+"))
     operation_id: str
     summary: str
     handler: Handler
@@ -200,6 +202,39 @@ ROUTES: Final[tuple[Route, ...]] = (
         rate_class=RateClass.REFRESH,
     ),
     Route(
+        method="POST",
+        path="/auth/check-permissions",
+        operation_id="check_permissions",
+        summary="Tell whether a user may do all of something",
+        handler=authorization.check_permissions,
+        who=Holder("authorization:query"),
+        body=wire.CheckPermissionsBody,
+        answers={200: wire.CheckPermissionsAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="POST",
+        path="/auth/check-permissions/batch",
+        operation_id="check_permissions_batch",
+        summary="Tell for each of up to 100 checks whether a user may do all of something",
+        handler=authorization.check_permissions_batch,
+        who=Holder("authorization:query"),
+        body=wire.CheckPermissionsBatchBody,
+        answers={200: wire.CheckPermissionsBatchAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="GET",
+        path="/users/{id}/effective-permissions",
+        operation_id="list_effective_permissions",
+        summary="Show all that a user may do through their roles",
+        handler=authorization.list_effective_permissions,
+        who=Holder("user:read_effective_permissions"),
+        query=wire.EffectivePermissionsQuery,
+        answers={200: wire.EffectivePermissionsAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
         method="GET",
         path="/users/me",
         operation_id="get_current_user",
@@ -208,6 +243,200 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.USER,
         answers={200: wire.UserAnswer},
         rate_class=RateClass.READ,
+    ),
+    Route(
+        method="GET",
+        path="/admin/roles",
+        operation_id="list_roles",
+        summary="List all roles",
+        handler=roles.list_roles,
+        who=Holder("role:list"),
+        answers={200: wire.RolesAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="POST",
+        path="/admin/roles",
+        operation_id="create_role",
+        summary="Make a role that grants nothing yet",
+        handler=roles.create_role,
+        who=Holder("role:create"),
+        body=wire.NewRoleBody,
+        answers={201: wire.RoleAnswer},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="GET",
+        path="/admin/roles/{id}",
+        operation_id="get_role",
+        summary="Show a role",
+        handler=roles.get_role,
+        who=Holder("role:read"),
+        answers={200: wire.RoleAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="PUT",
+        path="/admin/roles/{id}",
+        operation_id="replace_role",
+        summary="Give a role a name and a description",
+        handler=roles.replace_role,
+        who=Holder("role:update"),
+        body=wire.RoleBody,
+        answers={200: wire.RoleAnswer},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="PATCH",
+        path="/admin/roles/{id}",
+        operation_id="update_role",
+        summary="Give a role another name or description",
+        handler=roles.update_role,
+        who=Holder("role:update"),
+        body=wire.RolePatchBody,
+        answers={200: wire.RoleAnswer},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="DELETE",
+        path="/admin/roles/{id}",
+        operation_id="delete_role",
+        summary="Delete a role; with `force=true` also one that users hold, who lose it",
+        handler=roles.delete_role,
+        who=Holder("role:delete"),
+        query=wire.DeletionQuery,
+        answers={204: None},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="GET",
+        path="/admin/roles/{id}/permissions",
+        operation_id="list_role_permissions",
+        summary="List what a role grants",
+        handler=roles.list_role_permissions,
+        who=Holder("role:list_permissions"),
+        answers={200: wire.PermissionsAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="POST",
+        path="/admin/roles/{id}/permissions",
+        operation_id="assign_role_permissions",
+        summary="Let a role grant permissions, and list what it grants then",
+        handler=roles.assign_role_permissions,
+        who=Holder("role:assign_permissions"),
+        body=wire.PermissionIdsBody,
+        answers={200: wire.PermissionsAnswer},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="DELETE",
+        path="/admin/roles/{id}/permissions",
+        operation_id="remove_role_permissions",
+        summary="Let a role grant permissions no longer, and list what it grants then",
+        handler=roles.remove_role_permissions,
+        who=Holder("role:remove_permissions"),
+        query=wire.PermissionIdsQuery,
+        answers={200: wire.PermissionsAnswer},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="GET",
+        path="/admin/permissions",
+        operation_id="list_permissions",
+        summary="List all permissions",
+        handler=permissions.list_permissions,
+        who=Holder("permission:list"),
+        answers={200: wire.PermissionsAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="POST",
+        path="/admin/permissions",
+        operation_id="create_permission",
+        summary="Make a permission that no role grants yet",
+        handler=permissions.create_permission,
+        who=Holder("permission:create"),
+        body=wire.NewPermissionBody,
+        answers={201: wire.PermissionAnswer},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="GET",
+        path="/admin/permissions/{id}",
+        operation_id="get_permission",
+        summary="Show a permission",
+        handler=permissions.get_permission,
+        who=Holder("permission:read"),
+        answers={200: wire.PermissionAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="PUT",
+        path="/admin/permissions/{id}",
+        operation_id="replace_permission",
+        summary="Give a permission a name, a description and a group",
+        handler=permissions.replace_permission,
+        who=Holder("permission:update"),
+        body=wire.PermissionBody,
+        answers={200: wire.PermissionAnswer},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="PATCH",
+        path="/admin/permissions/{id}",
+        operation_id="update_permission",
+        summary="Give a permission another name, description or group",
+        handler=permissions.update_permission,
+        who=Holder("permission:update"),
+        body=wire.PermissionPatchBody,
+        answers={200: wire.PermissionAnswer},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="DELETE",
+        path="/admin/permissions/{id}",
+        operation_id="delete_permission",
+        summary="Delete a permission; with `force=true` also one that roles grant",
+        handler=permissions.delete_permission,
+        who=Holder("permission:delete"),
+        query=wire.DeletionQuery,
+        answers={204: None},
+        rate_class=RateClass.WRITE,
+    ),
+    Route(
+        method="GET",
+        path="/admin/users/{id}/roles",
+        operation_id="list_user_roles",
+        summary="List the roles that a user holds",
+        handler=roles.list_user_roles,
+        who=Holder("user:list_roles"),
+        answers={200: wire.AssignedRolesAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="POST",
+        path="/admin/users/{id}/roles",
+        operation_id="assign_user_roles",
+        summary="Give roles to a user, and list all that they hold then",
+        handler=roles.assign_user_roles,
+        who=Holder("user:assign_roles"),
+        body=wire.RoleIdsBody,
+        answers={200: wire.AssignedRolesAnswer},
+        rate_class=RateClass.WRITE,
+        fresh=True,
+    ),
+    Route(
+        method="DELETE",
+        path="/admin/users/{id}/roles",
+        operation_id="remove_user_roles",
+        summary="Take roles from a user, and list all that they hold then",
+        handler=roles.remove_user_roles,
+        who=Holder("user:remove_roles"),
+        query=wire.RoleIdsQuery,
+        answers={200: wire.AssignedRolesAnswer},
+        rate_class=RateClass.WRITE,
+        fresh=True,
     ),
     Route(
         method="GET",

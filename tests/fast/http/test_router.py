@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.paths import NOBODY, path_of
 from userservice_core.errors import UserServiceError
 from userservice_core.http.errors import MalformedRequestError, MethodNotAllowedError, RouteNotFoundError
-from userservice_core.http.router import Router
+from userservice_core.http.router import Router, path_parameters
 from userservice_core.http.routes import ROUTES, Route
 
 _ROUTER = Router(ROUTES)
@@ -17,7 +18,7 @@ _ROUTER = Router(ROUTES)
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: str(route.operation_id))
 def test_every_route_of_the_table_is_found(route: Route) -> None:
     """Method and path of the table lead to that very route."""
-    assert _ROUTER.match(route.method, route.path) is route
+    assert _ROUTER.match(route.method, path_of(route)) is route
 
 
 def test_head_is_answered_by_the_route_of_get() -> None:
@@ -45,6 +46,14 @@ def test_an_encoded_path_is_the_same_path() -> None:
         "/users%2Fme",
         "/USERS/ME",
         "/users/me;x=1",
+        "/users/{id}/effective-permissions",
+        "/users/%7Bid%7D/effective-permissions",
+        "/users/me/effective-permissions",
+        f"/users/{NOBODY.hex}/effective-permissions",
+        f"/users/%7B{NOBODY}%7D/effective-permissions",
+        f"/users/{NOBODY}0/effective-permissions",
+        f"/users/{NOBODY}/",
+        f"/users/{NOBODY}",
         "/users/\u00e9".encode().decode("latin-1"),
     ],
 )
@@ -52,6 +61,15 @@ def test_another_path_is_not_found(path: str) -> None:
     """Nothing is normalised, and an encoded slash separates nothing."""
     with pytest.raises(RouteNotFoundError):
         _ROUTER.match("GET", path)
+
+
+@pytest.mark.parametrize("sent", [str(NOBODY), str(NOBODY).upper(), f"%30{str(NOBODY)[1:]}"])
+def test_a_parameter_is_read_from_the_path(sent: str) -> None:
+    """A UUID in either case, encoded or not."""
+    path = f"/users/{sent}/effective-permissions"
+    route = _ROUTER.match("GET", path)
+
+    assert path_parameters(route, path) == {"id": NOBODY}
 
 
 @pytest.mark.parametrize("path", ["/users/%", "/users/%4", "/users/%zz", "/users/%00", "/users/%ff", "/users/\xff"])

@@ -12,7 +12,7 @@ from userservice_core.errors import (
     AlreadyExistsError,
     ConflictError,
     EmailTakenError,
-    NotFoundError,
+    PermissionNotFoundError,
     ProgrammingError,
     RoleNotFoundError,
     UserNotFoundError,
@@ -20,6 +20,8 @@ from userservice_core.errors import (
 )
 from userservice_core.infrastructure.postgres.errors import (
     BY_CONSTRAINT,
+    PERMISSIONS_VERSION,
+    ROLES_UNUSED,
     ROLES_VERSION,
     USERS_VERSION,
     RetriableError,
@@ -78,7 +80,7 @@ _MEANING: Final[dict[str, type[UserServiceError]]] = {
     "uq_one_time_tokens_unused": RetriableError,
     "fk_user_roles_role_id_roles": RoleNotFoundError,
     "fk_role_permissions_role_id_roles": RoleNotFoundError,
-    "fk_role_permissions_permission_id_permissions": NotFoundError,
+    "fk_role_permissions_permission_id_permissions": PermissionNotFoundError,
 }
 
 
@@ -130,4 +132,4 @@ def test_no_constraint_is_forgotten(observer: psycopg.Connection) -> None:
     ours = {name for (name,) in names}
 
     assert ours == set(_BREAKING)
-    assert set(BY_CONSTRAINT) - {USERS_VERSION, ROLES_VERSION} <= ours
+    assert set(BY_CONSTRAINT) - {USERS_VERSION, ROLES_VERSION, ROLES_UNUSED, PERMISSIONS_VERSION} <= ours

@@ -8,15 +8,15 @@ import attrs
 
 from userservice_core.domain.credentials import LoginState, SignIn
 from userservice_core.domain.revocations import RevocationKind
-from userservice_core.domain.roles import RoleMap
-from userservice_core.errors import UserNotFoundError
+from userservice_core.domain.roles import RoleMap, role_name_key
+from userservice_core.errors import PermissionNotFoundError, RoleNotFoundError, UserNotFoundError
 from userservice_core.ports.revocations import RevocationBatch
 from userservice_core.ports.sessions import SessionOfUser
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from userservice_core.domain.ids import RoleId, SessionId, UserId
+    from userservice_core.domain.ids import PermissionId, RoleId, SessionId, UserId
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.users import User
@@ -107,7 +107,7 @@ class InMemoryRoleReader:
         return RoleMap(rows.access_epoch, {role.id: role.permissions for role in rows.roles.values()})
 
     def find_by_name(self, name: str) -> Role | None:
-        key = name.casefold()
+        key = role_name_key(name)
         return next((role for role in self._store.read().roles.values() if role.name_key == key), None)
 
     def is_held(self, role_id: RoleId) -> bool:
@@ -117,6 +117,19 @@ class InMemoryRoleReader:
             if user.deleted_at is None
             for role in user.roles
         )
+
+    def get(self, role_id: RoleId) -> Role:
+        return get_role(self._store.read(), role_id)
+
+    def list_roles(self) -> tuple[Role, ...]:
+        return tuple(sorted(self._store.read().roles.values(), key=lambda role: role.name_key))
+
+    def get_permission(self, permission_id: PermissionId) -> Permission:
+        return get_permission(self._store.read(), permission_id)
+
+    def list_permissions_of(self, role_id: RoleId) -> tuple[Permission, ...]:
+        rows = self._store.read()
+        return tuple(rows.permissions[name] for name in sorted(get_role(rows, role_id).permissions))
 
     def list_permissions(self) -> tuple[Permission, ...]:
         return tuple(permission for _, permission in sorted(self._store.read().permissions.items()))
@@ -154,6 +167,22 @@ class InMemoryRevocationLog:
 def find_user(rows: Rows, email_key: str) -> User | None:
     """Return who holds the address."""
     return rows.find_user(rows.user_by_email.get(email_key))
+
+
+def get_role(rows: Rows, role_id: RoleId) -> Role:
+    """Return a role, or raise RoleNotFoundError."""
+    role = rows.roles.get(role_id)
+    if role is None:
+        raise RoleNotFoundError
+    return role
+
+
+def get_permission(rows: Rows, permission_id: PermissionId) -> Permission:
+    """Return a permission, or raise PermissionNotFoundError."""
+    permission = rows.find_permission(permission_id)
+    if permission is None:
+        raise PermissionNotFoundError
+    return permission
 
 
 def sign_in_of(rows: Rows, user: User) -> SignIn:
