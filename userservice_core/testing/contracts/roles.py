@@ -266,7 +266,9 @@ class RolesContract(StoredContract):
         }
 
         for user_id, permissions in users.items():
-            found = backend.uow.run(lambda transaction, user_id=user_id: transaction.roles.permissions_of(user_id))
+            found = backend.uow.run(
+                lambda transaction, user_id=user_id: transaction.roles.permissions_of(user_id)  # type: ignore[misc]
+            )
             assert PermissionSet(frozenset(permissions)) == found
 
     def test_an_administrator_is_one_who_would_be_left(self, backend: Backend) -> None:
@@ -321,7 +323,9 @@ class RolesContract(StoredContract):
 
         for role_id in (role.id, sample_role().id):
             with pytest.raises(RoleInUseError):
-                backend.uow.run(lambda transaction, role_id=role_id: transaction.roles.remove(role_id))
+                backend.uow.run(
+                    lambda transaction, role_id=role_id: transaction.roles.remove(role_id)  # type: ignore[misc]
+                )
 
         assert role == backend.roles.get(role.id)
         assert user == backend.users.get(user.id)
