@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -185,6 +186,30 @@ def _read_or_fault(body: bytes, shape: type[msgspec.Struct]) -> None:
 def test_a_query_is_read() -> None:
     """Parameters that are not known are ignored: mail programs add some to links."""
     assert decode_query("utm_source=mail&token=a%20b+c", wire.VerifyEmailQuery).token == "a b c"
+
+
+def test_a_parameter_that_is_a_list_may_be_repeated() -> None:
+    """Once or more often, in the order given; only where the shape says so."""
+    first, second = UUID(int=1), UUID(int=2)
+
+    assert decode_query(f"roleId={first}", wire.RoleIdsQuery).role_id == (first,)
+    assert decode_query(f"roleId={second}&roleId={first}", wire.RoleIdsQuery).role_id == (second, first)
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("", "required"),
+        ("roleId=x", "invalid-type"),
+        ("&".join(f"roleId={UUID(int=1)}" for _ in range(101)), "too-long"),
+    ],
+)
+def test_a_bad_list_is_faulted(query: str, code: str) -> None:
+    """Its bounds count items."""
+    with pytest.raises(InvalidInputError) as caught:
+        decode_query(query, wire.RoleIdsQuery)
+
+    assert [(fault.field, fault.code) for fault in caught.value.faults] == [(("roleId",), code)]
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ def test_a_route_without_a_rule_of_who_may_call_it_cannot_be_made() -> None:
         {"method": "TRACE"},
         {"path": "auth/register"},
         {"path": "/auth/"},
+        {"path": "/auth/{}"},
+        {"path": "/auth/a{id}"},
         {"pure": True},
         {"sensitive": True},
         {"fresh": True},
