@@ -40,6 +40,9 @@ _BRACKETS = re.compile(rb"[][{}]")
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
 _EXPECTED = re.compile(r"Expected `(?P<types>[^`]+)`, got")
 _LENGTH = re.compile(r"of length (?P<relation><=|>=) (?P<limit>\d+)")
+_MEMBER = re.compile(r"Object (?P<fault>missing required|contains unknown) field `(?P<name>[^`]*)`")
+_PLACE = re.compile(r" - at `\$(?P<steps>[^`]*)`")
+_STEP = re.compile(r"\.(?P<member>\w+)|\[(?P<index>\d+)\]")
 _PLAIN = re.compile(r"[\x01-\x24\x26-\x7f]*")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -277,14 +280,26 @@ def _value_faults(value: Any, kind: Any, name: str) -> Iterator[Fault]:  # noqa:
 
 
 def _fault_of(message: str, name: str) -> Fault:
+    place = (name, *_steps_within(message))
+    if member := _MEMBER.search(message):
+        is_missing = member["fault"] == "missing required"
+        code, text = ("required", "is required") if is_missing else ("unknown-field", "is not known here")
+        return Fault((*place, _shown(member["name"])), code, f"This member {text}.")
     if length := _LENGTH.search(message):
         is_upper = length["relation"] == "<="
         bound = "at most" if is_upper else "at least"
         unit = "items" if "`array`" in message else "characters"
-        return Fault((name,), "too-long" if is_upper else "too-short", f"Use {bound} {length['limit']} {unit}.")
+        return Fault(place, "too-long" if is_upper else "too-short", f"Use {bound} {length['limit']} {unit}.")
     expected = _EXPECTED.search(message)
     names = [_TYPE_NAMES.get(kind.strip(), kind.strip()) for kind in expected["types"].split("|")] if expected else []
-    return Fault((name,), "invalid-type", f"Send {' or '.join(names)}." if names else "This value is not valid.")
+    return Fault(place, "invalid-type", f"Send {' or '.join(names)}." if names else "This value is not valid.")
+
+
+def _steps_within(message: str) -> Iterator[str | int]:
+    """Tell where in the value the fault is."""
+    place = _PLACE.search(message)
+    for step in _STEP.finditer(place["steps"] if place else ""):
+        yield step["member"] if step["index"] is None else int(step["index"])
 
 
 def _shown(name: str) -> str:

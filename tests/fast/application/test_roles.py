@@ -9,10 +9,11 @@ import pytest
 
 from tests.fast.application.conftest import World
 from userservice_core.application import roles as roles_module
+from userservice_core.application.access import access_changed, role_map_changed
 from userservice_core.application.authorization import PermissionCheck
 from userservice_core.domain.ids import RoleId, UserId
 from userservice_core.domain.revocations import RevocationKind
-from userservice_core.domain.roles import ADMIN_ROLE, EVERYTHING, USER_ROLE, Permission, Role
+from userservice_core.domain.roles import ADMIN_ROLE, EVERYTHING, USER_ROLE, AssignedRole, Permission, Role
 from userservice_core.domain.users import UserStatus
 from userservice_core.errors import (
     AlreadyExistsError,
@@ -117,6 +118,26 @@ def test_a_change_counts_at_once(staff: Staff) -> None:
     staff.assign(user_id, role.id)
     staff.use_cases.roles.delete(actor=staff.admin, role_id=role.id, force=True)
     assert not staff.may(user_id, "invoice:read")
+
+
+def test_what_another_process_changed_is_forgotten(staff: Staff) -> None:
+    """Once its revocation is heard; until then the answer is the one that was kept."""
+    user_id = staff.holder("invoice:read")
+    rows, access, now = staff.world.installed.store.rows, staff.use_cases.access, staff.world.clock.now()
+    assert staff.may(user_id, "invoice:read")
+    user = rows.users[user_id].with_roles((), now=now)
+    rows.users[user_id] = user
+    assert staff.may(user_id, "invoice:read")
+    access.forget(access_changed(user, now=now))
+    assert not staff.may(user_id, "invoice:read")
+    assert not staff.may(user_id, "order:read")
+    rows.users[user_id] = user.with_roles((AssignedRole(USER_ROLE.id, USER_ROLE.name),), now=now)
+    rows.roles[USER_ROLE.id] = USER_ROLE.granting({"order:read"})
+    rows.access_epoch += 1
+    access.forget(access_changed(rows.users[user_id], now=now))
+    assert not staff.may(user_id, "order:read")
+    access.forget(role_map_changed(rows.access_epoch, now=now))
+    assert staff.may(user_id, "order:read")
 
 
 def test_a_warm_question_asks_nothing_of_the_store(staff: Staff, monkeypatch: pytest.MonkeyPatch) -> None:

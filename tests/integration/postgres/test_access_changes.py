@@ -12,6 +12,7 @@ from userservice_core.application.permissions import Permissions
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
 from userservice_core.domain.ids import UserId
+from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.domain.roles import ADMIN_ROLE, INITIAL_ROLES, AssignedRole, Role
 from userservice_core.errors import (
     LastAdministratorError,
@@ -204,3 +205,18 @@ def test_many_holders_lose_a_role_in_batches(staff: Staff, observer: psycopg.Con
         " (SELECT count(*) FROM user_roles)"
     ).fetchone()
     assert counted == (len(users), len(users), len(users) + 2)
+
+
+def test_the_process_that_makes_a_change_hears_of_it_at_its_commit(staff: Staff, pool: Database) -> None:
+    """And of none that was not committed."""
+    heard: list[Revocation] = []
+    uow = PostgresUnitOfWork(pool, on_revocation=heard.append)
+    role = staff.add_role()
+    roles = Roles(uow=uow, roles=PostgresRoleReader(pool), clock=SystemClock(), ids=Uuid7Generator())
+    with pytest.raises(StaleVersionError):
+        roles.delete(actor=staff.admin, role_id=role.id, expected={2})
+    before = PostgresRoleReader(pool).role_map().epoch
+    roles.delete(actor=staff.admin, role_id=role.id)
+
+    assert [(each.kind, each.version) for each in heard] == [(RevocationKind.ROLE_MAP, before + 1)]
+    assert PostgresRoleReader(pool).role_map().epoch == before + 1
