@@ -199,9 +199,13 @@ def test_permissions_are_assigned_and_removed(staff: _Staff) -> None:
     granted = staff.must("POST", path, {"permissionIds": ids})["data"]
     assert [each["name"] for each in granted] == ["invoice:read", "invoice:send", "invoice:write"]
     assert staff.must("GET", path)["data"] == granted
+    (granting,) = staff.must("GET", f"/admin/permissions/{ids[0]}/roles")["data"]
+    assert (granting["name"], len(granting["permissions"])) == ("Clerk", 3)
     left = staff.must("DELETE", f"{path}?permissionId={ids[0]}&permissionId={ids[1]}")["data"]
     assert [each["name"] for each in left] == ["invoice:send"]
     assert _code(staff.send("POST", path, {"permissionIds": [str(NOBODY)]})) == (404, "permission-not-found")
+    assert staff.must("GET", f"/admin/permissions/{ids[0]}/roles") == {"data": []}
+    assert _code(staff.send("GET", f"/admin/permissions/{NOBODY}/roles")) == (404, "permission-not-found")
     assert _code(staff.send("GET", f"/admin/roles/{NOBODY}/permissions")) == (404, "role-not-found")
     for query in (
         "",

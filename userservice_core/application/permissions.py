@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from userservice_core.domain.ids import UserId
+    from userservice_core.domain.roles import Role
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.roles import RoleReader
     from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
@@ -40,6 +41,18 @@ class Permissions:
             PermissionNotFoundError: If there is none with this id.
         """
         return self._roles.get_permission(permission_id)
+
+    def list_roles(self, *, permission_id: PermissionId) -> tuple[Role, ...]:
+        """
+        Return the roles that grant a permission by its name, not through a wildcard, in the order of their names.
+
+        Raises:
+            PermissionNotFoundError: If there is none with this id.
+        """
+        granting = self._roles.list_roles_granting(permission_id)
+        if not granting:
+            self._roles.get_permission(permission_id)
+        return granting
 
     def create(
         self, *, actor: UserId, resource: str, action: str, description: str | None, group_name: str | None

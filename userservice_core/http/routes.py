@@ -406,6 +406,16 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         method="GET",
+        path="/admin/permissions/{id}/roles",
+        operation_id="list_permission_roles",
+        summary="List the roles that grant a permission by its name",
+        handler=permissions.list_permission_roles,
+        who=Holder("permission:list_roles"),
+        answers={200: wire.RolesAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="GET",
         path="/admin/users/{id}/roles",
         operation_id="list_user_roles",
         summary="List the roles that a user holds",

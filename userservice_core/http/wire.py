@@ -276,7 +276,7 @@ class RoleAnswer(Body, frozen=True, kw_only=True):
 
 
 class RolesAnswer(Body, frozen=True, kw_only=True):
-    """All roles, by name; there are at most 1,000."""
+    """Roles, by name; there are at most 1,000."""
 
     data: tuple[RoleAnswer, ...]
 

@@ -61,6 +61,10 @@ class RoleReader(Protocol):
         """
         ...
 
+    def list_roles_granting(self, permission_id: PermissionId) -> tuple[Role, ...]:
+        """Return the roles that grant a permission, in the order of their name keys; none for an unknown one."""
+        ...
+
 
 class RoleRepository(Protocol):
     """

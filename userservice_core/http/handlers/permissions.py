@@ -17,6 +17,8 @@ from userservice_core.http.wire import (
     PermissionBody,
     PermissionPatchBody,
     PermissionsAnswer,
+    RoleAnswer,
+    RolesAnswer,
 )
 
 if TYPE_CHECKING:
@@ -97,6 +99,12 @@ def delete_permission(call: Call) -> Response:
         expected=expected_versions(call.if_match),
     )
     return empty_response(204)
+
+
+def list_permission_roles(call: Call) -> Response:
+    """Show the roles that grant a permission."""
+    roles = _permissions(call).list_roles(permission_id=PermissionId(call.path["id"]))
+    return json_response(200, RolesAnswer(data=tuple(RoleAnswer.of(role) for role in roles)))
 
 
 def _permissions(call: Call) -> Permissions:

@@ -131,6 +131,9 @@ class InMemoryRoleReader:
         rows = self._store.read()
         return tuple(rows.permissions[name] for name in sorted(get_role(rows, role_id).permissions))
 
+    def list_roles_granting(self, permission_id: PermissionId) -> tuple[Role, ...]:
+        return roles_granting(self._store.read(), permission_id)
+
     def list_permissions(self) -> tuple[Permission, ...]:
         return tuple(permission for _, permission in sorted(self._store.read().permissions.items()))
 
@@ -175,6 +178,13 @@ def get_role(rows: Rows, role_id: RoleId) -> Role:
     if role is None:
         raise RoleNotFoundError
     return role
+
+
+def roles_granting(rows: Rows, permission_id: PermissionId) -> tuple[Role, ...]:
+    """Return the roles that grant a permission."""
+    permission = rows.find_permission(permission_id)
+    granting = (role for role in rows.roles.values() if permission is not None and permission.name in role.permissions)
+    return tuple(sorted(granting, key=lambda role: role.name_key))
 
 
 def get_permission(rows: Rows, permission_id: PermissionId) -> Permission:

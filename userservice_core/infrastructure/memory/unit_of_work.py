@@ -24,7 +24,13 @@ from userservice_core.errors import (
     StaleVersionError,
     UserNotFoundError,
 )
-from userservice_core.infrastructure.memory.readers import find_user, get_permission, get_role, sign_in_of
+from userservice_core.infrastructure.memory.readers import (
+    find_user,
+    get_permission,
+    get_role,
+    roles_granting,
+    sign_in_of,
+)
 from userservice_core.infrastructure.memory.store import WaitingRecord, WrittenRevocation
 from userservice_core.ports.context import current_call
 from userservice_core.ports.failpoints import failpoint
@@ -32,7 +38,7 @@ from userservice_core.ports.publishing import OutboxRecord, lane_of
 from userservice_core.ports.revocations import OUTBOX_CHANNEL, REVOCATIONS_CHANNEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection
     from datetime import datetime
 
     from userservice_core.domain.credentials import Credential, SignIn
@@ -287,13 +293,10 @@ class InMemoryRoleRepository:
 
     def get_all(self, role_ids: Collection[RoleId]) -> tuple[Role, ...]:
         rows = self._writes.read()
-        return _by_name_key(get_role(rows, role_id) for role_id in set(role_ids))
+        return tuple(sorted((get_role(rows, role_id) for role_id in set(role_ids)), key=lambda role: role.name_key))
 
     def list_granting(self, permission_id: PermissionId) -> tuple[Role, ...]:
-        rows = self._writes.read()
-        permission = rows.find_permission(permission_id)
-        name = None if permission is None else permission.name
-        return _by_name_key(role for role in rows.roles.values() if name in role.permissions)
+        return roles_granting(self._writes.read(), permission_id)
 
     def count(self) -> int:
         return len(self._writes.read().roles)
@@ -533,7 +536,3 @@ def _rename_grants(rows: Rows, name: str, names: set[str]) -> None:
     for role in list(rows.roles.values()):
         if name in role.permissions:
             rows.roles[role.id] = attrs.evolve(role, permissions=(role.permissions - {name}) | names)
-
-
-def _by_name_key(roles: Iterable[Role]) -> tuple[Role, ...]:
-    return tuple(sorted(roles, key=lambda role: role.name_key))

@@ -249,6 +249,9 @@ class PostgresRoleReader:
             raise RoleNotFoundError
         return tuple(_permission_of(row) for row in rows if row[0] is not None)
 
+    def list_roles_granting(self, permission_id: PermissionId) -> tuple[Role, ...]:
+        return tuple(_role_of(row) for row in self._database.fetch_all(_LIST_GRANTING, permission_id=permission_id))
+
 
 class PostgresRoleRepository:
     """The roles of one transaction; a `ports.roles.RoleRepository`."""

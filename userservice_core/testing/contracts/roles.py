@@ -226,6 +226,8 @@ class RolesContract(StoredContract):
         assert {*SYSTEM_ROLES, *roles, other} <= set(listed)
         assert tuple(roles) == found
         assert tuple(roles) == granting
+        assert granting == backend.roles.list_roles_granting(permission.id)
+        assert backend.roles.list_roles_granting(sample_permission().id) == ()
         assert len(listed) == count
         with pytest.raises(RoleNotFoundError):
             backend.uow.run(lambda transaction: transaction.roles.get_all([*ids, sample_role().id]))
