@@ -175,6 +175,7 @@ class _Rules:
     audience: str
     policy: PasswordPolicy
     lifetimes: TokenLifetimes
+    wildcards_in_any_role: bool = False
 
 
 def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: RevocationChecker) -> UseCases:
@@ -236,7 +237,13 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             ids=driven.ids,
             entropy=driven.entropy,
         ),
-        roles=Roles(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
+        roles=Roles(
+            uow=driven.uow,
+            roles=driven.roles,
+            clock=driven.clock,
+            ids=driven.ids,
+            wildcards_in_any_role=rules.wildcards_in_any_role,
+        ),
         permissions=Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
         role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
         token_issuer=issuer,
@@ -511,6 +518,7 @@ def _rules(settings: Settings) -> _Rules:
                 idle=timedelta(days=settings.session_idle_days), absolute=timedelta(days=settings.session_absolute_days)
             ),
         ),
+        wildcards_in_any_role=settings.wildcards_in_any_role,
     )
 
 

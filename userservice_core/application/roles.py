@@ -27,11 +27,21 @@ HOLDERS_PER_TRANSACTION: Final = 200
 class Roles:
     """Reading and changing roles; nobody grants what they do not hold, or changes a role that grants it."""
 
-    def __init__(self, *, uow: UnitOfWork, roles: RoleReader, clock: Clock, ids: IdGenerator) -> None:
+    def __init__(
+        self,
+        *,
+        uow: UnitOfWork,
+        roles: RoleReader,
+        clock: Clock,
+        ids: IdGenerator,
+        wildcards_in_any_role: bool = False,
+    ) -> None:
+        """Grant wildcards through system roles only, unless *wildcards_in_any_role* allows more."""
         self._uow = uow
         self._roles = roles
         self._clock = clock
         self._ids = ids
+        self._wildcards_in_any_role = wildcards_in_any_role
 
     def list_all(self) -> tuple[Role, ...]:
         """Return all roles by name; there are at most :data:`MAX_ROLES`."""
@@ -200,7 +210,7 @@ class Roles:
             PermissionNotFoundError: If one of the permissions is not there.
             GrantNotHeldError: If the actor does not hold one of them.
             TargetOutranksActorError: If the role grants already what the actor does not hold.
-            WildcardGrantError: If one of them is a wildcard, and the role none of the system.
+            WildcardGrantError: If one of them is a wildcard, and the role none that may grant any.
         """
 
         def work(transaction: Transaction) -> None:
@@ -209,7 +219,7 @@ class Roles:
             wanted = transaction.permissions.get_all(permission_ids)
             added = [permission for permission in wanted if permission.name not in role.permissions]
             change.require_held(permission.name for permission in added)
-            if not role.is_system_role and any(permission.is_wildcard for permission in added):
+            if any(permission.is_wildcard for permission in added) and not self._may_grant_wildcards(role):
                 raise WildcardGrantError
             if added:
                 transaction.roles.save(role.granting(role.permissions | {permission.name for permission in added}))
@@ -257,6 +267,9 @@ class Roles:
 
         self._uow.run(work)
         return self._roles.list_permissions_of(role_id)
+
+    def _may_grant_wildcards(self, role: Role) -> bool:
+        return role.is_system_role or self._wildcards_in_any_role
 
     def _begin(self, transaction: Transaction, actor: UserId) -> AccessChange:
         return AccessChange.begin(transaction, actor=actor, clock=self._clock, ids=self._ids)

@@ -207,6 +207,19 @@ def test_many_holders_lose_a_role_in_batches(staff: Staff, observer: psycopg.Con
     assert counted == (len(users), len(users), len(users) + 2)
 
 
+def test_wildcards_in_other_roles_are_a_setting(staff: Staff, pool: Database) -> None:
+    """Whoever may do everything by such a role counts as an administrator, and the last one stays."""
+    reader = PostgresRoleReader(pool)
+    roles = Roles(uow=staff.uow, roles=reader, clock=SystemClock(), ids=Uuid7Generator(), wildcards_in_any_role=True)
+    role, (everything,) = staff.add_role(), reader.list_permissions_of(ADMIN_ROLE.id)
+    staff.assignments.assign(actor=staff.admin, user_id=staff.admin, role_ids=[role.id])
+    roles.assign_permissions(actor=staff.admin, role_id=role.id, permission_ids=[everything.id])
+    staff.assignments.remove(actor=staff.admin, user_id=staff.admin, role_ids=[ADMIN_ROLE.id])
+
+    with pytest.raises(LastAdministratorError):
+        staff.roles.delete(actor=staff.admin, role_id=role.id, force=True)
+
+
 def test_the_process_that_makes_a_change_hears_of_it_at_its_commit(staff: Staff, pool: Database) -> None:
     """And of none that was not committed."""
     heard: list[Revocation] = []
