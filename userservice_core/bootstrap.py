@@ -15,19 +15,24 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
-from userservice_core.application.access import Access
+from userservice_core.application.access import Access, forget_access
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication, TokenLifetimes
+from userservice_core.application.authorization import Authorization
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.mailed_tokens import MailedTokens
+from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
 from userservice_core.application.registration import Registration
+from userservice_core.application.role_assignments import RoleAssignments
+from userservice_core.application.roles import Roles
 from userservice_core.application.use_cases import UseCases
 from userservice_core.domain.events import Topic
 from userservice_core.domain.passwords import PasswordPolicy
@@ -176,6 +181,7 @@ class _Rules:
     audience: str
     policy: PasswordPolicy
     lifetimes: TokenLifetimes
+    wildcards_in_any_role: bool = False
 
 
 def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: RevocationChecker) -> UseCases:
@@ -229,6 +235,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             entropy=driven.entropy,
             lifetimes=rules.lifetimes,
         ),
+        authorization=Authorization(access=access),
         accounts=Accounts(
             uow=driven.uow,
             users=driven.users,
@@ -252,6 +259,15 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             clock=driven.clock,
             ids=driven.ids,
         ),
+        roles=Roles(
+            uow=driven.uow,
+            roles=driven.roles,
+            clock=driven.clock,
+            ids=driven.ids,
+            wildcards_in_any_role=rules.wildcards_in_any_role,
+        ),
+        permissions=Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
+        role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
         token_issuer=issuer,
     )
 
@@ -289,11 +305,13 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     Args:
         settings: As read by :meth:`Settings.from_environment`.
         background: Whether threads of the service watch revocations and resources. Without them, each request asks the
-            primary whether its token was revoked: for platforms that freeze a process between requests.
+            primary whether its token was revoked, and what its caller may do: for platforms that freeze a process
+            between requests.
 
     Raises:
         ConfigurationError: If the key ring cannot be read, or what the settings ask for is not installed.
     """
+    from userservice_core.infrastructure.caching.pass_through import PassThroughCache
     from userservice_core.infrastructure.postgres.ping import PostgresPing
     from userservice_core.infrastructure.system.health import AssumedHealth, HealthProbe
     from userservice_core.infrastructure.system.revocation_mirror import PrimaryRevocationChecker, RevocationMirror
@@ -301,12 +319,13 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     opened = ExitStack()
     common = _common(settings)
     database = _database(settings, common.metrics, opened)
-    signal_port = _signal(settings, opened) if background else None
-    cache = _cache(settings, common.metrics, opened)
-    driven = _on_postgres(settings, common, database, signal_port, cache)
     if not background:
+        driven = _on_postgres(settings, common, database, None, PassThroughCache())
         use_cases = _use_cases(driven, common.ring, _rules(settings), PrimaryRevocationChecker(driven.revocation_log))
         return _service(settings, driven, use_cases, AssumedHealth(), opened)
+    signal_port = _signal(settings, opened)
+    cache = _cache(settings, common.metrics, opened)
+    driven = _on_postgres(settings, common, database, signal_port, cache)
     mirror = RevocationMirror(
         driven.revocation_log,
         signal_port,
@@ -441,7 +460,11 @@ def _on_postgres(
 
     return _Driven(
         uow=PostgresUnitOfWork(
-            database, topic_prefix=settings.topic_prefix, source=settings.issuer, signal=signal_port
+            database,
+            topic_prefix=settings.topic_prefix,
+            source=settings.issuer,
+            signal=signal_port,
+            on_revocation=partial(forget_access, cache),
         ),
         users=PostgresUserReader(database),
         sign_ins=PostgresSignInReader(database),
@@ -521,6 +544,7 @@ def _rules(settings: Settings) -> _Rules:
                 idle=timedelta(days=settings.session_idle_days), absolute=timedelta(days=settings.session_absolute_days)
             ),
         ),
+        wildcards_in_any_role=settings.wildcards_in_any_role,
     )
 
 
@@ -689,10 +713,10 @@ def bootstrap_in_memory(
     options = options or HttpOptions(issuer="https://accounts.example.com")
     clock = clock or SystemClock()
     ids, entropy, metrics = Uuid7Generator(), SystemEntropy(), memory.InMemoryMetrics()
-    store = memory.InMemoryStore()
+    store, cache = memory.InMemoryStore(), memory.InMemoryCache()
     ring = KeyRing.generate(clock.now(), entropy)
     driven = _Driven(
-        uow=memory.InMemoryUnitOfWork(store, clock=clock),
+        uow=memory.InMemoryUnitOfWork(store, clock=clock, on_revocation=partial(forget_access, cache)),
         users=memory.InMemoryUserReader(store),
         sign_ins=memory.InMemorySignInReader(store),
         sessions=memory.InMemorySessionStore(store),
@@ -701,7 +725,7 @@ def bootstrap_in_memory(
         addresses=memory.InMemoryAddressReader(store),
         roles=memory.InMemoryRoleReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
-        cache=memory.InMemoryCache(),
+        cache=cache,
         hasher=hasher or Argon2PasswordHasher(slots=2, queue=128, memory_kib=8, time_cost=1, metrics=metrics),
         clock=clock,
         ids=ids,

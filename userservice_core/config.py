@@ -350,6 +350,9 @@ class Settings:
     session_absolute_days: float = _setting(
         _decimal(0.01, 3_650, "days"), "How long a session lasts in any case.", default=90.0
     )
+    wildcards_in_any_role: bool = _setting(
+        _SWITCH, "Whether roles other than those of the system may grant wildcards such as invoice:*.", default=False
+    )
 
     # logs
     log_level: str = _setting(

@@ -109,6 +109,13 @@ class AddressNotFoundError(NotFoundError):
     default_detail = "There is no such address."
 
 
+class PermissionNotFoundError(NotFoundError):
+    """No permission has this id."""
+
+    code = "permission-not-found"
+    default_detail = "There is no such permission."
+
+
 # --- conflicts -----------------------------------------------------------------------------------------------------
 
 
@@ -145,6 +152,41 @@ class StaleVersionError(ConflictError):
 
     code = "stale-version"
     default_detail = "The resource was changed in the meantime. Read it again and repeat your change."
+
+
+class RoleInUseError(ConflictError):
+    """A role cannot be deleted while users hold it."""
+
+    code = "role-in-use"
+    default_detail = "Users hold this role. Take it from them first, or delete it with `force=true`."
+
+
+class PermissionInUseError(ConflictError):
+    """A permission cannot be deleted while roles grant it."""
+
+    code = "permission-in-use"
+    default_detail = "Roles grant this permission. Withdraw it first, or delete it with `force=true`."
+
+
+class SystemObjectError(ConflictError):
+    """A role or permission that the service itself relies on can be neither deleted nor renamed."""
+
+    code = "system-object"
+    default_detail = "This belongs to the system: it can be neither deleted nor renamed."
+
+
+class LastAdministratorError(ConflictError):
+    """The change would leave nobody who may do everything."""
+
+    code = "last-administrator"
+    default_detail = "This would leave no active administrator. Appoint another one first."
+
+
+class LimitReachedError(ConflictError):
+    """There are as many objects of this kind as an installation may have."""
+
+    code = "limit-reached"
+    default_detail = "There are as many of these as there may be. Delete one first."
 
 
 # --- who is calling ------------------------------------------------------------------------------------------------
@@ -190,6 +232,27 @@ class PermissionDeniedError(ForbiddenError):
 
     code = "permission-denied"
     default_detail = "You lack a permission that this operation asks for."
+
+
+class GrantNotHeldError(ForbiddenError):
+    """Nobody gives others a permission that they do not hold themselves."""
+
+    code = "grant-not-held"
+    default_detail = "You cannot give others a permission that you do not hold yourself."
+
+
+class TargetOutranksActorError(ForbiddenError):
+    """Nobody changes a user or a role that holds a permission which they lack."""
+
+    code = "target-outranks-actor"
+    default_detail = "You cannot change this: it holds a permission that you lack."
+
+
+class WildcardGrantError(ForbiddenError):
+    """Only system roles may grant wildcards."""
+
+    code = "wildcard-grant"
+    default_detail = "Only a system role may grant a wildcard. Grant the permissions one by one."
 
 
 class EmailNotVerifiedError(ForbiddenError):

@@ -174,7 +174,8 @@ def test_changes_are_told_in_events(installation: Installation, owner: _Owner) -
     ]
     told = [(record.type.split(".")[2], json.loads(record.payload)) for record in published]
     user_id = told[0][1]["userId"]
-    assert [record.sequence for record in published] == list(range(2, 10))
+    # After the registration and the confirmation of the address.
+    assert [record.sequence for record in published] == list(range(3, 11))
     assert all(record.key == user_id for record in published)
     assert [(kind, {name: value for name, value in data.items() if name != "userId"}) for kind, data in told] == [
         ("added", {"addressId": first, "countryCode": "DE"}),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 import msgspec
 import pytest
 
+from tests.paths import path_of
 from userservice_core.http.problems import CONTENT_TYPE, TYPE_PREFIX
-from userservice_core.http.routes import PARAMETER, ROUTES, Route
+from userservice_core.http.routes import ROUTES, Route
 from userservice_core.testing.host import json_of
 
 if TYPE_CHECKING:
@@ -21,17 +21,6 @@ _ROUTES: Final = [route for route in ROUTES if route.body is not None]
 _JSON: Final = ("content-type", "application/json")
 
 
-def _path(route: Route) -> str:
-    return PARAMETER.sub(str(UUID(int=7)), route.path)
-
-
-def _caller(installation: Installation, route: Route) -> tuple[tuple[str, str], ...]:
-    """Return the headers of somebody who may call *route*."""
-    if not route.wants_user:
-        return ()
-    return (("authorization", f"Bearer {installation.access_token('caller@example.com')}"),)
-
-
 def _fits(route: Route, value: str) -> bool:
     """Tell whether *value* is a right one for every member, as true is where all are true or false."""
     assert route.body is not None
@@ -40,6 +29,13 @@ def _fits(route: Route, value: str) -> bool:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     return "\\u" not in value
+
+
+def _authorization(installation: Installation, route: Route) -> list[tuple[str, str]]:
+    """Return the header that the route asks for, of somebody who may do everything and signed in just now."""
+    if not route.wants_user:
+        return []
+    return [("authorization", f"Bearer {installation.administrator_token('admin@example.com')}")]
 
 
 def _members(route: Route) -> list[str]:
@@ -66,7 +62,6 @@ _WRONG_EVERYWHERE: Final = {
     "nul within": '"a\\u0000@example.com"',
     "lone surrogate": '"\\ud800"',
     "low surrogate": '"\\udfff@example.com"',
-    "long text": f'"{"x" * 20_000}"',
     "nan": "NaN",
 }
 
@@ -112,13 +107,15 @@ def test_wrong_members_are_told_with_their_pointers(
     installation: Installation, client: HostClient, route: Route
 ) -> None:
     """Wrong types, NUL, surrogates, absurd numbers and lengths in every member of every body."""
-    caller = _caller(installation, route)
+    sent = [_JSON, *_authorization(installation, route)]
     before = installation.stored()
-    for name, value in _WRONG_EVERYWHERE.items():
+    # As long as fits into a body that holds one in each member.
+    long_text = f'"{"x" * (60_000 // len(_members(route)))}"'
+    for name, value in {**_WRONG_EVERYWHERE, "long text": long_text}.items():
         if _fits(route, value):
             continue
         body = _with_each_member(route, value)
-        response = client.request(route.method, _path(route), headers=[_JSON, *caller], body=body)
+        response = client.request(route.method, path_of(route), headers=sent, body=body)
         problem = _require_problem(response, status=400, code="invalid-input")
         assert problem["errors"], name
         assert all(fault.keys() == {"pointer", "code", "message"} for fault in problem["errors"])
@@ -128,10 +125,10 @@ def test_wrong_members_are_told_with_their_pointers(
 @pytest.mark.parametrize("route", _ROUTES, ids=lambda route: str(route.operation_id))
 def test_what_is_not_the_object_wanted_is_told(installation: Installation, client: HostClient, route: Route) -> None:
     """Broken JSON, other JSON, other encodings, unknown members."""
-    caller = _caller(installation, route)
+    sent = [_JSON, *_authorization(installation, route)]
     before = installation.stored()
     for name, body in _WRONG_AS_A_WHOLE.items():
-        response = client.request(route.method, _path(route), headers=[_JSON, *caller], body=body)
+        response = client.request(route.method, path_of(route), headers=sent, body=body)
         problem = _require_problem(response, status=400, code="invalid-input")
         assert problem["errors"], name
     assert installation.stored() == before
@@ -140,9 +137,10 @@ def test_what_is_not_the_object_wanted_is_told(installation: Installation, clien
 @pytest.mark.parametrize("route", _ROUTES, ids=lambda route: str(route.operation_id))
 def test_what_is_too_large_is_not_read(installation: Installation, client: HostClient, route: Route) -> None:
     """413 past the limit, whether the client says the length or not."""
+    sent = [_JSON, *_authorization(installation, route)]
     before = installation.stored()
     for body in _TOO_LARGE.values():
-        response = client.request(route.method, _path(route), headers=[_JSON], body=body)
+        response = client.request(route.method, path_of(route), headers=sent, body=body)
         _require_problem(response, status=413, code="body-too-large")
     assert installation.stored() == before
 
@@ -173,9 +171,9 @@ def test_bad_headers_are_told(
     expected: tuple[int, str],
 ) -> None:
     """Types, lengths and sizes that do not fit; bytes that are no text are no harm by themselves."""
-    caller = _caller(installation, route)
+    sent = [*headers, *_authorization(installation, route)]
     before = installation.stored()
-    response = client.request(route.method, _path(route), headers=(*headers, *caller), body=b'{"unknown": 1}')
+    response = client.request(route.method, path_of(route), headers=sent, body=b'{"unknown": 1}')
 
     _require_problem(response, status=expected[0], code=expected[1])
     assert installation.stored() == before
@@ -186,9 +184,9 @@ def test_bad_headers_are_told(
 )
 def test_a_missing_body_is_told(installation: Installation, client: HostClient, route: Route) -> None:
     """No body at all is a fault of the whole."""
-    headers = [_JSON, *_caller(installation, route)]
+    sent = [_JSON, *_authorization(installation, route)]
     problem = _require_problem(
-        client.request(route.method, _path(route), headers=headers), status=400, code="invalid-input"
+        client.request(route.method, path_of(route), headers=sent), status=400, code="invalid-input"
     )
 
     assert [(fault["pointer"], fault["code"]) for fault in problem["errors"]] == [("", "malformed-json")]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.hosts.installation import HOSTS
+from tests.paths import path_of
 from userservice_core.http.routes import ROUTES
 from userservice_core.testing.host import json_of
 
@@ -21,7 +22,7 @@ _METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "
 _Sent = tuple[str, str, tuple[tuple[str, str], ...], bytes]
 
 _REQUESTS: Final[tuple[_Sent, ...]] = (
-    *((method, path, (), b"") for path in sorted({route.path for route in ROUTES}) for method in _METHODS),
+    *((method, path, (), b"") for path in sorted({path_of(route) for route in ROUTES}) for method in _METHODS),
     *(
         ("GET", path, (), b"")
         for path in (
@@ -38,6 +39,8 @@ _REQUESTS: Final[tuple[_Sent, ...]] = (
             "/users/%ff",
             "/users/caf%C3%A9",
             "/users/100%25",
+            "/users/{id}/effective-permissions",
+            "/users/%7Bid%7D/effective-permissions",
             "/users/me;x=1",
             "/users/me?x=%00",
             "/a%0ab",

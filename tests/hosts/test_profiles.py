@@ -154,8 +154,9 @@ def test_a_change_says_which_members_it_changed(installation: Installation, owne
         if record.type == "userservice.profile.updated.v1"
     ]
     assert [(sequence, event["version"], event["changedMembers"]) for sequence, event in events] == [
-        (2, 1, ["bio", "preferences"]),
-        (3, 2, ["preferences"]),
+        # After the registration and the confirmation of the address.
+        (3, 1, ["bio", "preferences"]),
+        (4, 2, ["preferences"]),
     ]
 
 

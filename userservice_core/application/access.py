@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import attrs
@@ -11,17 +12,22 @@ import msgspec
 from userservice_core.domain.ids import RoleId, SessionId, UserId
 from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.domain.roles import AssignedRole, PermissionSet, RoleMap
-from userservice_core.errors import InvalidAccessTokenError, PermissionDeniedError
+from userservice_core.errors import InvalidAccessTokenError, PermissionDeniedError, UserNotFoundError
 from userservice_core.ports.cache import Cache, Namespace, Versioned
 from userservice_core.ports.security import AccessClaims
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from userservice_core.domain.users import User
     from userservice_core.ports.revocations import RevocationChecker, RevocationLog
     from userservice_core.ports.roles import RoleReader
     from userservice_core.ports.security import AccessTokenVerifier
     from userservice_core.ports.users import UserReader
+
+
+class _NotLiveError(Exception):
+    """The account cannot be used; raised from a load, so that nothing is cached and it counts once it can be."""
 
 
 @attrs.frozen(kw_only=True)
@@ -100,8 +106,7 @@ class Access:
 
     def permissions_of_roles(self, roles: Iterable[AssignedRole]) -> PermissionSet:
         """Return what *roles* grant together."""
-        role_map = self._cache.get(ROLE_MAP, "", self._load_role_map)
-        return role_map.permissions_of(role.id for role in roles)
+        return self._granted_by(role.id for role in roles)
 
     def permissions_of(self, *, user_id: UserId) -> PermissionSet:
         """
@@ -110,8 +115,10 @@ class Access:
         Raises:
             UserNotFoundError: If there is no such user.
         """
-        user = self._users.get(user_id)
-        return self.permissions_of_roles(user.roles if user.is_live else ())
+        try:
+            return self._granted_by(self._roles_of(user_id))
+        except _NotLiveError:
+            return PermissionSet(frozenset())
 
     def require(self, *, principal: Principal, permission: str) -> None:
         """
@@ -119,26 +126,69 @@ class Access:
 
         Raises:
             PermissionDeniedError: If they do not.
-            UserNotFoundError: If their account was erased.
+            InvalidAccessTokenError: If their account was erased, or cannot be used any more.
         """
-        if not self.permissions_of(user_id=principal.user_id).allows(permission):
+        try:
+            roles = self._roles_of(principal.user_id)
+        except (UserNotFoundError, _NotLiveError) as error:
+            raise InvalidAccessTokenError from error
+        if not self._granted_by(roles).allows(permission):
             raise PermissionDeniedError(permission=permission)
 
     def forget(self, revocation: Revocation) -> None:
         """Drop from memory what *revocation* says is outdated."""
         match revocation.kind:
-            case RevocationKind.ROLE_MAP:
-                self._cache.invalidate(ROLE_MAP, "", revocation.version)
             case RevocationKind.KEY:
                 self._verifier.forget_key(revocation.subject)
+            case _:
+                forget_access(self._cache, revocation)
 
     def forget_all(self) -> None:
         """Drop everything from the cache of this process, for when it is not known what is outdated."""
         self._cache.clear()
 
+    def _roles_of(self, user_id: UserId) -> tuple[RoleId, ...]:
+        return self._cache.get(HELD_ROLES, str(user_id), lambda: self._load_roles_of(user_id))
+
+    def _load_roles_of(self, user_id: UserId) -> Versioned[tuple[RoleId, ...]]:
+        user = self._users.get(user_id)
+        if not user.is_live:
+            raise _NotLiveError
+        return Versioned(user.access_version, tuple(role.id for role in user.roles))
+
+    def _granted_by(self, roles: Iterable[RoleId]) -> PermissionSet:
+        return self._cache.get(ROLE_MAP, "", self._load_role_map).permissions_of(roles)
+
     def _load_role_map(self) -> Versioned[RoleMap]:
         role_map = self._roles.role_map()
         return Versioned(role_map.epoch, role_map)
+
+
+def forget_access(cache: Cache, revocation: Revocation) -> None:
+    """Refuse from now on what *cache* holds of who may do what, as far as *revocation* says that it is outdated."""
+    match revocation.kind:
+        case RevocationKind.ROLE_MAP:
+            cache.invalidate(ROLE_MAP, "", revocation.version)
+        case RevocationKind.USER_ACCESS:
+            cache.invalidate(HELD_ROLES, revocation.subject, revocation.version)
+
+
+def access_changed(user: User, *, now: datetime) -> Revocation:
+    """Return what tells every process to forget what *user* might do before this version of their access."""
+    return Revocation(
+        kind=RevocationKind.USER_ACCESS,
+        subject=str(user.id),
+        not_before=now,
+        version=user.access_version,
+        expires_at=now + _KEPT_FOR,
+    )
+
+
+def role_map_changed(epoch: int, *, now: datetime) -> Revocation:
+    """Return what tells every process to forget what roles granted before *epoch*."""
+    return Revocation(
+        kind=RevocationKind.ROLE_MAP, subject="", not_before=now, version=epoch, expires_at=now + _KEPT_FOR
+    )
 
 
 def _principal(claims: AccessClaims) -> Principal:
@@ -166,3 +216,16 @@ ROLE_MAP: Namespace[RoleMap] = Namespace(
     name="role-map", ttl_seconds=300, encode=_encode_role_map, decode=_decode_role_map
 )
 """Which permissions each role grants; one value, under the empty key, fenced by the access epoch."""
+
+
+def _decode_held_roles(data: bytes) -> tuple[RoleId, ...]:
+    return tuple(RoleId(role) for role in msgspec.json.decode(data, type=list[UUID]))
+
+
+HELD_ROLES: Namespace[tuple[RoleId, ...]] = Namespace(
+    name="held-roles", ttl_seconds=300, encode=msgspec.json.encode, decode=_decode_held_roles
+)
+"""Which roles a live user holds; one value a user, under the user's id, fenced by the version of their access."""
+
+# Longer than any value of the two can be kept, with room for clocks that differ.
+_KEPT_FOR: Final = timedelta(minutes=15)

@@ -8,9 +8,13 @@ from userservice_core.application.access import Access
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication
+from userservice_core.application.authorization import Authorization
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
 from userservice_core.application.registration import Registration
+from userservice_core.application.role_assignments import RoleAssignments
+from userservice_core.application.roles import Roles
 from userservice_core.ports.security import AccessTokenIssuer
 
 
@@ -22,7 +26,11 @@ class UseCases:
     registration: Registration
     email_verification: EmailVerification
     authentication: Authentication
+    authorization: Authorization
     accounts: Accounts
     profiles: Profiles
     addresses: Addresses
+    roles: Roles
+    permissions: Permissions
+    role_assignments: RoleAssignments
     token_issuer: AccessTokenIssuer

@@ -14,7 +14,7 @@ from typing import ClassVar
 import attrs
 
 from userservice_core.domain.address_kinds import DefaultKind
-from userservice_core.domain.ids import AddressId, EventId, SessionId, UserId
+from userservice_core.domain.ids import AddressId, EventId, PermissionId, RoleId, SessionId, UserId
 
 
 class Topic(enum.StrEnum):
@@ -36,6 +36,8 @@ class SequencedBy(enum.Enum):
 
     USER = "user"
     LOGIN_STATE = "login_state"
+    ROLE = "role"
+    PERMISSION = "permission"
     NOTHING = "nothing"
 
 
@@ -174,6 +176,136 @@ class AddressDefaultChanged(UserEvent):
 
 
 @attrs.frozen(kw_only=True)
+class UserRoleAssigned(UserEvent):
+    """The user was given a role."""
+
+    type = "user.role_assigned"
+
+    role_id: RoleId
+    role: str
+
+
+@attrs.frozen(kw_only=True)
+class UserRoleRemoved(UserEvent):
+    """A role was taken from the user."""
+
+    type = "user.role_removed"
+
+    role_id: RoleId
+    role: str
+
+
+@attrs.frozen(kw_only=True)
+class RoleEvent(Event):
+    """An event of one role, numbered by the role's row."""
+
+    topic = Topic.ACCESS
+    sequenced_by = SequencedBy.ROLE
+
+    role_id: RoleId
+
+    @property
+    def key(self) -> str:
+        """The role's id."""
+        return str(self.role_id)
+
+
+@attrs.frozen(kw_only=True)
+class RoleCreated(RoleEvent):
+    """There is a new role, which grants nothing yet."""
+
+    type = "role.created"
+
+    name: str
+    description: str | None
+
+
+@attrs.frozen(kw_only=True)
+class RoleUpdated(RoleEvent):
+    """A role has another name or description."""
+
+    type = "role.updated"
+
+    name: str
+    description: str | None
+
+
+@attrs.frozen(kw_only=True)
+class RoleDeleted(RoleEvent):
+    """A role is gone; nobody holds it any more."""
+
+    type = "role.deleted"
+
+    name: str
+
+
+@attrs.frozen(kw_only=True)
+class RolePermissionAssigned(RoleEvent):
+    """The role grants this permission from now on."""
+
+    type = "role.permission_assigned"
+
+    permission_id: PermissionId
+    permission: str
+
+
+@attrs.frozen(kw_only=True)
+class RolePermissionRemoved(RoleEvent):
+    """The role does not grant this permission any more."""
+
+    type = "role.permission_removed"
+
+    permission_id: PermissionId
+    permission: str
+
+
+@attrs.frozen(kw_only=True)
+class PermissionEvent(Event):
+    """An event of one permission, numbered by the permission's row."""
+
+    topic = Topic.ACCESS
+    sequenced_by = SequencedBy.PERMISSION
+
+    permission_id: PermissionId
+
+    @property
+    def key(self) -> str:
+        """The permission's id."""
+        return str(self.permission_id)
+
+
+@attrs.frozen(kw_only=True)
+class PermissionCreated(PermissionEvent):
+    """There is a new permission, which no role grants yet."""
+
+    type = "permission.created"
+
+    name: str
+    description: str | None
+    group_name: str | None
+
+
+@attrs.frozen(kw_only=True)
+class PermissionUpdated(PermissionEvent):
+    """A permission has another name, description or group; whoever held it holds it under its new name."""
+
+    type = "permission.updated"
+
+    name: str
+    description: str | None
+    group_name: str | None
+
+
+@attrs.frozen(kw_only=True)
+class PermissionDeleted(PermissionEvent):
+    """A permission is gone; no role grants it any more."""
+
+    type = "permission.deleted"
+
+    name: str
+
+
+@attrs.frozen(kw_only=True)
 class SignInEvent(Event):
     """An event of a known user's sign-ins, numbered by the LoginState row."""
 
@@ -300,6 +432,16 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     AddressUpdated,
     AddressDeleted,
     AddressDefaultChanged,
+    UserRoleAssigned,
+    UserRoleRemoved,
+    RoleCreated,
+    RoleUpdated,
+    RoleDeleted,
+    RolePermissionAssigned,
+    RolePermissionRemoved,
+    PermissionCreated,
+    PermissionUpdated,
+    PermissionDeleted,
     LoggedIn,
     LoginFailed,
     UnknownLoginFailed,

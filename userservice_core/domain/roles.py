@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from uuid import UUID
 
 import attrs
 
 from userservice_core.domain.ids import PermissionId, RoleId
+from userservice_core.errors import Fault, InvalidInputError, SystemObjectError
 
 EVERYTHING = "*:*"
+WILDCARD = "*"
 MAX_ROLE_NAME_CHARACTERS = 100
+MAX_DESCRIPTION_CHARACTERS = 500
+MAX_ROLES = 1_000
+"""In an installation: each process holds what all of them grant."""
+MAX_PERMISSIONS = 1_000
+"""In an installation, for the same reason."""
+
+_PERMISSION_PART = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+def role_name_key(name: str) -> str:
+    """Return what a role of this name is unique by: neither case nor the form of a letter counts."""
+    return unicodedata.normalize("NFKC", name).casefold()
 
 
 @attrs.frozen
@@ -31,11 +47,56 @@ class Permission:
     description: str | None = None
     group_name: str | None = None
     is_system_permission: bool = False
+    version: int = 1
+
+    @classmethod
+    def create(
+        cls, *, permission_id: PermissionId, resource: str, action: str, description: str | None, group_name: str | None
+    ) -> Permission:
+        """
+        Make a permission; one whose action is ``*`` stands for all on its resource.
+
+        Raises:
+            InvalidInputError: If resource or action is no lower-case word, or a text is too long.
+        """
+        permission = cls(
+            id=permission_id, resource=resource, action=action, description=description, group_name=group_name
+        )
+        _raise_if_any(_permission_faults(permission))
+        return permission
 
     @property
     def name(self) -> str:
         """``resource:action``."""
         return f"{self.resource}:{self.action}"
+
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether it stands for others, too."""
+        return self.action == WILDCARD
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether it stands for all others."""
+        return self.name == EVERYTHING
+
+    def revised(self, *, resource: str, action: str, description: str | None, group_name: str | None) -> Permission:
+        """
+        Return the next version, or this very one if nothing is different.
+
+        Raises:
+            InvalidInputError: As :meth:`create`; and if a permission becomes a wildcard, or was one, by a new name.
+            SystemObjectError: If a system permission gets another name.
+        """
+        revised = attrs.evolve(self, resource=resource, action=action, description=description, group_name=group_name)
+        if revised == self:
+            return self
+        if revised.name != self.name:
+            if self.is_system_permission:
+                raise SystemObjectError
+            _raise_if_any((*_permission_faults(revised), *_wildcard_faults(self, revised)))
+        _raise_if_any(_text_faults(revised))
+        return attrs.evolve(revised, version=self.version + 1)
 
 
 @attrs.frozen(kw_only=True)
@@ -52,7 +113,40 @@ class Role:
     @property
     def name_key(self) -> str:
         """The name under which roles are unique: regardless of case."""
-        return self.name.casefold()
+        return role_name_key(self.name)
+
+    @classmethod
+    def create(cls, *, role_id: RoleId, name: str, description: str | None) -> Role:
+        """
+        Make a role that grants nothing yet.
+
+        Raises:
+            InvalidInputError: If the name is blank, has spaces around it or characters that do not show, or a text is
+                too long.
+        """
+        role = cls(id=role_id, name=name, description=description)
+        _raise_if_any(_role_faults(role))
+        return role
+
+    def revised(self, *, name: str, description: str | None) -> Role:
+        """
+        Return the next version, or this very one if nothing is different.
+
+        Raises:
+            InvalidInputError: As :meth:`create`.
+            SystemObjectError: If a system role gets another name.
+        """
+        revised = attrs.evolve(self, name=name, description=description)
+        if revised == self:
+            return self
+        if self.is_system_role and name != self.name:
+            raise SystemObjectError
+        _raise_if_any(_role_faults(revised))
+        return attrs.evolve(revised, version=self.version + 1)
+
+    def granting(self, permissions: Iterable[str]) -> Role:
+        """Return the next version, which grants exactly *permissions*."""
+        return attrs.evolve(self, permissions=frozenset(permissions), version=self.version + 1)
 
 
 @attrs.frozen
@@ -65,6 +159,14 @@ class PermissionSet:
         """Tell whether *permission* (``resource:action``) is held, by name or through ``resource:*`` or ``*:*``."""
         names = self.names
         return permission in names or EVERYTHING in names or f"{permission.partition(':')[0]}:*" in names
+
+    def covers(self, permissions: Iterable[str]) -> bool:
+        """Tell whether each of *permissions* is held."""
+        return all(self.allows(permission) for permission in permissions)
+
+    def on(self, resource: str) -> PermissionSet:
+        """Return those that concern *resource*, wildcards included."""
+        return PermissionSet(frozenset(name for name in self.names if name.partition(":")[0] in {resource, "*"}))
 
 
 @attrs.frozen
@@ -83,6 +185,49 @@ class RoleMap:
     def permissions_of(self, roles: Iterable[RoleId]) -> PermissionSet:
         """Return the union of what *roles* grant; a role that no longer exists grants nothing."""
         return PermissionSet(frozenset().union(*(self.permissions.get(role, frozenset()) for role in roles)))
+
+
+def _permission_faults(permission: Permission) -> Iterator[Fault]:
+    if not _PERMISSION_PART.fullmatch(permission.resource):
+        yield _no_word("resource")
+    if not permission.is_wildcard and not _PERMISSION_PART.fullmatch(permission.action):
+        yield _no_word("action")
+    yield from _text_faults(permission)
+
+
+def _text_faults(permission: Permission) -> Iterator[Fault]:
+    yield from _length_faults("description", permission.description, MAX_DESCRIPTION_CHARACTERS)
+    yield from _length_faults("groupName", permission.group_name, MAX_ROLE_NAME_CHARACTERS)
+
+
+def _role_faults(role: Role) -> Iterator[Fault]:
+    if not role.name or role.name != role.name.strip():
+        yield Fault(("name",), "invalid-name", "Give a name without spaces around it.")
+    if not role.name.isprintable():
+        yield Fault(("name",), "invalid-character", "Use characters that show.")
+    yield from _length_faults("name", role.name, MAX_ROLE_NAME_CHARACTERS)
+    yield from _length_faults("description", role.description, MAX_DESCRIPTION_CHARACTERS)
+
+
+def _no_word(member: str) -> Fault:
+    message = "Use at most 64 lower-case letters, digits and underscores, a letter first."
+    return Fault((member,), "invalid-name", message)
+
+
+def _length_faults(member: str, text: str | None, limit: int) -> Iterator[Fault]:
+    if text is not None and len(text) > limit:
+        yield Fault((member,), "too-long", f"Use at most {limit} characters.")
+
+
+def _wildcard_faults(before: Permission, after: Permission) -> Iterator[Fault]:
+    if before.is_wildcard != after.is_wildcard:
+        yield Fault(("action",), "wildcard", "What a wildcard stands for cannot change by a new name.")
+
+
+def _raise_if_any(faults: Iterable[Fault]) -> None:
+    found = tuple(faults)
+    if found:
+        raise InvalidInputError(found)
 
 
 def _role_id(number: int) -> RoleId:

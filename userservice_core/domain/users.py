@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -88,6 +88,16 @@ class User:
             return self
         return attrs.evolve(
             self, email_verified=True, status=UserStatus.ACTIVE, updated_at=now, version=self.version + 1
+        )
+
+    def with_roles(self, roles: Iterable[AssignedRole], *, now: datetime) -> User:
+        """Return the user holding exactly *roles*."""
+        return attrs.evolve(
+            self,
+            roles=tuple(sorted(roles, key=lambda role: role.name)),
+            updated_at=now,
+            version=self.version + 1,
+            access_version=self.access_version + 1,
         )
 
     def require_sign_in_allowed(self) -> None:

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -40,6 +40,9 @@ _BRACKETS = re.compile(rb"[][{}]")
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
 _EXPECTED = re.compile(r"Expected `(?P<types>[^`]+)`, got")
 _LENGTH = re.compile(r"of length (?P<relation><=|>=) (?P<limit>\d+)")
+_MEMBER = re.compile(r"Object (?P<fault>missing required|contains unknown) field `(?P<name>[^`]*)`")
+_PLACE = re.compile(r" - at `\$(?P<steps>[^`]*)`")
+_STEP = re.compile(r"\.(?P<member>\w+)|\[(?P<index>\d+)\]")
 _PLAIN = re.compile(r"[\x01-\x24\x26-\x7f]*")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -91,10 +94,13 @@ def decode_query(query: str, shape: type[S]) -> S:
     """
     Read a query string as *shape*; parameters that it does not name are ignored, since mail programs add their own.
 
+    A member that is an array takes a parameter that occurs once for each item.
+
     Raises:
         InvalidInputError: If a parameter is missing, repeated, badly encoded or not of its type.
     """
-    return _convert(read_query(query), shape)
+    arrays = frozenset(field.encode_name for field in msgspec.structs.fields(shape) if _is_array(field.type))
+    return _convert(read_query(query, arrays=arrays), shape)
 
 
 def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
@@ -120,14 +126,18 @@ def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
     return document
 
 
-def read_query(query: str) -> dict[str, str]:
+def read_query(query: str, *, arrays: frozenset[str] = frozenset()) -> dict[str, str | list[str]]:
     """
     Parse ``name=value`` pairs (WHATWG URL §5.1), strictly.
 
+    Args:
+        query: As sent.
+        arrays: Names that may occur more than once; their values are lists.
+
     Raises:
-        InvalidInputError: If a name occurs twice, or a part is not percent-encoded UTF-8 without NUL.
+        InvalidInputError: If another name occurs twice, or a part is not percent-encoded UTF-8 without NUL.
     """
-    parameters: dict[str, str] = {}
+    parameters: dict[str, Any] = {}
     faults: list[Fault] = []
     for part in filter(None, query.split("&")):
         raw_name, _, raw_value = part.partition("=")
@@ -135,12 +145,18 @@ def read_query(query: str) -> dict[str, str]:
         if name is None or value is None:
             place = (_shown(raw_name if name is None else name),)
             faults.append(Fault(place, "invalid-encoding", "Percent-encode UTF-8 text without NUL."))
+        elif name in arrays:
+            parameters.setdefault(name, []).append(value)
         elif name in parameters:
             faults.append(Fault((_shown(name),), "repeated", "Give this parameter once."))
         else:
             parameters[name] = value
     _raise_if_any(faults)
     return parameters
+
+
+def _is_array(kind: Any) -> bool:  # noqa: ANN401 - types of any shape
+    return get_origin(get_args(kind)[0] if get_origin(kind) is Annotated else kind) is tuple
 
 
 def percent_decoded(text: str) -> str | None:
@@ -270,15 +286,28 @@ def _value_faults(value: Any, kind: Any, name: str) -> Iterator[Fault]:  # noqa:
 
 
 def _fault_of(message: str, name: str) -> Fault:
+    place = (name, *_steps_within(message))
+    if member := _MEMBER.search(message):
+        is_missing = member["fault"] == "missing required"
+        code, text = ("required", "is required") if is_missing else ("unknown-field", "is not known here")
+        return Fault((*place, _shown(member["name"])), code, f"This member {text}.")
     if length := _LENGTH.search(message):
         is_upper = length["relation"] == "<="
         bound = "at most" if is_upper else "at least"
-        return Fault((name,), "too-long" if is_upper else "too-short", f"Use {bound} {length['limit']} characters.")
+        unit = "items" if "`array`" in message else "characters"
+        return Fault(place, "too-long" if is_upper else "too-short", f"Use {bound} {length['limit']} {unit}.")
     if message in _FORMATS:
-        return Fault((name,), "invalid-type", _FORMATS[message])
+        return Fault(place, "invalid-type", _FORMATS[message])
     expected = _EXPECTED.search(message)
     names = [_TYPE_NAMES.get(kind.strip(), kind.strip()) for kind in expected["types"].split("|")] if expected else []
-    return Fault((name,), "invalid-type", f"Send {' or '.join(names)}." if names else "This value is not valid.")
+    return Fault(place, "invalid-type", f"Send {' or '.join(names)}." if names else "This value is not valid.")
+
+
+def _steps_within(message: str) -> Iterator[str | int]:
+    """Tell where in the value the fault is."""
+    place = _PLACE.search(message)
+    for step in _STEP.finditer(place["steps"] if place else ""):
+        yield step["member"] if step["index"] is None else int(step["index"])
 
 
 def _shown(name: str) -> str:

@@ -129,6 +129,6 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
     (reference,), schemas = msgspec.json.schema_components([route.query], ref_template=_REF)
     schema = schemas[reference["$ref"].rpartition("/")[2]]
     return [
-        {"name": name, "in": "query", "required": name in schema["required"], "schema": details}
+        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": details}
         for name, details in schema["properties"].items()
     ]

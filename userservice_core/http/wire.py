@@ -16,20 +16,34 @@ from msgspec import UNSET, UnsetType
 from userservice_core.domain.address_kinds import AddressType
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from userservice_core.application.authentication import SignedIn
+    from userservice_core.application.authorization import CheckedPermissions
     from userservice_core.domain.addresses import Address
     from userservice_core.domain.profiles import UserProfile
+    from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.users import User
 
 MAX_TEXT_CHARACTERS = 1_024
 MAX_LONG_TEXT_CHARACTERS = 4_096
 MAX_TOKEN_CHARACTERS = 8_192
 MAX_MAILED_TOKEN_CHARACTERS = 512
+MAX_PERMISSION_CHARACTERS = 129
+MAX_ITEMS = 100
 
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARACTERS)]
 LongText = Annotated[str, msgspec.Meta(max_length=MAX_LONG_TEXT_CHARACTERS)]
 TokenText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TOKEN_CHARACTERS)]
 MailedTokenText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_MAILED_TOKEN_CHARACTERS)]
+
+
+PermissionName = Annotated[
+    str, msgspec.Meta(max_length=MAX_PERMISSION_CHARACTERS, pattern=r"^([a-z0-9_]+|\*):([a-z0-9_]+|\*)$")
+]
+
+
+Ids = Annotated[tuple[UUID, ...], msgspec.Meta(min_length=1, max_length=MAX_ITEMS)]
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -301,6 +315,244 @@ class EmailVerifiedAnswer(Body, frozen=True, kw_only=True):
 
     email: str
     email_verified: bool
+
+
+class CheckPermissionsBody(Body, frozen=True, kw_only=True):
+    """
+    Whether a user may do all of that.
+
+    Where the id of the resource's owner is given and is the user's, `resource:action_own` grants `resource:action`.
+    """
+
+    user_id: UUID
+    permissions: Annotated[tuple[PermissionName, ...], msgspec.Meta(min_length=1, max_length=MAX_ITEMS)]
+    resource_owner_id: UUID | None = None
+
+
+class CheckPermissionsBatchBody(Body, frozen=True, kw_only=True):
+    """Several checks at once."""
+
+    checks: Annotated[tuple[CheckPermissionsBody, ...], msgspec.Meta(min_length=1, max_length=MAX_ITEMS)]
+
+
+class CheckedPermissionItem(Body, frozen=True, kw_only=True):
+    """One permission, and whether the user has it."""
+
+    permission: str
+    granted: bool
+
+
+class CheckPermissionsAnswer(Body, frozen=True, kw_only=True):
+    """Whether the user may do all that was asked for, and each of it, in the order of the question."""
+
+    user_id: UUID
+    granted: bool
+    checked_permissions: tuple[CheckedPermissionItem, ...]
+
+    @classmethod
+    def of(cls, checked: CheckedPermissions) -> CheckPermissionsAnswer:
+        """Show *checked*."""
+        return cls(
+            user_id=checked.user_id,
+            granted=checked.granted,
+            checked_permissions=tuple(
+                CheckedPermissionItem(permission=permission, granted=granted)
+                for permission, granted in checked.outcomes
+            ),
+        )
+
+
+class CheckPermissionsBatchAnswer(Body, frozen=True, kw_only=True):
+    """The answers, in the order of the checks."""
+
+    results: tuple[CheckPermissionsAnswer, ...]
+
+
+class EffectivePermissionsQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Which resource it is about; all of them if not given."""
+
+    resource_type: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PERMISSION_CHARACTERS)] | None = None
+
+
+class EffectivePermissionsAnswer(Body, frozen=True, kw_only=True):
+    """What a user may do, by name, sorted; wildcards stand for all that they cover."""
+
+    user_id: UUID
+    permissions: tuple[str, ...]
+
+
+class NewRoleBody(Body, frozen=True, kw_only=True):
+    """A role to make; it grants nothing yet."""
+
+    name: Text
+    description: Text | None = None
+
+
+class RoleBody(Body, frozen=True, kw_only=True):
+    """What a role is to be; the members that cannot be changed here may be sent as they were read."""
+
+    name: Text
+    description: Text | None = None
+    id: UUID | UnsetType = UNSET
+    is_system_role: bool | UnsetType = UNSET
+    permissions: tuple[str, ...] | UnsetType = UNSET
+    version: int | UnsetType = UNSET
+
+
+class RolePatchBody(Body, frozen=True, kw_only=True):
+    """What is to be different about a role (RFC 7396)."""
+
+    name: Text | UnsetType = UNSET
+    description: Text | UnsetType | None = UNSET
+    id: UUID | UnsetType = UNSET
+    is_system_role: bool | UnsetType = UNSET
+    permissions: tuple[str, ...] | UnsetType = UNSET
+    version: int | UnsetType = UNSET
+
+
+class RoleAnswer(Body, frozen=True, kw_only=True):
+    """A role, with the names of what it grants, sorted."""
+
+    id: UUID
+    name: str
+    description: str | None
+    is_system_role: bool
+    permissions: tuple[str, ...]
+    version: int
+
+    @classmethod
+    def of(cls, role: Role) -> RoleAnswer:
+        """Show *role*."""
+        return cls(
+            id=role.id,
+            name=role.name,
+            description=role.description,
+            is_system_role=role.is_system_role,
+            permissions=tuple(sorted(role.permissions)),
+            version=role.version,
+        )
+
+
+class RolesAnswer(Body, frozen=True, kw_only=True):
+    """Roles, by name; there are at most 1,000."""
+
+    data: tuple[RoleAnswer, ...]
+
+
+class DeletionQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether to delete what is in use, and to end that use with it."""
+
+    force: Literal["true", "false"] = "false"
+
+
+class PermissionIdsBody(Body, frozen=True, kw_only=True):
+    """Permissions, by id."""
+
+    permission_ids: Ids
+
+
+class PermissionIdsQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Permissions, by id; the parameter is repeated for each."""
+
+    permission_id: Ids
+
+
+class RoleIdsBody(Body, frozen=True, kw_only=True):
+    """Roles, by id."""
+
+    role_ids: Ids
+
+
+class RoleIdsQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Roles, by id; the parameter is repeated for each."""
+
+    role_id: Ids
+
+
+class AssignedRoleItem(Body, frozen=True, kw_only=True):
+    """A role that a user holds."""
+
+    id: UUID
+    name: str
+
+
+class AssignedRolesAnswer(Body, frozen=True, kw_only=True):
+    """The roles that a user holds, by name."""
+
+    data: tuple[AssignedRoleItem, ...]
+
+
+class NewPermissionBody(Body, frozen=True, kw_only=True):
+    """A permission to make, for `resource:action`; no role grants it yet."""
+
+    resource: Text
+    action: Text
+    description: Text | None = None
+    group_name: Text | None = None
+
+
+class PermissionBody(Body, frozen=True, kw_only=True):
+    """What a permission is to be; the members that cannot be changed here may be sent as they were read."""
+
+    resource: Text
+    action: Text
+    description: Text | None = None
+    group_name: Text | None = None
+    id: UUID | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    is_system_permission: bool | UnsetType = UNSET
+    version: int | UnsetType = UNSET
+
+
+class PermissionPatchBody(Body, frozen=True, kw_only=True):
+    """What is to be different about a permission (RFC 7396)."""
+
+    resource: Text | UnsetType = UNSET
+    action: Text | UnsetType = UNSET
+    description: Text | UnsetType | None = UNSET
+    group_name: Text | UnsetType | None = UNSET
+    id: UUID | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    is_system_permission: bool | UnsetType = UNSET
+    version: int | UnsetType = UNSET
+
+
+class PermissionAnswer(Body, frozen=True, kw_only=True):
+    """A permission; `*` in the place of the action, or of both, stands for all."""
+
+    id: UUID
+    name: str
+    resource: str
+    action: str
+    description: str | None
+    group_name: str | None
+    is_system_permission: bool
+    version: int
+
+    @classmethod
+    def of(cls, permission: Permission) -> PermissionAnswer:
+        """Show *permission*."""
+        return cls(
+            id=permission.id,
+            name=permission.name,
+            resource=permission.resource,
+            action=permission.action,
+            description=permission.description,
+            group_name=permission.group_name,
+            is_system_permission=permission.is_system_permission,
+            version=permission.version,
+        )
+
+
+class PermissionsAnswer(Body, frozen=True, kw_only=True):
+    """Permissions, by name; there are at most 1,000."""
+
+    data: tuple[PermissionAnswer, ...]
+
+    @classmethod
+    def of(cls, permissions: Iterable[Permission]) -> PermissionsAnswer:
+        """Show *permissions*."""
+        return cls(data=tuple(PermissionAnswer.of(permission) for permission in permissions))
 
 
 class LiveAnswer(Body, frozen=True, kw_only=True):

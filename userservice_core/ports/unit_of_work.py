@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.one_time_tokens import OneTimeTokenRepository
     from userservice_core.ports.profiles import ProfileRepository
     from userservice_core.ports.revocations import RevocationWriter
-    from userservice_core.ports.roles import RoleRepository
+    from userservice_core.ports.roles import PermissionRepository, RoleRepository
     from userservice_core.ports.sessions import SessionRepository
     from userservice_core.ports.users import UserRepository
 
@@ -61,6 +61,11 @@ class Transaction(Protocol):
     @property
     def roles(self) -> RoleRepository:
         """Roles and what they grant."""
+        ...
+
+    @property
+    def permissions(self) -> PermissionRepository:
+        """Permissions that roles may grant."""
         ...
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from userservice_core.domain.ids import UserId
+    from userservice_core.domain.ids import RoleId, UserId
     from userservice_core.domain.users import User
 
 
@@ -53,6 +53,10 @@ class UserRepository(Protocol):
         """Return the user who holds the address with this key, locked as by :meth:`get`, or None."""
         ...
 
+    def list_holders(self, role_id: RoleId, *, limit: int) -> tuple[User, ...]:
+        """Return users who hold a role, deleted ones included, locked as by :meth:`get`, in the order of their ids."""
+        ...
+
     def add(self, user: User) -> None:
         """
         Store a new user with their roles.
@@ -73,6 +77,16 @@ class UserRepository(Protocol):
         Raises:
             StaleVersionError: At commit, if the stored version is another one.
             EmailTakenError: At commit, if another user holds the new address.
+        """
+        ...
+
+    def save_roles(self, user: User) -> None:
+        """
+        Let a user hold exactly the roles that *user* names; the user itself is saved by :meth:`save`.
+
+        Raises:
+            RoleNotFoundError: At commit, if one of the roles does not exist.
+            UserNotFoundError: At commit, if there is no such user and a role to hold.
         """
         ...
 

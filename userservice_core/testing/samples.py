@@ -13,10 +13,10 @@ from userservice_core.domain.addresses import Address
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import LoginFailed, NotificationKind, NotificationRequested, UserRegistered
-from userservice_core.domain.ids import AddressId, EventId, RoleId, SessionId, UserId
+from userservice_core.domain.ids import AddressId, EventId, PermissionId, RoleId, SessionId, UserId
 from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
 from userservice_core.domain.profiles import UserProfile
-from userservice_core.domain.roles import Role
+from userservice_core.domain.roles import Permission, Role
 from userservice_core.domain.sessions import Origin, Session, SessionLifetime
 from userservice_core.domain.users import User, UserStatus
 from userservice_core.testing.clocks import NOON, SequentialIds
@@ -138,6 +138,15 @@ def sample_role(**changes: Any) -> Role:  # noqa: ANN401 - as above
     role_id = RoleId(_ids.new())
     role = Role(id=role_id, name=f"Role {role_id.hex}", description="A sample.", permissions=frozenset({"user:read"}))
     return attrs.evolve(role, **changes)
+
+
+def sample_permission(**changes: Any) -> Permission:  # noqa: ANN401 - as above
+    """Return a permission of a name that no other has."""
+    permission_id = PermissionId(_ids.new())
+    permission = Permission(
+        id=permission_id, resource=f"sample_{permission_id.hex}", action="read", description="A sample."
+    )
+    return attrs.evolve(permission, **changes)
 
 
 def sample_event_id() -> EventId:

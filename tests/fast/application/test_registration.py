@@ -130,7 +130,7 @@ def test_a_token_opens_no_other_users_account(world: World) -> None:
     token = world.mailed_token()
     other = world.register("grace@example.com")
     world.mailed_token()
-    bent = world.use_cases.email_verification.inspect(token=token[:4] + "A" + token[5:])
+    bent = world.use_cases.email_verification.inspect(token=token[:4] + ("B" if token[4] == "A" else "A") + token[5:])
 
     assert bent.valid is False
     assert world.installed.store.rows.users[other.id].email_verified is False

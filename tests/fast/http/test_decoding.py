@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -62,6 +63,9 @@ def test_what_was_expected_is_said() -> None:
         Fault(("firstName",), "too-long", "Use at most 5 characters."),
         Fault(("note",), "invalid-type", "Send a string or null."),
     )
+
+
+_CHECK = b'{"userId": "01900000-0000-7000-8000-000000000001", "permissions": %b}'
 
 
 @pytest.mark.parametrize(
@@ -182,9 +186,53 @@ def _read_or_fault(body: bytes, shape: type[msgspec.Struct]) -> None:
         json.dumps([fault.field for fault in error.faults]).encode("utf-8", "strict")
 
 
+@pytest.mark.parametrize(
+    ("check", "expected"),
+    [
+        (b"1", (("checks", 1), "invalid-type")),
+        (b"{}", (("checks", 1, "userId"), "required")),
+        (b'{"userId": "x"}', (("checks", 1, "userId"), "invalid-type")),
+        (_CHECK % b'["a:b", 1]', (("checks", 1, "permissions", 1), "invalid-type")),
+        (_CHECK % b"[]", (("checks", 1, "permissions"), "too-short")),
+        (_CHECK % b'["a:b"], "x": 1', (("checks", 1, "x"), "unknown-field")),
+    ],
+)
+def test_a_fault_within_a_list_has_its_place(check: bytes, expected: tuple[tuple[str | int, ...], str]) -> None:
+    """Down to the member of the item."""
+    good = _CHECK % b'["a:b"]'
+    with pytest.raises(InvalidInputError) as caught:
+        decode_body(b'{"checks": [%b, %b]}' % (good, check), wire.CheckPermissionsBatchBody)
+
+    assert [(fault.field, fault.code) for fault in caught.value.faults] == [expected]
+
+
 def test_a_query_is_read() -> None:
     """Parameters that are not known are ignored: mail programs add some to links."""
     assert decode_query("utm_source=mail&token=a%20b+c", wire.VerifyEmailQuery).token == "a b c"
+
+
+def test_a_parameter_that_is_a_list_may_be_repeated() -> None:
+    """Once or more often, in the order given; only where the shape says so."""
+    first, second = UUID(int=1), UUID(int=2)
+
+    assert decode_query(f"roleId={first}", wire.RoleIdsQuery).role_id == (first,)
+    assert decode_query(f"roleId={second}&roleId={first}", wire.RoleIdsQuery).role_id == (second, first)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", (("roleId",), "required")),
+        (f"roleId={UUID(int=1)}&roleId=x", (("roleId", 1), "invalid-type")),
+        ("&".join(f"roleId={UUID(int=1)}" for _ in range(101)), (("roleId",), "too-long")),
+    ],
+)
+def test_a_bad_list_is_faulted(query: str, expected: tuple[tuple[str | int, ...], str]) -> None:
+    """Its bounds count items."""
+    with pytest.raises(InvalidInputError) as caught:
+        decode_query(query, wire.RoleIdsQuery)
+
+    assert [(fault.field, fault.code) for fault in caught.value.faults] == [expected]
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,14 @@ def test_bodies_refuse_unknown_members(document: dict[str, Any]) -> None:
     assert register["required"] == ["email", "password"]
 
 
+def test_parameters_of_the_path_are_described(document: dict[str, Any]) -> None:
+    """In front of those of the query, each of which may be a list."""
+    one, many = document["paths"]["/admin/users/{id}/roles"]["delete"]["parameters"]
+
+    assert one == {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+    assert (many["name"], many["in"], many["required"], many["schema"]["type"]) == ("roleId", "query", True, "array")
+
+
 def test_parameters_of_the_query_are_described(document: dict[str, Any]) -> None:
     """Name, place and bounds."""
     assert document["paths"]["/auth/verify-email"]["get"]["parameters"] == [

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.paths import NOBODY, path_of
 from userservice_core.errors import UserServiceError
 from userservice_core.http.errors import MalformedRequestError, MethodNotAllowedError, RouteNotFoundError
 from userservice_core.http.router import Router
@@ -18,13 +19,6 @@ _ROUTER = Router(ROUTES)
 _ID = "0190f5fe-7c00-7a00-8abc-def012345678"
 
 
-class _Ids(dict[str, str]):
-    """An id for every name."""
-
-    def __missing__(self, name: str) -> str:
-        return _ID
-
-
 def _thing(path: str, method: str = "GET") -> Route:
     return attrs.evolve(ROUTES[0], method=method, path=path)
 
@@ -32,7 +26,7 @@ def _thing(path: str, method: str = "GET") -> Route:
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: str(route.operation_id))
 def test_every_route_of_the_table_is_found(route: Route) -> None:
     """Method and path of the table lead to that very route."""
-    assert _ROUTER.match(route.method, route.path.format_map(_Ids())).route is route
+    assert _ROUTER.match(route.method, path_of(route)).route is route
 
 
 def test_head_is_answered_by_the_route_of_get() -> None:
@@ -60,6 +54,14 @@ def test_an_encoded_path_is_the_same_path() -> None:
         "/users%2Fme",
         "/USERS/ME",
         "/users/me;x=1",
+        "/users/{id}/effective-permissions",
+        "/users/%7Bid%7D/effective-permissions",
+        "/users/me/effective-permissions",
+        f"/users/{NOBODY.hex}/effective-permissions",
+        f"/users/%7B{NOBODY}%7D/effective-permissions",
+        f"/users/{NOBODY}0/effective-permissions",
+        f"/users/{NOBODY}/",
+        f"/users/{NOBODY}",
         "/users/\u00e9".encode().decode("latin-1"),
     ],
 )
@@ -67,6 +69,14 @@ def test_another_path_is_not_found(path: str) -> None:
     """Nothing is normalised, and an encoded slash separates nothing."""
     with pytest.raises(RouteNotFoundError):
         _ROUTER.match("GET", path)
+
+
+@pytest.mark.parametrize("sent", [str(NOBODY), str(NOBODY).upper(), f"%30{str(NOBODY)[1:]}"])
+def test_a_parameter_is_read_from_the_path(sent: str) -> None:
+    """A UUID in either case, encoded or not."""
+    match = _ROUTER.match("GET", f"/users/{sent}/effective-permissions")
+
+    assert match.parameters == {"id": NOBODY}
 
 
 @pytest.mark.parametrize("path", ["/users/%", "/users/%4", "/users/%zz", "/users/%00", "/users/%ff", "/users/\xff"])

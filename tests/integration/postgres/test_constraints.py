@@ -13,7 +13,7 @@ from userservice_core.errors import (
     AlreadyExistsError,
     ConflictError,
     EmailTakenError,
-    NotFoundError,
+    PermissionNotFoundError,
     ProgrammingError,
     RoleNotFoundError,
     StaleVersionError,
@@ -23,7 +23,9 @@ from userservice_core.errors import (
 from userservice_core.infrastructure.postgres.errors import (
     ADDRESSES_VERSION,
     BY_CONSTRAINT,
+    PERMISSIONS_VERSION,
     PROFILES_VERSION,
+    ROLES_UNUSED,
     ROLES_VERSION,
     USERS_VERSION,
     RetriableError,
@@ -92,7 +94,7 @@ _MEANING: Final[dict[str, type[UserServiceError]]] = {
     "pk_user_profiles": StaleVersionError,
     "fk_user_roles_role_id_roles": RoleNotFoundError,
     "fk_role_permissions_role_id_roles": RoleNotFoundError,
-    "fk_role_permissions_permission_id_permissions": NotFoundError,
+    "fk_role_permissions_permission_id_permissions": PermissionNotFoundError,
 }
 
 
@@ -150,4 +152,15 @@ def test_no_constraint_is_forgotten(observer: psycopg.Connection) -> None:
     ours = {name for (name,) in names}
 
     assert ours == set(_BREAKING)
-    assert set(BY_CONSTRAINT) - {USERS_VERSION, ROLES_VERSION, PROFILES_VERSION, ADDRESSES_VERSION} <= ours
+    assert (
+        set(BY_CONSTRAINT)
+        - {
+            USERS_VERSION,
+            ROLES_VERSION,
+            ROLES_UNUSED,
+            PERMISSIONS_VERSION,
+            PROFILES_VERSION,
+            ADDRESSES_VERSION,
+        }
+        <= ours
+    )

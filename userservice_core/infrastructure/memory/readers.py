@@ -9,8 +9,13 @@ import attrs
 from userservice_core.domain.credentials import LoginState, SignIn
 from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.revocations import RevocationKind
-from userservice_core.domain.roles import RoleMap
-from userservice_core.errors import AddressNotFoundError, UserNotFoundError
+from userservice_core.domain.roles import RoleMap, role_name_key
+from userservice_core.errors import (
+    AddressNotFoundError,
+    PermissionNotFoundError,
+    RoleNotFoundError,
+    UserNotFoundError,
+)
 from userservice_core.ports.revocations import RevocationBatch
 from userservice_core.ports.sessions import SessionOfUser
 
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from userservice_core.domain.addresses import Address
-    from userservice_core.domain.ids import AddressId, RoleId, SessionId, UserId
+    from userservice_core.domain.ids import AddressId, PermissionId, RoleId, SessionId, UserId
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.users import User
@@ -135,7 +140,7 @@ class InMemoryRoleReader:
         return RoleMap(rows.access_epoch, {role.id: role.permissions for role in rows.roles.values()})
 
     def find_by_name(self, name: str) -> Role | None:
-        key = name.casefold()
+        key = role_name_key(name)
         return next((role for role in self._store.read().roles.values() if role.name_key == key), None)
 
     def is_held(self, role_id: RoleId) -> bool:
@@ -145,6 +150,22 @@ class InMemoryRoleReader:
             if user.deleted_at is None
             for role in user.roles
         )
+
+    def get(self, role_id: RoleId) -> Role:
+        return get_role(self._store.read(), role_id)
+
+    def list_roles(self) -> tuple[Role, ...]:
+        return tuple(sorted(self._store.read().roles.values(), key=lambda role: role.name_key))
+
+    def get_permission(self, permission_id: PermissionId) -> Permission:
+        return get_permission(self._store.read(), permission_id)
+
+    def list_permissions_of(self, role_id: RoleId) -> tuple[Permission, ...]:
+        rows = self._store.read()
+        return tuple(rows.permissions[name] for name in sorted(get_role(rows, role_id).permissions))
+
+    def list_roles_granting(self, permission_id: PermissionId) -> tuple[Role, ...]:
+        return roles_granting(self._store.read(), permission_id)
 
     def list_permissions(self) -> tuple[Permission, ...]:
         return tuple(permission for _, permission in sorted(self._store.read().permissions.items()))
@@ -195,6 +216,29 @@ def addresses_of(rows: Rows, user_id: UserId) -> tuple[Address, ...]:
     """Return the user's addresses in the order of their ids."""
     found = (address for (owner, _), address in rows.addresses.items() if owner == user_id)
     return tuple(sorted(found, key=lambda address: address.id))
+
+
+def get_role(rows: Rows, role_id: RoleId) -> Role:
+    """Return a role, or raise RoleNotFoundError."""
+    role = rows.roles.get(role_id)
+    if role is None:
+        raise RoleNotFoundError
+    return role
+
+
+def roles_granting(rows: Rows, permission_id: PermissionId) -> tuple[Role, ...]:
+    """Return the roles that grant a permission."""
+    permission = rows.find_permission(permission_id)
+    granting = (role for role in rows.roles.values() if permission is not None and permission.name in role.permissions)
+    return tuple(sorted(granting, key=lambda role: role.name_key))
+
+
+def get_permission(rows: Rows, permission_id: PermissionId) -> Permission:
+    """Return a permission, or raise PermissionNotFoundError."""
+    permission = rows.find_permission(permission_id)
+    if permission is None:
+        raise PermissionNotFoundError
+    return permission
 
 
 def sign_in_of(rows: Rows, user: User) -> SignIn:

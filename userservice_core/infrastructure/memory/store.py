@@ -14,7 +14,7 @@ import attrs
 from userservice_core.domain.addresses import Address
 from userservice_core.domain.credentials import Credential, LoginState
 from userservice_core.domain.events import SequencedBy
-from userservice_core.domain.ids import AddressId, RoleId, SessionId, UserId
+from userservice_core.domain.ids import AddressId, PermissionId, RoleId, SessionId, UserId
 from userservice_core.domain.one_time_tokens import OneTimeToken
 from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.revocations import Revocation
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NEVER: Final = float("-inf")
+
+_COUNTED: Final[tuple[tuple[SequencedBy, UUID], ...]] = (
+    *((SequencedBy.ROLE, role.id) for role in SYSTEM_ROLES),
+    *((SequencedBy.PERMISSION, permission.id) for permission in SYSTEM_PERMISSIONS),
+)
+"""What is there from the start and has events of its own."""
 
 
 @attrs.frozen
@@ -82,7 +88,7 @@ class Rows:
     )
     access_epoch: int = 1
     revocations: list[WrittenRevocation] = attrs.field(factory=list)
-    event_versions: dict[tuple[SequencedBy, UUID], int] = attrs.field(factory=dict)
+    event_versions: dict[tuple[SequencedBy, UUID], int] = attrs.field(factory=lambda: dict.fromkeys(_COUNTED, 0))
     outbox: list[WaitingRecord] = attrs.field(factory=list)
     parked: list[tuple[OutboxRecord, str]] = attrs.field(factory=list)
     last_position: int = 0
@@ -115,6 +121,14 @@ class Rows:
             return None
         held = (AssignedRole(role.id, self.roles[role.id].name) for role in user.roles)
         return attrs.evolve(user, roles=tuple(sorted(held, key=lambda role: role.name)))
+
+    def find_permission(self, permission_id: PermissionId) -> Permission | None:
+        """Return a permission."""
+        return next((each for each in self.permissions.values() if each.id == permission_id), None)
+
+    def is_held(self, role_id: RoleId) -> bool:
+        """Tell whether any user, deleted ones included, holds a role."""
+        return any(role.id == role_id for user in self.users.values() for role in user.roles)
 
     def remove_user(self, user_id: UserId) -> None:
         """Erase a user and everything under their id."""

@@ -13,17 +13,27 @@ from userservice_core.domain.addresses import displaced_by
 from userservice_core.domain.credentials import LoginState
 from userservice_core.domain.event_data import MAX_DATA_BYTES, event_data, wire_type
 from userservice_core.domain.events import SequencedBy
+from userservice_core.domain.roles import EVERYTHING, PermissionSet
 from userservice_core.errors import (
     AlreadyExistsError,
     EmailTakenError,
-    NotFoundError,
+    PermissionNotFoundError,
     ProgrammingError,
+    RoleInUseError,
     RoleNotFoundError,
     SessionNotFoundError,
     StaleVersionError,
     UserNotFoundError,
 )
-from userservice_core.infrastructure.memory.readers import addresses_of, find_user, profile_of, sign_in_of
+from userservice_core.infrastructure.memory.readers import (
+    addresses_of,
+    find_user,
+    get_permission,
+    get_role,
+    profile_of,
+    roles_granting,
+    sign_in_of,
+)
 from userservice_core.infrastructure.memory.store import WaitingRecord, WrittenRevocation
 from userservice_core.ports.context import current_call
 from userservice_core.ports.failpoints import failpoint
@@ -31,17 +41,17 @@ from userservice_core.ports.publishing import OutboxRecord, lane_of
 from userservice_core.ports.revocations import OUTBOX_CHANNEL, REVOCATIONS_CHANNEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
 
     from userservice_core.domain.addresses import Address
     from userservice_core.domain.credentials import Credential, SignIn
     from userservice_core.domain.events import Event
-    from userservice_core.domain.ids import AddressId, SessionId, UserId
+    from userservice_core.domain.ids import AddressId, PermissionId, RoleId, SessionId, UserId
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.revocations import Revocation
-    from userservice_core.domain.roles import Role
+    from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.sessions import Session
     from userservice_core.domain.users import User
     from userservice_core.infrastructure.memory.store import InMemoryStore, Rows
@@ -60,7 +70,7 @@ class _Turn(enum.IntEnum):
     USER = enum.auto()
     OTHER = enum.auto()
     EVENT = enum.auto()
-    # An event of a user who is removed takes its number from the row that goes.
+    # An event of what is removed takes its number from the row that goes.
     REMOVAL = enum.auto()
 
 
@@ -101,6 +111,12 @@ class InMemoryUserRepository:
     def find_by_email(self, email_key: str) -> User | None:
         return find_user(self._writes.read(), email_key)
 
+    def list_holders(self, role_id: RoleId, *, limit: int) -> tuple[User, ...]:
+        rows = self._writes.read()
+        holders = (user for user in map(rows.find_user, rows.users) if user is not None)
+        held = (user for user in holders if any(role.id == role_id for role in user.roles))
+        return tuple(sorted(held, key=lambda user: user.id.int)[:limit])
+
     def add(self, user: User) -> None:
         def write(rows: Rows) -> None:
             if user.id in rows.users:
@@ -127,6 +143,17 @@ class InMemoryUserRepository:
             del rows.user_by_email[stored.email.key]
             rows.user_by_email[user.email.key] = user.id
             rows.users[user.id] = attrs.evolve(user, roles=stored.roles, created_at=stored.created_at)
+
+        self._writes.add(write, turn=_Turn.USER)
+
+    def save_roles(self, user: User) -> None:
+        def write(rows: Rows) -> None:
+            if user.roles:
+                _require_user(rows, user.id)
+            if any(role.id not in rows.roles for role in user.roles):
+                raise RoleNotFoundError
+            if user.id in rows.users:
+                rows.users[user.id] = attrs.evolve(rows.users[user.id], roles=user.roles)
 
         self._writes.add(write, turn=_Turn.USER)
 
@@ -316,11 +343,45 @@ class InMemoryRoleRepository:
     def __init__(self, writes: _Writes) -> None:
         self._writes = writes
 
+    def lock(self) -> int:
+        return self._writes.read().access_epoch
+
+    def get(self, role_id: RoleId) -> Role:
+        return get_role(self._writes.read(), role_id)
+
+    def get_all(self, role_ids: Collection[RoleId]) -> tuple[Role, ...]:
+        rows = self._writes.read()
+        return tuple(sorted((get_role(rows, role_id) for role_id in set(role_ids)), key=lambda role: role.name_key))
+
+    def list_granting(self, permission_id: PermissionId) -> tuple[Role, ...]:
+        return roles_granting(self._writes.read(), permission_id)
+
+    def count(self) -> int:
+        return len(self._writes.read().roles)
+
+    def permissions_of(self, user_id: UserId) -> PermissionSet:
+        rows = self._writes.read()
+        user = rows.users.get(user_id)
+        if user is None or not user.is_live:
+            return PermissionSet(frozenset())
+        return PermissionSet(frozenset().union(*(rows.roles[role.id].permissions for role in user.roles)))
+
+    def has_administrator(self, *, without: Collection[RoleId], of: UserId | None = None) -> bool:
+        rows = self._writes.read()
+        return any(
+            EVERYTHING in rows.roles[role.id].permissions
+            for user in rows.users.values()
+            if user.is_live
+            for role in user.roles
+            if not (role.id in without and of in {None, user.id})
+        )
+
     def add(self, role: Role) -> None:
         def write(rows: Rows) -> None:
             if role.id in rows.roles or any(other.name_key == role.name_key for other in rows.roles.values()):
                 raise AlreadyExistsError
             _put_role(rows, role)
+            rows.event_versions[SequencedBy.ROLE, role.id] = 0
 
         self._writes.add(write)
 
@@ -335,6 +396,69 @@ class InMemoryRoleRepository:
 
         self._writes.add(write)
 
+    def remove(self, role_id: RoleId) -> None:
+        def write(rows: Rows) -> None:
+            if role_id not in rows.roles or rows.is_held(role_id):
+                raise RoleInUseError
+            del rows.roles[role_id]
+            del rows.event_versions[SequencedBy.ROLE, role_id]
+            rows.access_epoch += 1
+
+        self._writes.add(write, turn=_Turn.REMOVAL)
+
+
+class InMemoryPermissionRepository:
+    """A :class:`~userservice_core.ports.roles.PermissionRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def get(self, permission_id: PermissionId) -> Permission:
+        return get_permission(self._writes.read(), permission_id)
+
+    def get_all(self, permission_ids: Collection[PermissionId]) -> tuple[Permission, ...]:
+        rows = self._writes.read()
+        found = (get_permission(rows, permission_id) for permission_id in set(permission_ids))
+        return tuple(sorted(found, key=lambda permission: permission.name))
+
+    def count(self) -> int:
+        return len(self._writes.read().permissions)
+
+    def add(self, permission: Permission) -> None:
+        def write(rows: Rows) -> None:
+            if permission.name in rows.permissions or rows.find_permission(permission.id) is not None:
+                raise AlreadyExistsError
+            rows.permissions[permission.name] = permission
+            rows.event_versions[SequencedBy.PERMISSION, permission.id] = 0
+            rows.access_epoch += 1
+
+        self._writes.add(write)
+
+    def save(self, permission: Permission) -> None:
+        def write(rows: Rows) -> None:
+            stored = rows.find_permission(permission.id)
+            if stored is None or stored.version != permission.version - 1:
+                raise StaleVersionError
+            if rows.permissions.get(permission.name, stored).id != permission.id:
+                raise AlreadyExistsError
+            del rows.permissions[stored.name]
+            rows.permissions[permission.name] = permission
+            _rename_grants(rows, stored.name, {permission.name})
+            rows.access_epoch += 1
+
+        self._writes.add(write)
+
+    def remove(self, permission_id: PermissionId) -> None:
+        def write(rows: Rows) -> None:
+            rows.access_epoch += 1
+            stored = rows.find_permission(permission_id)
+            if stored is not None:
+                del rows.permissions[stored.name]
+                del rows.event_versions[SequencedBy.PERMISSION, permission_id]
+                _rename_grants(rows, stored.name, set())
+
+        self._writes.add(write, turn=_Turn.REMOVAL)
+
 
 class InMemoryRevocationWriter:
     """A :class:`~userservice_core.ports.revocations.RevocationWriter`."""
@@ -342,10 +466,10 @@ class InMemoryRevocationWriter:
     def __init__(self, writes: _Writes, *, clock: Clock) -> None:
         self._writes = writes
         self._clock = clock
-        self.is_used = False
+        self.added: list[Revocation] = []
 
     def add(self, revocation: Revocation) -> None:
-        self.is_used = True
+        self.added.append(revocation)
         self._writes.add(lambda rows: rows.revocations.append(WrittenRevocation(revocation, self._clock.now())))
 
 
@@ -360,6 +484,7 @@ class InMemoryTransaction:
         self.profiles = InMemoryProfileRepository(writes)
         self.addresses = InMemoryAddressRepository(writes)
         self.roles = InMemoryRoleRepository(writes)
+        self.permissions = InMemoryPermissionRepository(writes)
         self.revocations = InMemoryRevocationWriter(writes, clock=clock)
         self.events: list[Event] = []
 
@@ -378,8 +503,16 @@ class InMemoryUnitOfWork:
         topic_prefix: str = "userservice.",
         source: str = "/userservice",
         signal: Signal | None = None,
+        on_revocation: Callable[[Revocation], None] = lambda _: None,
     ) -> None:
+        """
+        Work on *store*.
+
+        Args:
+            on_revocation: Called after a commit with each revocation it wrote: this process need not wait to hear it.
+        """
         self._store = store
+        self._on_revocation = on_revocation
         self._clock = clock
         self._topic_prefix = topic_prefix
         self._source = source
@@ -399,10 +532,12 @@ class InMemoryUnitOfWork:
             current_call().remaining_seconds()
             self._store.rows = rows
             failpoint("uow.committed")
+        for revocation in transaction.revocations.added:
+            self._on_revocation(revocation)
         if self._signal is not None:
             if transaction.events:
                 self._signal.notify(OUTBOX_CHANNEL)
-            if transaction.revocations.is_used:
+            if transaction.revocations.added:
                 self._signal.notify(REVOCATIONS_CHANNEL)
         return result
 
@@ -457,6 +592,13 @@ def _put_address(rows: Rows, address: Address) -> None:
 
 def _put_role(rows: Rows, role: Role) -> None:
     if not role.permissions <= rows.permissions.keys():
-        raise NotFoundError
+        raise PermissionNotFoundError
     rows.roles[role.id] = role
     rows.access_epoch += 1
+
+
+def _rename_grants(rows: Rows, name: str, names: set[str]) -> None:
+    """Let roles grant *names* where they granted *name*."""
+    for role in list(rows.roles.values()):
+        if name in role.permissions:
+            rows.roles[role.id] = attrs.evolve(role, permissions=(role.permissions - {name}) | names)

@@ -14,8 +14,9 @@ from userservice_core.errors import (
     EmailTakenError,
     Fault,
     InvalidInputError,
-    NotFoundError,
+    PermissionNotFoundError,
     ProgrammingError,
+    RoleInUseError,
     RoleNotFoundError,
     SchemaMismatchError,
     StaleVersionError,
@@ -39,6 +40,8 @@ USERS_VERSION: Final = "users_version"
 ROLES_VERSION: Final = "roles_version"
 PROFILES_VERSION: Final = "user_profiles_version"
 ADDRESSES_VERSION: Final = "addresses_version"
+ROLES_UNUSED: Final = "roles_unused"
+PERMISSIONS_VERSION: Final = "permissions_version"
 """Rules that statements check through the database's function `require_row`."""
 
 BY_CONSTRAINT: Final[Mapping[str, type[UserServiceError]]] = {
@@ -70,11 +73,13 @@ BY_CONSTRAINT: Final[Mapping[str, type[UserServiceError]]] = {
     "uq_permissions_resource_action": AlreadyExistsError,
     "pk_role_permissions": AlreadyExistsError,
     "fk_role_permissions_role_id_roles": RoleNotFoundError,
-    "fk_role_permissions_permission_id_permissions": NotFoundError,
+    "fk_role_permissions_permission_id_permissions": PermissionNotFoundError,
     USERS_VERSION: StaleVersionError,
     ROLES_VERSION: StaleVersionError,
     PROFILES_VERSION: StaleVersionError,
     ADDRESSES_VERSION: StaleVersionError,
+    ROLES_UNUSED: RoleInUseError,
+    PERMISSIONS_VERSION: StaleVersionError,
 }
 """What a violated constraint means to the caller; one that is not listed can be violated by a fault of ours only."""
 

@@ -13,7 +13,7 @@ from userservice_core.domain.event_data import MAX_DATA_BYTES, event_data, wire_
 from userservice_core.domain.events import SequencedBy
 from userservice_core.errors import ProgrammingError
 from userservice_core.infrastructure.postgres.statements import Statement
-from userservice_core.infrastructure.postgres.tables import login_states, outbox, users
+from userservice_core.infrastructure.postgres.tables import login_states, outbox, permissions, roles, users
 from userservice_core.infrastructure.postgres.transactions import WriteOrder
 from userservice_core.ports.context import current_call
 from userservice_core.ports.publishing import lane_of
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table
 
     from userservice_core.domain.events import Event
-    from userservice_core.domain.ids import UserId
     from userservice_core.infrastructure.postgres.statements import Step
     from userservice_core.infrastructure.postgres.transactions import OpenTransaction
 
@@ -35,10 +34,15 @@ _COLUMNS: Final = (
 )
 
 
+def _is_counted(table: Table) -> ColumnElement[bool]:
+    (key,) = table.primary_key
+    return key == bindparam("counted_id", type_=key.type)
+
+
 def _raise_counter(table: Table) -> Statement:
     return Statement(
         update(table)
-        .where(table.c.user_id == bindparam("counted_id", type_=table.c.user_id.type))
+        .where(_is_counted(table))
         .values(event_version=table.c.event_version + bindparam("events", type_=BigInteger))
     )
 
@@ -50,17 +54,21 @@ def _insert_event(sequence: ColumnElement[Any]) -> Statement:
 
 def _number_from(table: Table) -> ColumnElement[Any]:
     """Count back from the latest event, which is the last one of this transaction."""
-    latest = select(table.c.event_version).where(table.c.user_id == bindparam("counted_id", type_=table.c.user_id.type))
+    latest = select(table.c.event_version).where(_is_counted(table))
     return latest.scalar_subquery() - bindparam("events_after", type_=BigInteger)
 
 
 _RAISE: Final[Mapping[SequencedBy, tuple[WriteOrder, Statement]]] = {
     SequencedBy.LOGIN_STATE: (WriteOrder.LOGIN_STATE_COUNTER, _raise_counter(login_states)),
     SequencedBy.USER: (WriteOrder.USER_COUNTER, _raise_counter(users)),
+    SequencedBy.ROLE: (WriteOrder.OTHER, _raise_counter(roles)),
+    SequencedBy.PERMISSION: (WriteOrder.OTHER, _raise_counter(permissions)),
 }
 _INSERT: Final[Mapping[SequencedBy, Statement]] = {
     SequencedBy.LOGIN_STATE: _insert_event(_number_from(login_states)),
     SequencedBy.USER: _insert_event(_number_from(users)),
+    SequencedBy.ROLE: _insert_event(_number_from(roles)),
+    SequencedBy.PERMISSION: _insert_event(_number_from(permissions)),
     SequencedBy.NOTHING: _insert_event(null()),
 }
 
@@ -86,9 +94,9 @@ class EventRecorder:
         """Put *event* aside until the commit."""
         self._events.append(event)
 
-    def starts_with(self, kind: SequencedBy, user_id: UserId, insertion: Step) -> None:
+    def starts_with(self, kind: SequencedBy, row_id: UUID, insertion: Step) -> None:
         """Let the row that *insertion* makes start at the number of its first events."""
-        self._new_rows[kind, user_id] = insertion
+        self._new_rows[kind, row_id] = insertion
 
     def write_into(self, transaction: OpenTransaction) -> None:
         """
@@ -98,30 +106,30 @@ class EventRecorder:
             ProgrammingError: If an event's data is larger than the bus takes.
         """
         left = Counter(_counter_of(event) for event in self._events)
-        for (kind, user_id), events in sorted(left.items(), key=lambda item: item[0][1].int):
-            self._raise_counter(transaction, kind, user_id, events)
+        for (kind, row_id), events in sorted(left.items(), key=lambda item: item[0][1].int):
+            self._raise_counter(transaction, kind, row_id, events)
         for event in self._events:
             counter = _counter_of(event)
             left[counter] -= 1
             transaction.write(self._insertion(event, events_after=left[counter]), order=WriteOrder.OUTBOX)
 
-    def _raise_counter(self, transaction: OpenTransaction, kind: SequencedBy, user_id: UUID, events: int) -> None:
+    def _raise_counter(self, transaction: OpenTransaction, kind: SequencedBy, row_id: UUID, events: int) -> None:
         if kind is SequencedBy.NOTHING:
             return
-        if (kind, user_id) in self._new_rows:
-            _, params = self._new_rows[kind, user_id]
+        if (kind, row_id) in self._new_rows:
+            _, params = self._new_rows[kind, row_id]
             params["event_version"] = events
         else:
             order, statement = _RAISE[kind]
-            transaction.write(statement(counted_id=user_id, events=events), order=order)
+            transaction.write(statement(counted_id=row_id, events=events), order=order)
 
     def _insertion(self, event: Event, *, events_after: int) -> Step:
         payload = msgspec.json.encode(event_data(event))
         if len(payload) > MAX_DATA_BYTES:
             raise ProgrammingError(f"The data of a {event.type} is larger than {MAX_DATA_BYTES} bytes.")
         topic = f"{self._topic_prefix}{event.topic}"
-        kind, user_id = _counter_of(event)
-        counted = {} if kind is SequencedBy.NOTHING else {"counted_id": user_id, "events_after": events_after}
+        kind, row_id = _counter_of(event)
+        counted = {} if kind is SequencedBy.NOTHING else {"counted_id": row_id, "events_after": events_after}
         return _INSERT[kind](
             new_lane=lane_of(topic, event.key),
             new_id=event.id,
@@ -137,10 +145,10 @@ class EventRecorder:
         )
 
 
-_NO_USER: Final = UUID(int=0)
+_NO_ROW: Final = UUID(int=0)
 
 
 def _counter_of(event: Event) -> tuple[SequencedBy, UUID]:
-    """Return which row numbers *event*; the key of a numbered event is the user's id."""
+    """Return which row numbers *event*; the key of a numbered event is the row's id."""
     is_numbered = event.sequenced_by is not SequencedBy.NOTHING
-    return event.sequenced_by, UUID(event.key) if is_numbered else _NO_USER
+    return event.sequenced_by, UUID(event.key) if is_numbered else _NO_ROW

@@ -85,10 +85,10 @@ class PostgresRevocationWriter:
 
     def __init__(self, transaction: OpenTransaction) -> None:
         self._transaction = transaction
-        self.is_used = False
+        self.added: list[Revocation] = []
 
     def add(self, revocation: Revocation) -> None:
-        self.is_used = True
+        self.added.append(revocation)
         self._transaction.write(
             _INSERT(
                 kind=revocation.kind.value,

@@ -235,6 +235,7 @@ roles: Final = Table(
     Column("description", Text),
     Column("is_system_role", Boolean, nullable=False),
     Column("version", BigInteger, nullable=False),
+    Column("event_version", BigInteger, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("role_id"),
     UniqueConstraint("name_key"),
 )
@@ -248,6 +249,8 @@ permissions: Final = Table(
     Column("description", Text),
     Column("group_name", Text),
     Column("is_system_permission", Boolean, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
+    Column("event_version", BigInteger, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("permission_id"),
     UniqueConstraint("resource", "action"),
 )

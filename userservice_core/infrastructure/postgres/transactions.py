@@ -1,8 +1,9 @@
 """
 One transaction: reads that lock, then all writes in one round trip with their COMMIT.
 
-The order in which rows are locked is the same everywhere, whatever order the use cases write in: first login states,
-then users, then the rest. So transactions of one user wait for each other instead of blocking one another.
+The order in which rows are locked is the same everywhere, whatever order the use cases write in: first the lock over
+who may do what, where that is changed, then login states, then users, then the rest. So transactions of one user wait
+for each other instead of blocking one another.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class WriteOrder(enum.IntEnum):
     USER = enum.auto()
     OTHER = enum.auto()
     OUTBOX = enum.auto()
-    # An event of a user who is removed takes its number from the row that goes.
+    # An event of what is removed takes its number from the row that goes.
     REMOVAL = enum.auto()
 
 

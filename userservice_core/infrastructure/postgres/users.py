@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from sqlalchemy import Text, bindparam, delete, func, insert, literal, select, text, update
+from sqlalchemy import Integer, Text, bindparam, delete, func, insert, literal, select, text, update
 
 from userservice_core.domain.events import SequencedBy
 from userservice_core.errors import UserNotFoundError
 from userservice_core.infrastructure.postgres.errors import USERS_VERSION, RetriableError
 from userservice_core.infrastructure.postgres.rows import USER_COLUMNS, user_of
 from userservice_core.infrastructure.postgres.statements import Statement
-from userservice_core.infrastructure.postgres.tables import user_emails, users
+from userservice_core.infrastructure.postgres.tables import user_emails, user_roles, users
 from userservice_core.infrastructure.postgres.transactions import WriteOrder
 
 if TYPE_CHECKING:
-    from userservice_core.domain.ids import UserId
+    from userservice_core.domain.ids import RoleId, UserId
     from userservice_core.domain.users import User
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.postgres.event_recorder import EventRecorder
@@ -35,6 +35,19 @@ _GET: Final = Statement(select(*USER_COLUMNS).where(_BY_ID))
 _FIND_BY_EMAIL: Final = Statement(select(*USER_COLUMNS).select_from(_USERS_BY_EMAIL).where(_BY_EMAIL))
 # Rows that refer to the user may still be added: they do not depend on what is changed under this lock.
 _LOCK: Final = Statement(select(users.c.user_id).where(_BY_ID).with_for_update(key_share=True))
+_HELD_BY: Final = (
+    select(user_roles.c.user_id)
+    .where(user_roles.c.role_id == bindparam("role_id"))
+    .order_by(user_roles.c.user_id)
+    .limit(bindparam("limit", type_=Integer))
+)
+_LOCK_HOLDERS: Final = Statement(
+    select(users.c.user_id)
+    .where(users.c.user_id.in_(_HELD_BY))
+    .order_by(users.c.user_id)
+    .with_for_update(key_share=True)
+)
+_HOLDERS: Final = Statement(select(*USER_COLUMNS).where(users.c.user_id.in_(_HELD_BY)).order_by(users.c.user_id))
 _LOCK_BY_EMAIL: Final = Statement(
     select(users.c.user_id)
     .where(users.c.user_id == select(user_emails.c.user_id).where(_BY_EMAIL).scalar_subquery())
@@ -45,6 +58,15 @@ _INSERT: Final = Statement(insert(users), columns=[column.name for column in use
 _INSERT_EMAIL: Final = Statement(insert(user_emails), columns=["email_key", "user_id"])
 _INSERT_ROLES: Final = Statement(
     text("INSERT INTO user_roles (user_id, role_id) SELECT :user_id, unnest(CAST(:role_ids AS uuid[]))")
+)
+_WITHDRAW_ROLES: Final = Statement(
+    text("DELETE FROM user_roles WHERE user_id = :user_id AND role_id <> ALL (CAST(:role_ids AS uuid[]))")
+)
+_ADD_ROLES: Final = Statement(
+    text(
+        "INSERT INTO user_roles (user_id, role_id) SELECT :user_id, unnest(CAST(:role_ids AS uuid[]))"
+        " ON CONFLICT DO NOTHING"
+    )
 )
 
 _saved = (
@@ -125,6 +147,12 @@ class PostgresUserRepository:
             raise RetriableError
         return self._known(user)
 
+    def list_holders(self, role_id: RoleId, *, limit: int) -> tuple[User, ...]:
+        _, found = self._transaction.read_locked(
+            _LOCK_HOLDERS(role_id=role_id, limit=limit), _HOLDERS(role_id=role_id, limit=limit)
+        )
+        return tuple(self._known(user_of(row)) for row in found)
+
     def add(self, user: User) -> None:
         insert_user = _INSERT(**_values_of(user), user_id=user.id, created_at=user.created_at, event_version=0)
         self._recorder.starts_with(SequencedBy.USER, user.id, insert_user)
@@ -139,6 +167,11 @@ class PostgresUserRepository:
             self._write(_MOVE_EMAIL(user_id=user.id, email_key=user.email.key))
         self._write(_SAVE(user_id=user.id, **{f"new_{name}": value for name, value in _values_of(user).items()}))
         self._known(user)
+
+    def save_roles(self, user: User) -> None:
+        role_ids = [role.id for role in user.roles]
+        self._write(_WITHDRAW_ROLES(user_id=user.id, role_ids=role_ids))
+        self._write(_ADD_ROLES(user_id=user.id, role_ids=role_ids))
 
     def remove(self, user_id: UserId) -> None:
         self._transaction.write(_FREE_EMAIL(user_id=user_id), order=WriteOrder.REMOVAL)
