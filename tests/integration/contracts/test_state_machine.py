@@ -22,4 +22,4 @@ def test_postgres_is_the_same_as_memory(database: str) -> None:
             def __init__(self) -> None:
                 super().__init__(Backend.in_memory(clock=SystemClock()), backend_of(opened))
 
-        run_state_machine_as_test(PostgresWithMemory, settings=settings(max_examples=35, stateful_step_count=30))
+        run_state_machine_as_test(PostgresWithMemory, settings=settings(max_examples=30, stateful_step_count=30))
