@@ -28,6 +28,7 @@ from userservice_core.application.authentication import Authentication, TokenLif
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.mailed_tokens import MailedTokens
+from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
 from userservice_core.application.registration import Registration
@@ -236,6 +237,17 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             lifetimes=rules.lifetimes,
         ),
         authorization=Authorization(access=access),
+        passwords=Passwords(
+            uow=driven.uow,
+            users=driven.users,
+            tokens=driven.one_time_tokens,
+            hasher=driven.hasher,
+            policy=rules.policy,
+            mailed_tokens=mailed_tokens,
+            clock=driven.clock,
+            ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
+        ),
         accounts=Accounts(
             uow=driven.uow,
             users=driven.users,

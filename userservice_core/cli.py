@@ -156,7 +156,11 @@ def create_admin(email: str) -> None:
 def _create_admin(create: Callable[..., str | None], email: str) -> None:
     password = create(email=email)
     if password is not None:
-        document = {"administrator": email, "oneTimePassword": password, "note": "shown once; replace it at first use"}
+        document = {
+            "administrator": email,
+            "oneTimePassword": password,
+            "note": "shown once; ask for a password reset to choose your own",
+        }
         click.echo(json.dumps(document))
 
 

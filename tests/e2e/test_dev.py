@@ -25,6 +25,16 @@ def _administrators(dev: Process) -> list[dict[str, Any]]:
     return [document for document in dev.documents() if "oneTimePassword" in document]
 
 
+def _roles_seen_by(dev: Process, url: str, administrator: str) -> list[str]:
+    """Have the administrator choose a password by mail, sign in, and list the roles."""
+    assert httpx.post(f"{url}/auth/request-password-reset", json={"email": administrator}).status_code == 202
+    chosen = {"token": dev.mail_to(administrator, kind="reset_password")["token"], "password": PASSWORD}
+    assert httpx.post(f"{url}/auth/reset-password", json=chosen).status_code == 200
+    signed_in = httpx.post(f"{url}/auth/login", json={"email": administrator, "password": PASSWORD}).json()
+    bearer = {"Authorization": f"Bearer {signed_in['accessToken']}"}
+    return [role["name"] for role in httpx.get(f"{url}/admin/roles", headers=bearer).json()["data"]]
+
+
 def test_the_data_of_a_first_run_is_found_by_the_second(tmp_path: Path) -> None:
     """
     The first run prints the administrator's one-time password, the second one does not; who registered can sign in.
@@ -40,6 +50,7 @@ def test_the_data_of_a_first_run_is_found_by_the_second(tmp_path: Path) -> None:
         [administrator] = _administrators(first)
         issued = {"email": administrator["administrator"], "password": administrator["oneTimePassword"]}
         refused = httpx.post(f"{url}/auth/login", json=issued)
+        roles = _roles_seen_by(first, url, issued["email"])
         assert httpx.post(f"{url}/auth/register", json=credentials).status_code == 201
         mail = first.mail_to("ada@example.com")
         inspected = httpx.get(mail["link"])
@@ -54,6 +65,7 @@ def test_the_data_of_a_first_run_is_found_by_the_second(tmp_path: Path) -> None:
         second.send_signal(signal.SIGINT)
         assert second.wait() == 0
 
+    assert roles == ["administrator", "user"]
     # The password that was issued is right, and good for nothing but being replaced.
     assert refused.status_code == 403
     assert refused.json()["type"].endswith(":password-change-required")

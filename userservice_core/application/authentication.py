@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from userservice_core.application.session_ends import end_session
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import (
     LoggedIn,
@@ -20,7 +21,6 @@ from userservice_core.domain.events import (
 )
 from userservice_core.domain.ids import EventId, SessionId, UserId
 from userservice_core.domain.passwords import normalise_password
-from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.domain.sessions import (
     MAX_SESSIONS_PER_USER,
     Origin,
@@ -63,9 +63,6 @@ if TYPE_CHECKING:
 
 CLIENT_ID = "userservice"
 """Claim `client_id` of tokens had by password, which RFC 9068 §2.2 requires: the service's own sign-in."""
-
-LEEWAY = timedelta(seconds=30)
-"""Clock skew that verifiers allow; a revocation outlives the tokens it concerns by this much."""
 
 ORDINARY_SESSION = SessionLifetime()
 ADMINISTRATOR_SESSION = SessionLifetime(idle=timedelta(hours=1), absolute=timedelta(hours=12))
@@ -376,21 +373,7 @@ class Authentication:
     # --- what they share --------------------------------------------------------------------------------------------
 
     def _end_session(self, transaction: Transaction, session: Session, *, now: datetime) -> None:
-        """
-        End one session and refuse its access tokens everywhere.
-
-        By session and not by user: a token says in whole seconds when it was issued, so revoking a user's tokens issued
-        before now would also refuse one issued later in the same second.
-        """
-        transaction.sessions.save(session.revoked(now=now))
-        transaction.revocations.add(
-            Revocation(
-                kind=RevocationKind.SESSION,
-                subject=str(session.id),
-                not_before=now,
-                expires_at=now + self._lifetimes.access + LEEWAY,
-            )
-        )
+        end_session(transaction, session, now=now, access_lifetime=self._lifetimes.access)
 
     def _answer(
         self, session: Session, user: User, token: RefreshToken, *, permissions: PermissionSet | None = None

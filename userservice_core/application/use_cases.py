@@ -10,6 +10,7 @@ from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
 from userservice_core.application.registration import Registration
@@ -26,6 +27,7 @@ class UseCases:
     registration: Registration
     email_verification: EmailVerification
     authentication: Authentication
+    passwords: Passwords
     authorization: Authorization
     accounts: Accounts
     profiles: Profiles

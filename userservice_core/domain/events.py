@@ -106,6 +106,27 @@ class UserEmailVerified(UserEvent):
 
 
 @attrs.frozen(kw_only=True)
+class UserPasswordResetRequested(UserEvent):
+    """Somebody asked for a link to choose a new password; it was mailed to the owner."""
+
+    type = "user.password_reset_requested"
+
+
+@attrs.frozen(kw_only=True)
+class UserPasswordChanged(UserEvent):
+    """
+    The owner chose a new password, and every session was ended.
+
+    Attributes:
+        method: How they showed who they are: `reset` for a mailed link.
+    """
+
+    type = "user.password_changed"
+
+    method: str
+
+
+@attrs.frozen(kw_only=True)
 class ProfileUpdated(UserEvent):
     """
     A user's profile was changed.
@@ -395,6 +416,8 @@ class NotificationKind(enum.StrEnum):
     """Which mail is to be sent."""
 
     VERIFY_EMAIL = "verify_email"
+    RESET_PASSWORD = "reset_password"  # noqa: S105 - a name, and no password
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a name, and no password
     REFRESH_REUSED = "refresh_reused"
 
 
@@ -427,6 +450,8 @@ class NotificationRequested(Event):
 EVENT_TYPES: tuple[type[Event], ...] = (
     UserRegistered,
     UserEmailVerified,
+    UserPasswordResetRequested,
+    UserPasswordChanged,
     ProfileUpdated,
     AddressAdded,
     AddressUpdated,

@@ -14,9 +14,13 @@ class TokenPurpose(enum.StrEnum):
     """What presenting the token does."""
 
     VERIFY_EMAIL = "verify_email"
+    RESET_PASSWORD = "reset_password"  # noqa: S105 - a name, and no password
 
 
-LIFETIMES: dict[TokenPurpose, timedelta] = {TokenPurpose.VERIFY_EMAIL: timedelta(hours=24)}
+LIFETIMES: dict[TokenPurpose, timedelta] = {
+    TokenPurpose.VERIFY_EMAIL: timedelta(hours=24),
+    TokenPurpose.RESET_PASSWORD: timedelta(hours=1),
+}
 
 
 @attrs.frozen(kw_only=True)

@@ -88,6 +88,19 @@ class RequestEmailVerificationBody(Body, frozen=True, kw_only=True):
     email: Text
 
 
+class RequestPasswordResetBody(Body, frozen=True, kw_only=True):
+    """Where to mail a link to choose a new password to."""
+
+    email: Text
+
+
+class ResetPasswordBody(Body, frozen=True, kw_only=True):
+    """The token of a mailed link, and the new password."""
+
+    token: MailedTokenText
+    password: Text
+
+
 class VerifyEmailBody(Body, frozen=True, kw_only=True):
     """The token of a mailed link."""
 
@@ -308,6 +321,14 @@ class TokenInspectionAnswer(Body, frozen=True, kw_only=True):
 
     purpose: str | None
     valid: bool
+
+
+class PasswordPolicyAnswer(Body, frozen=True, kw_only=True):
+    """What a new password must satisfy, to show in a form; common and obvious ones are refused too."""
+
+    min_characters: int
+    max_characters: int
+    max_bytes: int
 
 
 class EmailVerifiedAnswer(Body, frozen=True, kw_only=True):

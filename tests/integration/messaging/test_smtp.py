@@ -6,7 +6,7 @@ import contextlib
 import ipaddress
 import ssl
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import uuid_utils.compat as uuid_utils
@@ -34,8 +34,11 @@ _NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 _LINK = "https://id.example.org/auth/verify-email?token=" + "t" * 120
 
 
+_WITH_LINK: Final = frozenset({NotificationKind.VERIFY_EMAIL, NotificationKind.RESET_PASSWORD})
+
+
 def _mail(to: str = "ann@example.org", kind: NotificationKind = NotificationKind.VERIFY_EMAIL) -> Mail:
-    link = _LINK if kind is NotificationKind.VERIFY_EMAIL else None
+    link = _LINK if kind in _WITH_LINK else None
     return Mail(id=EventId(uuid_utils.uuid7()), kind=kind, to=to, language="en", link=link, token=None)
 
 
@@ -80,7 +83,7 @@ def test_a_mail_arrives_whole(smtp_sink: SmtpSink, kind: NotificationKind) -> No
     assert message["Message-ID"] == second.message["Message-ID"] == f"<{mail.id}@id.example.org>"
     assert message["Auto-Submitted"] == "auto-generated"
     assert message["Subject"]
-    assert (_LINK in message.get_content()) == (kind is NotificationKind.VERIFY_EMAIL)
+    assert (_LINK in message.get_content()) == (kind in _WITH_LINK)
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from userservice_core.domain.passwords import MAX_PASSWORD_BYTES, MAX_PASSWORD_CHARACTERS
 from userservice_core.http.call import empty_response, json_response
 from userservice_core.http.wire import (
     EmailVerifiedAnswer,
     LoginBody,
     LogoutBody,
+    PasswordPolicyAnswer,
     RefreshTokenBody,
     RegisterBody,
     RequestEmailVerificationBody,
+    RequestPasswordResetBody,
+    ResetPasswordBody,
     SignedInAnswer,
     TokenInspectionAnswer,
     UserAnswer,
@@ -83,3 +87,25 @@ def verify_email(call: Call) -> Response:
     body = call.body(VerifyEmailBody)
     user = call.services.use_cases.email_verification.confirm(token=body.token)
     return json_response(200, EmailVerifiedAnswer(email=user.email.address, email_verified=user.email_verified))
+
+
+def request_password_reset(call: Call) -> Response:
+    """Mail a link to choose a new password, if there is an account."""
+    call.services.use_cases.passwords.request_reset(email=call.body(RequestPasswordResetBody).email)
+    return empty_response(202)
+
+
+def reset_password(call: Call) -> Response:
+    """Choose a new password by a mailed token."""
+    body = call.body(ResetPasswordBody)
+    user = call.services.use_cases.passwords.reset(token=body.token, password=body.password)
+    return json_response(200, EmailVerifiedAnswer(email=user.email.address, email_verified=user.email_verified))
+
+
+def get_password_policy(call: Call) -> Response:
+    """Tell what a new password must satisfy."""
+    policy = call.services.use_cases.passwords.policy
+    answer = PasswordPolicyAnswer(
+        min_characters=policy.min_characters, max_characters=MAX_PASSWORD_CHARACTERS, max_bytes=MAX_PASSWORD_BYTES
+    )
+    return json_response(200, answer)

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from userservice_core.ports.publishing import OutboxRecord
     from userservice_core.ports.security import SecretSealer
 
-_PATHS: Final[Mapping[NotificationKind, str]] = {NotificationKind.VERIFY_EMAIL: "verify-email"}
+_PATHS: Final[Mapping[NotificationKind, str]] = {
+    NotificationKind.VERIFY_EMAIL: "verify-email",
+    NotificationKind.RESET_PASSWORD: "reset-password",
+}
 """Below the base of links, for the kinds that carry a token."""
 
 _SMTP_TIMEOUT_SECONDS: Final = 10.0
@@ -279,6 +282,17 @@ def _text_of(mail: Mail) -> tuple[str, str]:
                 "Somebody, probably you, opened an account with this address.\n\n"
                 f"To confirm that it is yours, open this link within 24 hours:\n\n{mail.link}\n\n"
                 "If it was not you, do nothing: without confirmation the account cannot be used.\n"
+            )
+        case NotificationKind.RESET_PASSWORD:
+            return "Choose a new password", (
+                "Somebody, probably you, asked for a new password for the account with this address.\n\n"
+                f"To choose one, open this link within an hour:\n\n{mail.link}\n\n"
+                "If it was not you, do nothing: your password stays as it is.\n"
+            )
+        case NotificationKind.PASSWORD_CHANGED:
+            return "Your password was changed", (
+                "The password of your account was changed, and every device was signed out.\n\n"
+                "If it was not you, ask for a new password at once, and look after the mailbox of this address.\n"
             )
         case NotificationKind.REFRESH_REUSED:
             return "One of your sessions was ended", (

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def sample_mail(kind: NotificationKind = NotificationKind.VERIFY_EMAIL) -> Mail:
     """Return a mail of *kind*, with a link where one belongs."""
-    has_link = kind is NotificationKind.VERIFY_EMAIL
+    has_link = kind in {NotificationKind.VERIFY_EMAIL, NotificationKind.RESET_PASSWORD}
     return Mail(
         id=sample_event_id(),
         kind=kind,

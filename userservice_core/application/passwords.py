@@ -1,0 +1,177 @@
+"""Choosing a new password without the old one, by a mailed link."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from userservice_core.application.mailed_tokens import read_mailed_token
+from userservice_core.application.session_ends import end_session
+from userservice_core.domain.credentials import Credential
+from userservice_core.domain.emails import EmailAddress
+from userservice_core.domain.events import (
+    NotificationKind,
+    NotificationRequested,
+    SessionRevoked,
+    UserEmailVerified,
+    UserPasswordChanged,
+    UserPasswordResetRequested,
+)
+from userservice_core.domain.ids import EventId
+from userservice_core.domain.one_time_tokens import TokenPurpose
+from userservice_core.domain.passwords import PasswordPolicy, normalise_password
+from userservice_core.domain.users import User, UserStatus
+from userservice_core.errors import InvalidInputError, OneTimeTokenInvalidError, UserNotFoundError
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
+    from userservice_core.domain.one_time_tokens import OneTimeToken
+    from userservice_core.domain.sessions import Session
+    from userservice_core.ports.clock import Clock, IdGenerator
+    from userservice_core.ports.one_time_tokens import OneTimeTokenReader
+    from userservice_core.ports.security import PasswordHasher
+    from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
+    from userservice_core.ports.users import UserReader
+
+
+class Passwords:
+    """Whoever reads the mail of an address may choose the password of its account."""
+
+    def __init__(
+        self,
+        *,
+        uow: UnitOfWork,
+        users: UserReader,
+        tokens: OneTimeTokenReader,
+        hasher: PasswordHasher,
+        policy: PasswordPolicy,
+        mailed_tokens: MailedTokens,
+        clock: Clock,
+        ids: IdGenerator,
+        access_lifetime: timedelta,
+    ) -> None:
+        self.policy = policy
+        self._uow = uow
+        self._users = users
+        self._tokens = tokens
+        self._hasher = hasher
+        self._mailed_tokens = mailed_tokens
+        self._clock = clock
+        self._ids = ids
+        self._access_lifetime = access_lifetime
+
+    def request_reset(self, *, email: str) -> None:
+        """
+        Mail a link to the owner of the account, which ends the earlier one; do nothing where there is none.
+
+        The caller cannot tell from the result whether there is an account.
+
+        Raises:
+            InvalidInputError: If *email* is not an address.
+        """
+        key = EmailAddress.parse(email).key
+
+        def work(transaction: Transaction) -> None:
+            user = transaction.users.find_by_email(key)
+            if user is None or not _may_reset(user):
+                return
+            now = self._clock.now()
+            mailed = self._mailed_tokens.issue(
+                user, purpose=TokenPurpose.RESET_PASSWORD, kind=NotificationKind.RESET_PASSWORD, now=now
+            )
+            transaction.one_time_tokens.add(mailed.stored)
+            transaction.record(UserPasswordResetRequested(id=self._event_id(), occurred_at=now, user_id=user.id))
+            transaction.record(mailed.request)
+
+        self._uow.run(work)
+
+    def reset(self, *, token: str, password: str) -> User:
+        """
+        Replace the password and end every session; it signs nobody in.
+
+        The link was read in the owner's mail, so an address that was not confirmed yet is confirmed by it.
+
+        Raises:
+            OneTimeTokenInvalidError: If the token is unknown, expired, used, replaced, or for another address.
+            InvalidInputError: If the password breaks a rule; the token stays good.
+            OverloadedError: If too many passwords are being hashed already; the token stays good.
+        """
+        reference = read_mailed_token(token)
+        try:
+            user = self._users.get(reference.user_id)
+            # Before the costly hash; the transaction decides.
+            self._require_good(user, self._tokens.find(reference.user_id, reference.digest))
+            context = (user.email.address, user.email.key, user.email.key.partition("@")[0])
+            if faults := self.policy.faults(password, context=context):
+                raise InvalidInputError(faults)
+            password_hash = self._hasher.hash(normalise_password(password))
+            return self._uow.run(lambda transaction: self._reset(transaction, reference, password_hash))
+        except UserNotFoundError as error:
+            raise OneTimeTokenInvalidError from error
+
+    def _reset(self, transaction: Transaction, reference: TokenReference, password_hash: str) -> User:
+        now = self._clock.now()
+        state = transaction.sign_ins.get(reference.user_id).state
+        user = transaction.users.get(reference.user_id)
+        stored = self._require_good(user, transaction.one_time_tokens.find(reference.user_id, reference.digest))
+        sessions = transaction.sessions.list_open(user.id, now=now)
+
+        transaction.sign_ins.save_credential(Credential(user_id=user.id, password_hash=password_hash, changed_at=now))
+        transaction.sign_ins.save_state(attrs.evolve(state, failed_attempts=0, locked_until=None))
+        transaction.one_time_tokens.save(stored.used(now=now))
+        for session in sessions:
+            end_session(transaction, session, now=now, access_lifetime=self._access_lifetime)
+            transaction.record(self._session_revoked(session, now=now))
+        verified = self._verified(transaction, user, now=now)
+        transaction.record(UserPasswordChanged(id=self._event_id(), occurred_at=now, user_id=user.id, method="reset"))
+        transaction.record(self._notice(user, now=now))
+        return verified
+
+    def _verified(self, transaction: Transaction, user: User, *, now: datetime) -> User:
+        if user.email_verified:
+            return user
+        verified = user.verify_email(now=now)
+        transaction.users.save(verified)
+        transaction.record(
+            UserEmailVerified(id=self._event_id(), occurred_at=now, user_id=user.id, email=user.email.address)
+        )
+        return verified
+
+    def _require_good(self, user: User, stored: OneTimeToken | None) -> OneTimeToken:
+        is_good = (
+            stored is not None
+            and _may_reset(user)
+            and stored.is_good_for(TokenPurpose.RESET_PASSWORD, email_key=user.email.key, now=self._clock.now())
+        )
+        if stored is None or not is_good:
+            raise OneTimeTokenInvalidError
+        return stored
+
+    def _session_revoked(self, session: Session, *, now: datetime) -> SessionRevoked:
+        return SessionRevoked(
+            id=self._event_id(),
+            occurred_at=now,
+            user_id=session.user_id,
+            session_id=session.id,
+            reason="password-changed",
+        )
+
+    def _notice(self, user: User, *, now: datetime) -> NotificationRequested:
+        return NotificationRequested(
+            id=self._event_id(),
+            occurred_at=now,
+            user_id=user.id,
+            kind=NotificationKind.PASSWORD_CHANGED,
+            to=user.email.address,
+        )
+
+    def _event_id(self) -> EventId:
+        return EventId(self._ids.new())
+
+
+def _may_reset(user: User) -> bool:
+    """Tell whether the account is one that its owner may take up again."""
+    return user.deleted_at is None and user.status in {UserStatus.PENDING_VERIFICATION, UserStatus.ACTIVE}
