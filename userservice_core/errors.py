@@ -327,7 +327,7 @@ class OutcomeUnknownError(UnavailableError):
     """
     The connection was lost, or the deadline passed, while COMMIT was under way.
 
-    The change may or may not have been made. Repeating it is safe only with the same Idempotency-Key.
+    The change may or may not have been made: whole, or not at all. Look before you repeat it.
     """
 
     code = "outcome-unknown"
