@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.roles import PermissionSet
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
+    from userservice_core.ports.pacing import Pacer
     from userservice_core.ports.security import (
         AccessTokenIssuer,
         PasswordHasher,
@@ -110,6 +111,7 @@ class Authentication:
         sessions: SessionStore,
         access: Access,
         hasher: PasswordHasher,
+        pacer: Pacer,
         sealer: SecretSealer,
         issuer: AccessTokenIssuer,
         refresh_tokens: RefreshTokens,
@@ -123,6 +125,7 @@ class Authentication:
         self._sessions = sessions
         self._access = access
         self._hasher = hasher
+        self._pacer = pacer
         self._sealer = sealer
         self._issuer = issuer
         self._refresh_tokens = refresh_tokens
@@ -148,11 +151,13 @@ class Authentication:
             PasswordChangeRequiredError: If the password was issued and has to be replaced first.
             OverloadedError: If too many passwords are being hashed already.
         """
+        began = self._pacer.start()
         key = _sign_in_key(email)
         found = self._sign_ins.find_sign_in(key)
         credential = self._verified_credential(found, normalise_password(password))
         if found is None or credential is None:
             self._record_failure(found, key, reason=_WRONG, origin=origin)
+            self._pacer.hold("failed sign-in", since=began)
             raise InvalidCredentialsError
         try:
             _require_usable(found.user, credential)
