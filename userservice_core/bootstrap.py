@@ -28,6 +28,7 @@ from userservice_core.application.authentication import Authentication, TokenLif
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.mailed_tokens import MailedTokens
+from userservice_core.application.password_proofs import PasswordProofs
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
@@ -204,6 +205,9 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         roles=driven.roles,
         cache=driven.cache,
     )
+    proofs = PasswordProofs(
+        uow=driven.uow, sign_ins=driven.sign_ins, hasher=driven.hasher, clock=driven.clock, ids=driven.ids
+    )
     return UseCases(
         access=access,
         registration=Registration(
@@ -229,6 +233,8 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             sessions=driven.sessions,
             access=access,
             hasher=driven.hasher,
+            proofs=proofs,
+            policy=rules.policy,
             pacer=RecentPacer(),
             sealer=sealer,
             issuer=issuer,
@@ -244,6 +250,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             users=driven.users,
             tokens=driven.one_time_tokens,
             hasher=driven.hasher,
+            proofs=proofs,
             policy=rules.policy,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
