@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.credentials import Credential, SignIn
     from userservice_core.domain.events import Event
     from userservice_core.domain.ids import AddressId, PermissionId, RoleId, SessionId, UserId
-    from userservice_core.domain.one_time_tokens import OneTimeToken
+    from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.revocations import Revocation
     from userservice_core.domain.roles import Permission, Role
@@ -241,6 +241,11 @@ class InMemorySessionRepository:
         )
         return tuple(sorted(sessions, key=lambda session: (session.last_used_at, session.id.int), reverse=True))
 
+    def list_origins(self, user_id: UserId, *, limit: int) -> tuple[Origin, ...]:
+        sessions = self._writes.read().sessions.values()
+        begun = sorted((each for each in sessions if each.user_id == user_id), key=lambda each: each.id.int)
+        return tuple(Origin(ip=each.ip, user_agent=each.user_agent) for each in begun[::-1][:limit])
+
     def add(self, session: Session) -> None:
         def write(rows: Rows) -> None:
             _require_user(rows, session.user_id)
@@ -277,6 +282,14 @@ class InMemoryOneTimeTokenRepository:
             if (token.user_id, token.digest) in rows.one_time_tokens:
                 raise AlreadyExistsError
             rows.one_time_tokens[token.user_id, token.digest] = token
+
+        self._writes.add(write)
+
+    def end_all(self, user_id: UserId, *, now: datetime, keep: Collection[TokenPurpose] = ()) -> None:
+        def write(rows: Rows) -> None:
+            for key, token in rows.one_time_tokens.items():
+                if (token.user_id, token.used_at) == (user_id, None) and token.purpose not in keep:
+                    rows.one_time_tokens[key] = token.used(now=now)
 
         self._writes.add(write)
 
