@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 import msgspec
 
+from userservice_core import errors
 from userservice_core.http import wire
 from userservice_core.http.call import Call
 from userservice_core.http.handlers import addresses, auth, authorization, permissions, profiles, roles, system, users
@@ -73,6 +74,8 @@ class Route:
         body_required: Whether the body must be there; a missing one counts as ``{}`` otherwise.
         query: The shape of its query parameters, None for none.
         conditional: Whether it changes a resource that has a version, and honours `If-Match`.
+        sends: The headers, in lower case, that its answers carry when all is well, beside those that all carry.
+        problems: The errors it may answer with, beside those that its other members imply.
         content_type: Of the answer with a body.
         bulkhead: Where it runs, unless it is pure.
         pure: Whether it touches the process's memory only, so that it may run on an event loop.
@@ -93,6 +96,8 @@ class Route:
     body_required: bool = True
     query: type[msgspec.Struct] | None = None
     conditional: bool = False
+    sends: tuple[str, ...] = ()
+    problems: tuple[type[errors.UserServiceError], ...] = ()
     content_type: str = "application/json"
     bulkhead: Bulkhead = Bulkhead.DATABASE
     pure: bool = False
@@ -129,6 +134,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.ANYONE,
         body=wire.RegisterBody,
         answers={201: wire.UserAnswer},
+        problems=(errors.EmailTakenError,),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
     ),
@@ -141,6 +147,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.ANYONE,
         body=wire.LoginBody,
         answers={200: wire.SignedInAnswer},
+        problems=(
+            errors.InvalidCredentialsError,
+            errors.EmailNotVerifiedError,
+            errors.AccountSuspendedError,
+            errors.AccountDeactivatedError,
+            errors.PasswordChangeRequiredError,
+        ),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
     ),
@@ -153,6 +166,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.BEARER,
         body=wire.RefreshTokenBody,
         answers={200: wire.SignedInAnswer},
+        problems=(errors.InvalidRefreshTokenError,),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -165,6 +179,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.LogoutBody,
         body_required=False,
         answers={204: None},
+        problems=(errors.InvalidAccessTokenError, errors.InvalidRefreshTokenError, errors.RevocationsUnknownError),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -177,6 +192,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.LogoutBody,
         body_required=False,
         answers={204: None},
+        problems=(errors.InvalidAccessTokenError, errors.InvalidRefreshTokenError, errors.RevocationsUnknownError),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -210,6 +226,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.BEARER,
         body=wire.VerifyEmailBody,
         answers={200: wire.EmailVerifiedAnswer},
+        problems=(errors.OneTimeTokenInvalidError,),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -232,6 +249,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.BEARER,
         body=wire.ResetPasswordBody,
         answers={200: wire.EmailVerifiedAnswer},
+        problems=(errors.OneTimeTokenInvalidError,),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
     ),
@@ -254,6 +272,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=users.get_current_user,
         who=Caller.USER,
         answers={200: wire.UserAnswer},
+        sends=("etag",),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -264,6 +283,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=profiles.get_profile,
         who=Caller.USER,
         answers={200: wire.ProfileAnswer},
+        sends=("etag",),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -276,6 +296,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.ProfileBody,
         conditional=True,
         answers={200: wire.ProfileAnswer},
+        sends=("etag",),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -288,6 +309,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.ProfilePatchBody,
         conditional=True,
         answers={200: wire.ProfileAnswer},
+        sends=("etag",),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -298,6 +320,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=addresses.list_addresses,
         who=Caller.USER,
         answers={200: wire.AddressListAnswer},
+        sends=("etag",),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -309,6 +332,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.USER,
         body=wire.AddressBody,
         answers={201: wire.AddressAnswer},
+        sends=("etag", "location"),
+        problems=(errors.TooManyAddressesError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -319,6 +344,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=addresses.get_address,
         who=Caller.USER,
         answers={200: wire.AddressAnswer},
+        sends=("etag",),
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -331,6 +358,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.AddressBody,
         conditional=True,
         answers={200: wire.AddressAnswer},
+        sends=("etag",),
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -342,6 +371,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.USER,
         conditional=True,
         answers={204: None},
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -354,6 +384,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.DefaultAddressBody,
         conditional=True,
         answers={200: wire.AddressAnswer},
+        sends=("etag",),
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -387,6 +419,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("user:read_effective_permissions"),
         query=wire.EffectivePermissionsQuery,
         answers={200: wire.EffectivePermissionsAnswer},
+        problems=(errors.UserNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -408,6 +441,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:create"),
         body=wire.NewRoleBody,
         answers={201: wire.RoleAnswer},
+        sends=("etag", "location"),
+        problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -418,6 +453,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.get_role,
         who=Holder("role:read"),
         answers={200: wire.RoleAnswer},
+        sends=("etag",),
+        problems=(errors.RoleNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -430,6 +467,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.RoleBody,
         conditional=True,
         answers={200: wire.RoleAnswer},
+        sends=("etag",),
+        problems=(
+            errors.RoleNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -442,6 +486,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.RolePatchBody,
         conditional=True,
         answers={200: wire.RoleAnswer},
+        sends=("etag",),
+        problems=(
+            errors.RoleNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -452,7 +503,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.delete_role,
         who=Holder("role:delete"),
         query=wire.DeletionQuery,
+        conditional=True,
         answers={204: None},
+        problems=(
+            errors.RoleNotFoundError,
+            errors.RoleInUseError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -463,6 +522,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.list_role_permissions,
         who=Holder("role:list_permissions"),
         answers={200: wire.PermissionsAnswer},
+        problems=(errors.RoleNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -474,6 +534,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:assign_permissions"),
         body=wire.PermissionIdsBody,
         answers={200: wire.PermissionsAnswer},
+        problems=(
+            errors.RoleNotFoundError,
+            errors.PermissionNotFoundError,
+            errors.GrantNotHeldError,
+            errors.WildcardGrantError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -485,6 +552,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:remove_permissions"),
         query=wire.PermissionIdsQuery,
         answers={200: wire.PermissionsAnswer},
+        problems=(
+            errors.RoleNotFoundError,
+            errors.PermissionNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -506,6 +579,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("permission:create"),
         body=wire.NewPermissionBody,
         answers={201: wire.PermissionAnswer},
+        sends=("etag", "location"),
+        problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -516,6 +591,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=permissions.get_permission,
         who=Holder("permission:read"),
         answers={200: wire.PermissionAnswer},
+        sends=("etag",),
+        problems=(errors.PermissionNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -528,6 +605,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.PermissionBody,
         conditional=True,
         answers={200: wire.PermissionAnswer},
+        sends=("etag",),
+        problems=(
+            errors.PermissionNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -540,6 +625,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.PermissionPatchBody,
         conditional=True,
         answers={200: wire.PermissionAnswer},
+        sends=("etag",),
+        problems=(
+            errors.PermissionNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -550,7 +643,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=permissions.delete_permission,
         who=Holder("permission:delete"),
         query=wire.DeletionQuery,
+        conditional=True,
         answers={204: None},
+        problems=(
+            errors.PermissionNotFoundError,
+            errors.PermissionInUseError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -561,6 +661,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=permissions.list_permission_roles,
         who=Holder("permission:list_roles"),
         answers={200: wire.RolesAnswer},
+        problems=(errors.PermissionNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -571,6 +672,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.list_user_roles,
         who=Holder("user:list_roles"),
         answers={200: wire.AssignedRolesAnswer},
+        problems=(errors.UserNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -582,6 +684,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("user:assign_roles"),
         body=wire.RoleIdsBody,
         answers={200: wire.AssignedRolesAnswer},
+        problems=(
+            errors.UserNotFoundError,
+            errors.RoleNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+        ),
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -594,6 +702,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("user:remove_roles"),
         query=wire.RoleIdsQuery,
         answers={200: wire.AssignedRolesAnswer},
+        problems=(
+            errors.UserNotFoundError,
+            errors.RoleNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -605,6 +719,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=system.get_jwks,
         who=Caller.ANYONE,
         answers={200: wire.JwksAnswer},
+        sends=("etag",),
         rate_class=RateClass.UNLIMITED,
         pure=True,
     ),
@@ -638,6 +753,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=system.get_openapi,
         who=Caller.ANYONE,
         answers={200: wire.OpenApiAnswer},
+        sends=("etag",),
         rate_class=RateClass.UNLIMITED,
         pure=True,
     ),
