@@ -24,7 +24,7 @@ from userservice_core.domain.events import (
     UserPasswordChanged,
 )
 from userservice_core.domain.ids import EventId, SessionId, UserId
-from userservice_core.domain.passwords import normalise_password
+from userservice_core.domain.passwords import NOT_ISSUED, normalise_password
 from userservice_core.domain.sessions import (
     MAX_ORIGINS_COMPARED,
     MAX_SESSIONS_PER_USER,
@@ -36,7 +36,6 @@ from userservice_core.domain.sessions import (
 )
 from userservice_core.domain.users import User
 from userservice_core.errors import (
-    Fault,
     ForbiddenError,
     InvalidAccessTokenError,
     InvalidCredentialsError,
@@ -213,8 +212,7 @@ class Authentication:
     def _replaced(self, user: User, credential: Credential, issued: str, chosen: str) -> Credential:
         """Put the password that was chosen in the place of the one that was issued."""
         if not credential.must_change:
-            fault = Fault(("newPassword",), "not-wanted", "Change the password once you are signed in.")
-            raise InvalidInputError((fault,))
+            raise InvalidInputError((NOT_ISSUED,))
         if faults := self._policy.change_faults(chosen, current=issued, email=user.email):
             raise InvalidInputError(faults)
         return Credential(

@@ -16,6 +16,9 @@ MAX_PASSWORD_CHARACTERS = 128
 MAX_PASSWORD_BYTES = 1_024
 LEAST_MIN_CHARACTERS = 8
 
+NOT_ISSUED = Fault(("newPassword",), "password-not-issued", "Change the password once you are signed in.")
+"""Why a password that its owner chose is not replaced at a sign-in."""
+
 
 def normalise_password(password: str) -> str:
     """Return *password* in NFC, so that one phrase typed on two keyboards is one password."""
