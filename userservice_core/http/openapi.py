@@ -8,7 +8,7 @@ import msgspec
 
 from userservice_core.http import problems
 from userservice_core.http.routes import Caller, Holder, Route
-from userservice_core.http.wire import ProblemAnswer
+from userservice_core.http.wire import ListQuery, ProblemAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 API_VERSION: Final = "1"
 _REF: Final = "#/components/schemas/{name}"
 _PROBLEM: Final = "ProblemAnswer"
+_LINK: Final = {
+    "description": "The pages `next`, `prev` and `first`, as far as there are any (RFC 8288), relative to this one.",
+    "schema": {"type": "string"},
+}
 _REASONS: Final = {
     200: "Done",
     201: "Created",
@@ -30,6 +34,8 @@ def openapi_document(routes: Sequence[Route], *, issuer: str) -> bytes:
     """Describe *routes* as JSON; *issuer* is the address they are served under."""
     shapes = {shape for route in routes for shape in _shapes_of(route)} | {ProblemAnswer}
     _, schemas = msgspec.json.schema_components(sorted(shapes, key=lambda shape: shape.__name__), ref_template=_REF)
+    for shape in {shape for route in routes if _is_list(route) for shape in route.answers.values() if shape}:
+        _let_rows_be_partial(schemas, shape.__name__)
     document = {
         "openapi": "3.1.0",
         "info": {"title": "User Service", "version": API_VERSION},
@@ -51,6 +57,19 @@ def openapi_document(routes: Sequence[Route], *, issuer: str) -> bytes:
 
 def _shapes_of(route: Route) -> Iterable[type[msgspec.Struct]]:
     return (shape for shape in (route.body, *route.answers.values()) if shape is not None)
+
+
+def _is_list(route: Route) -> bool:
+    return route.query is not None and issubclass(route.query, ListQuery)
+
+
+def _let_rows_be_partial(schemas: dict[str, Any], name: str) -> None:
+    """Say that rows of a list lack members that were not asked for by `fields`."""
+    rows = schemas[name]["properties"]["data"]
+    whole = rows["items"]["$ref"].rpartition("/")[2]
+    part = f"{whole}Part"
+    schemas[part] = {**schemas[whole], "title": part, "required": []}
+    rows["items"] = {"anyOf": [rows["items"], {"$ref": _REF.format(name=part)}]}
 
 
 def _paths(routes: Sequence[Route]) -> dict[str, dict[str, Any]]:
@@ -95,6 +114,8 @@ def _responses(route: Route) -> dict[str, Any]:
             answer["content"] = _content(shape)
         elif route.content_type != "application/json":
             answer["content"] = {route.content_type: {"schema": {"type": "string"}}}
+        if _is_list(route):
+            answer["headers"] = {"Link": _LINK}
         responses[str(status)] = answer
     responses["default"] = {"$ref": "#/components/responses/Problem"}
     return responses
