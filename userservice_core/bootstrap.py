@@ -192,6 +192,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
     from userservice_core.infrastructure.security.cursors import HmacCursorSigner
     from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+    from userservice_core.infrastructure.system.pacer import RecentPacer
 
     issuer = JwtAccessTokenIssuer(ring, issuer=rules.issuer, audience=rules.audience)
     sealer = AesGcmSecretSealer(ring, driven.entropy)
@@ -229,6 +230,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             sessions=driven.sessions,
             access=access,
             hasher=driven.hasher,
+            pacer=RecentPacer(),
             sealer=sealer,
             issuer=issuer,
             refresh_tokens=HmacRefreshTokens(ring, driven.entropy),
