@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,8 @@ from userservice_core.domain.lists import PageRequest, Position, Sort, Start, pa
 from userservice_core.infrastructure.postgres.lists import PagedList, SortColumn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import psycopg
 
     from userservice_core.infrastructure.postgres.database import Database
@@ -40,13 +43,9 @@ class _Thing:
 def _things(count: int) -> list[_Thing]:
     """Return things many of which share a name or a time, or have none."""
     chosen = random.Random(42)  # noqa: S311 - the same ones each time
+    names = ["a", "B", "b", "é", "z\U0001f600"]
     times = [None, *(_NOON + timedelta(microseconds=each) for each in range(4))]
-    return [
-        _Thing(
-            UUID(int=chosen.getrandbits(128)), chosen.choice(["a", "B", "b", "é", "z\U0001f600"]), chosen.choice(times)
-        )
-        for _ in range(count)
-    ]
+    return [_Thing(UUID(int=chosen.getrandbits(128)), chosen.choice(names), chosen.choice(times)) for _ in range(count)]
 
 
 def _position(thing: _Thing, sort: Sort) -> Position:
@@ -87,34 +86,37 @@ def _list_over(pool: Database, *, counted_rows: int = 100) -> PagedList:
     )
 
 
-@pytest.mark.parametrize("filters", [{}, {"name": "b"}, {"seen": True}, {"name": "é", "seen": True}, {"name": "no"}])
-@pytest.mark.parametrize("text", ["name", "-name", "seenAt", "-seenAt"])
-def test_each_page_is_that_of_memory(
-    listed: PagedList, stored: list[_Thing], text: str, filters: dict[str, Any]
-) -> None:
+_SORTS: Final = tuple(Sort.parse(text) for text in ("name", "-name", "seenAt", "-seenAt"))
+_FILTERS: Final[tuple[dict[str, Any], ...]] = (
+    {},
+    {"name": "b"},
+    {"seen": True},
+    {"name": "é", "seen": True},
+    {"name": "no"},
+)
+
+
+def test_each_page_is_that_of_memory(listed: PagedList, stored: list[_Thing]) -> None:
     """To the end and back, from each position and past each end, also from where no row is any more."""
-    sort = Sort.parse(text)
-    rows = [
-        thing
-        for thing in stored
-        if filters.get("name", thing.name) == thing.name and ("seen" not in filters or thing.seen_at is not None)
-    ]
+    for sort, filters in itertools.product(_SORTS, _FILTERS):
+        rows = [
+            thing
+            for thing in stored
+            if filters.get("name", thing.name) == thing.name and ("seen" not in filters or thing.seen_at is not None)
+        ]
+        for request in _requests(stored, sort):
+            expected = page_of(rows, request, position_of=lambda thing, sort=sort: _position(thing, sort))  # type: ignore[misc]
+            assert listed.page(request, filters=filters, make=lambda row: _Thing(*row)) == expected
+
+
+def _requests(stored: list[_Thing], sort: Sort) -> Iterator[PageRequest]:
+    for offset in (0, 5, 60):
+        yield PageRequest(sort=sort, limit=7, offset=offset)
     beside = [_position(thing, sort) for thing in stored[::6]]
     beside += [attrs.evolve(position, id=UUID(int=0)) for position in beside[:3]]
-    starts = [
-        Start(beside=position, backwards=backwards, inclusive=inclusive)
-        for position in beside
-        for backwards in (False, True)
-        for inclusive in (False, True)
-    ]
-    requests = [
-        *(PageRequest(sort=sort, limit=7, offset=offset) for offset in (0, 5, 60)),
-        *(PageRequest(sort=sort, limit=7, start=start) for start in starts),
-    ]
-
-    for request in requests:
-        expected = page_of(rows, request, position_of=lambda thing: _position(thing, sort))
-        assert listed.page(request, filters=filters, make=lambda row: _Thing(*row)) == expected
+    for position, backwards, inclusive in itertools.product(beside, (False, True), (False, True)):
+        start = Start(beside=position, backwards=backwards, inclusive=inclusive)
+        yield PageRequest(sort=sort, limit=7, start=start)
 
 
 @pytest.mark.usefixtures("stored")
