@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 import msgspec
 
+from userservice_core import errors
 from userservice_core.http import wire
 from userservice_core.http.call import Call
 from userservice_core.http.handlers import addresses, auth, authorization, permissions, profiles, roles, system, users
@@ -73,6 +74,8 @@ class Route:
         body_required: Whether the body must be there; a missing one counts as ``{}`` otherwise.
         query: The shape of its query parameters, None for none.
         conditional: Whether it changes a resource that has a version, and honours `If-Match`.
+        sends: The headers, in lower case, that its answers carry when all is well, beside those that all carry.
+        problems: The errors it may answer with, beside those that its other members imply.
         content_type: Of the answer with a body.
         bulkhead: Where it runs, unless it is pure.
         pure: Whether it touches the process's memory only, so that it may run on an event loop.
@@ -93,6 +96,8 @@ class Route:
     body_required: bool = True
     query: type[msgspec.Struct] | None = None
     conditional: bool = False
+    sends: tuple[str, ...] = ()
+    problems: tuple[type[errors.UserServiceError], ...] = ()
     content_type: str = "application/json"
     bulkhead: Bulkhead = Bulkhead.DATABASE
     pure: bool = False
@@ -114,6 +119,11 @@ class Route:
         return tuple(PARAMETER.findall(self.path))
 
     @property
+    def is_list(self) -> bool:
+        """Whether it answers with a page of a list."""
+        return self.query is not None and issubclass(self.query, wire.ListQuery)
+
+    @property
     def wants_user(self) -> bool:
         """Whether the caller has to show an access token that stands."""
         return self.who is Caller.USER or isinstance(self.who, Holder)
@@ -129,6 +139,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.ANYONE,
         body=wire.RegisterBody,
         answers={201: wire.UserAnswer},
+        problems=(errors.EmailTakenError,),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
     ),
@@ -141,6 +152,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.ANYONE,
         body=wire.LoginBody,
         answers={200: wire.SignedInAnswer},
+        problems=(
+            errors.InvalidCredentialsError,
+            errors.EmailNotVerifiedError,
+            errors.AccountSuspendedError,
+            errors.AccountDeactivatedError,
+            errors.PasswordChangeRequiredError,
+        ),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
     ),
@@ -153,6 +171,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.BEARER,
         body=wire.RefreshTokenBody,
         answers={200: wire.SignedInAnswer},
+        problems=(errors.InvalidRefreshTokenError,),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -165,6 +184,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.LogoutBody,
         body_required=False,
         answers={204: None},
+        problems=(errors.InvalidAccessTokenError, errors.InvalidRefreshTokenError, errors.RevocationsUnknownError),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -177,6 +197,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.LogoutBody,
         body_required=False,
         answers={204: None},
+        problems=(errors.InvalidAccessTokenError, errors.InvalidRefreshTokenError, errors.RevocationsUnknownError),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -210,6 +231,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.BEARER,
         body=wire.VerifyEmailBody,
         answers={200: wire.EmailVerifiedAnswer},
+        problems=(errors.OneTimeTokenInvalidError,),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -232,6 +254,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.BEARER,
         body=wire.ResetPasswordBody,
         answers={200: wire.EmailVerifiedAnswer},
+        problems=(errors.OneTimeTokenInvalidError,),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
     ),
@@ -254,6 +277,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=users.get_current_user,
         who=Caller.USER,
         answers={200: wire.UserAnswer},
+        sends=("etag",),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -264,6 +288,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=profiles.get_profile,
         who=Caller.USER,
         answers={200: wire.ProfileAnswer},
+        sends=("etag",),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -276,6 +301,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.ProfileBody,
         conditional=True,
         answers={200: wire.ProfileAnswer},
+        sends=("etag",),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -288,6 +314,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.ProfilePatchBody,
         conditional=True,
         answers={200: wire.ProfileAnswer},
+        sends=("etag",),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -298,6 +325,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=addresses.list_addresses,
         who=Caller.USER,
         answers={200: wire.AddressListAnswer},
+        sends=("etag",),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -309,6 +337,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.USER,
         body=wire.AddressBody,
         answers={201: wire.AddressAnswer},
+        sends=("etag", "location"),
+        problems=(errors.TooManyAddressesError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -319,6 +349,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=addresses.get_address,
         who=Caller.USER,
         answers={200: wire.AddressAnswer},
+        sends=("etag",),
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -331,6 +363,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.AddressBody,
         conditional=True,
         answers={200: wire.AddressAnswer},
+        sends=("etag",),
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -342,6 +376,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.USER,
         conditional=True,
         answers={204: None},
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -354,6 +389,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.DefaultAddressBody,
         conditional=True,
         answers={200: wire.AddressAnswer},
+        sends=("etag",),
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -387,6 +424,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("user:read_effective_permissions"),
         query=wire.EffectivePermissionsQuery,
         answers={200: wire.EffectivePermissionsAnswer},
+        problems=(errors.UserNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -398,6 +436,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:list"),
         query=wire.NamedQuery,
         answers={200: wire.RoleListAnswer},
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -409,6 +448,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:create"),
         body=wire.NewRoleBody,
         answers={201: wire.RoleAnswer},
+        sends=("etag", "location"),
+        problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -419,6 +460,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.get_role,
         who=Holder("role:read"),
         answers={200: wire.RoleAnswer},
+        sends=("etag",),
+        problems=(errors.RoleNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -431,6 +474,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.RoleBody,
         conditional=True,
         answers={200: wire.RoleAnswer},
+        sends=("etag",),
+        problems=(
+            errors.RoleNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -443,6 +493,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.RolePatchBody,
         conditional=True,
         answers={200: wire.RoleAnswer},
+        sends=("etag",),
+        problems=(
+            errors.RoleNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -453,7 +510,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.delete_role,
         who=Holder("role:delete"),
         query=wire.DeletionQuery,
+        conditional=True,
         answers={204: None},
+        problems=(
+            errors.RoleNotFoundError,
+            errors.RoleInUseError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -465,6 +530,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:list_permissions"),
         query=wire.NamedQuery,
         answers={200: wire.PermissionListAnswer},
+        problems=(errors.RoleNotFoundError,),
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -476,6 +543,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:assign_permissions"),
         body=wire.PermissionIdsBody,
         answers={200: wire.PermissionsAnswer},
+        problems=(
+            errors.RoleNotFoundError,
+            errors.PermissionNotFoundError,
+            errors.GrantNotHeldError,
+            errors.WildcardGrantError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -487,6 +561,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:remove_permissions"),
         query=wire.PermissionIdsQuery,
         answers={200: wire.PermissionsAnswer},
+        problems=(
+            errors.RoleNotFoundError,
+            errors.PermissionNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -498,6 +578,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("permission:list"),
         query=wire.NamedQuery,
         answers={200: wire.PermissionListAnswer},
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -509,6 +590,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("permission:create"),
         body=wire.NewPermissionBody,
         answers={201: wire.PermissionAnswer},
+        sends=("etag", "location"),
+        problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -519,6 +602,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=permissions.get_permission,
         who=Holder("permission:read"),
         answers={200: wire.PermissionAnswer},
+        sends=("etag",),
+        problems=(errors.PermissionNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -531,6 +616,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.PermissionBody,
         conditional=True,
         answers={200: wire.PermissionAnswer},
+        sends=("etag",),
+        problems=(
+            errors.PermissionNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -543,6 +636,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.PermissionPatchBody,
         conditional=True,
         answers={200: wire.PermissionAnswer},
+        sends=("etag",),
+        problems=(
+            errors.PermissionNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -553,7 +654,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=permissions.delete_permission,
         who=Holder("permission:delete"),
         query=wire.DeletionQuery,
+        conditional=True,
         answers={204: None},
+        problems=(
+            errors.PermissionNotFoundError,
+            errors.PermissionInUseError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -565,6 +673,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("permission:list_roles"),
         query=wire.NamedQuery,
         answers={200: wire.RoleListAnswer},
+        problems=(errors.PermissionNotFoundError,),
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -575,6 +685,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.list_user_roles,
         who=Holder("user:list_roles"),
         answers={200: wire.AssignedRolesAnswer},
+        problems=(errors.UserNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -586,6 +697,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("user:assign_roles"),
         body=wire.RoleIdsBody,
         answers={200: wire.AssignedRolesAnswer},
+        problems=(
+            errors.UserNotFoundError,
+            errors.RoleNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+        ),
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -598,6 +715,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("user:remove_roles"),
         query=wire.RoleIdsQuery,
         answers={200: wire.AssignedRolesAnswer},
+        problems=(
+            errors.UserNotFoundError,
+            errors.RoleNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -609,6 +732,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=system.get_jwks,
         who=Caller.ANYONE,
         answers={200: wire.JwksAnswer},
+        sends=("etag",),
         rate_class=RateClass.UNLIMITED,
         pure=True,
     ),
@@ -642,6 +766,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=system.get_openapi,
         who=Caller.ANYONE,
         answers={200: wire.OpenApiAnswer},
+        sends=("etag",),
         rate_class=RateClass.UNLIMITED,
         pure=True,
     ),

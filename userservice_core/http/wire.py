@@ -246,40 +246,10 @@ class ListQuery(
     Parameters that it does not know are refused: a filter that is misspelled would filter nothing.
     """
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT, description="Rows of a page, at most.")] = DEFAULT_LIMIT
-    cursor: (
-        Annotated[
-            str,
-            msgspec.Meta(
-                min_length=1,
-                max_length=MAX_CURSOR_CHARACTERS,
-                description="`nextCursor` or `prevCursor` of another page, with the same filters and the same order.",
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
-    page: (
-        Annotated[
-            int,
-            msgspec.Meta(
-                ge=1,
-                le=MAX_OFFSET_ROWS,
-                description=f"A page by its number; its last row is at most the {MAX_OFFSET_ROWS}th.",
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
-    fields: (
-        Annotated[
-            str,
-            msgspec.Meta(
-                min_length=1,
-                max_length=MAX_TEXT_CHARACTERS,
-                description="Members that each row is to show, by name, with commas between them; all if not given.",
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+    cursor: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CURSOR_CHARACTERS)] | UnsetType = UNSET
+    page: Annotated[int, msgspec.Meta(ge=1, le=MAX_OFFSET_ROWS)] | UnsetType = UNSET
+    fields: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_CHARACTERS)] | UnsetType = UNSET
     sort: str = ""
 
 
