@@ -37,6 +37,8 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "token-invalid": 400,
     "current-password-wrong": 400,
     "malformed-request": 400,
+    "cursor-invalid": 400,
+    "cursor-mismatch": 400,
     "authentication-required": 401,
     "invalid-credentials": 401,
     "invalid-token": 401,
