@@ -24,6 +24,7 @@ from userservice_core.domain.events import (
     UserPasswordChanged,
 )
 from userservice_core.domain.ids import EventId, SessionId, UserId
+from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER
 from userservice_core.domain.passwords import NOT_ISSUED, normalise_password
 from userservice_core.domain.sessions import (
     MAX_ORIGINS_COMPARED,
@@ -266,7 +267,7 @@ class Authentication:
         return self._answer(session, user, token, permissions=permissions)
 
     def _tell_of_first_password(self, transaction: Transaction, user: User, *, now: datetime) -> None:
-        transaction.one_time_tokens.end_all(user.id, now=now)
+        transaction.one_time_tokens.end_all(user.id, now=now, keep=KEPT_BESIDE_NEWER)
         transaction.record(
             UserPasswordChanged(
                 id=EventId(self._ids.new()), occurred_at=now, user_id=user.id, method=PasswordChange.FIRST_SIGN_IN

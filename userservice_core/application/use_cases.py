@@ -9,6 +9,7 @@ from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication
 from userservice_core.application.authorization import Authorization
+from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
@@ -26,6 +27,7 @@ class UseCases:
     access: Access
     registration: Registration
     email_verification: EmailVerification
+    email_changes: EmailChanges
     authentication: Authentication
     passwords: Passwords
     authorization: Authorization
