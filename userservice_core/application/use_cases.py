@@ -10,6 +10,7 @@ from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
@@ -35,4 +36,5 @@ class UseCases:
     roles: Roles
     permissions: Permissions
     role_assignments: RoleAssignments
+    idempotent_calls: IdempotentCalls
     token_issuer: AccessTokenIssuer

@@ -117,10 +117,21 @@ def _path_parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _header_parameters(route: Route) -> list[dict[str, Any]]:
-    if not route.conditional:
-        return []
-    description = "The ETag of what is to be changed; if it has another version by now, the answer is 412."
-    return [{"name": "If-Match", "in": "header", "description": description, "schema": {"type": "string"}}]
+    parameters: list[dict[str, Any]] = []
+    if route.conditional:
+        description = "The ETag of what is to be changed; if it has another version by now, the answer is 412."
+        parameters.append(_header("If-Match", description, {"type": "string"}))
+    if route.takes_key:
+        description = (
+            "Names this request for 24 hours: sent again, it takes effect once, and is answered as before. For anyone's"
+            " use it needs 128 random bits, such as a UUID."
+        )
+        parameters.append(_header("Idempotency-Key", description, {"type": "string", "minLength": 1, "maxLength": 255}))
+    return parameters
+
+
+def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "header", "description": description, "schema": schema}
 
 
 def _query_parameters(route: Route) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import msgspec
 
 from userservice_core.errors import (
     AuthenticationError,
+    IdempotencyKeyInUseError,
     InvalidAccessTokenError,
     InvalidInputError,
     UnavailableError,
@@ -36,6 +37,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "invalid-input": 400,
     "token-invalid": 400,
     "malformed-request": 400,
+    "idempotency-key-invalid": 400,
     "authentication-required": 401,
     "invalid-credentials": 401,
     "invalid-token": 401,
@@ -67,10 +69,12 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "system-object": 409,
     "last-administrator": 409,
     "limit-reached": 409,
+    "idempotency-key-in-use": 409,
     "stale-version": 412,
     "body-too-large": 413,
     "uri-too-long": 414,
     "unsupported-media-type": 415,
+    "idempotency-key-reused": 422,
     "headers-too-large": 431,
     # What follows is never the client's fault, and its detail never the client's business.
     "internal-error": INTERNAL_STATUS,
@@ -126,6 +130,8 @@ def _headers_of(error: UserServiceError) -> Headers:
     match error:
         case AuthenticationError():
             return (("www-authenticate", f"Bearer {', '.join(_challenge(error))}"),)
+        case IdempotencyKeyInUseError():
+            return (("retry-after", "1"),)
         case UnavailableError():
             return (("retry-after", str(error.retry_after_seconds)),)
         case MethodNotAllowedError():

@@ -79,6 +79,8 @@ class Route:
         replica_ok: Whether its reads may be served by a replica.
         sensitive: Whether it asks the primary if the caller's token was revoked, past every cache.
         fresh: Whether it wants a sign-in of the last minutes (RFC 9470).
+        repeatable: Whether a POST may be sent again as it is, since it changes nothing or knows its repeats itself; it
+            takes no `Idempotency-Key` then.
     """
 
     method: str = attrs.field(validator=attrs.validators.in_(("GET", "POST", "PUT", "PATCH", "DELETE")))
@@ -99,6 +101,7 @@ class Route:
     replica_ok: bool = False
     sensitive: bool = False
     fresh: bool = False
+    repeatable: bool = False
 
     def __attrs_post_init__(self) -> None:
         if getattr(self.handler, "__name__", None) != self.operation_id:
@@ -107,11 +110,18 @@ class Route:
             raise ValueError(f"{self.operation_id} cannot be pure: telling who calls, and reading a body, may block.")
         if (self.sensitive or self.fresh) and not self.wants_user:
             raise ValueError(f"{self.operation_id} is sensitive or fresh, and yet for others than users.")
+        if self.repeatable and self.method != "POST":
+            raise ValueError(f"{self.operation_id} is no POST, and need not say that it is repeatable.")
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """The names of the ids in the path, in their order."""
         return tuple(PARAMETER.findall(self.path))
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether it honours `Idempotency-Key`."""
+        return self.method == "POST" and not self.repeatable
 
     @property
     def wants_user(self) -> bool:
@@ -154,6 +164,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.RefreshTokenBody,
         answers={200: wire.SignedInAnswer},
         rate_class=RateClass.REFRESH,
+        repeatable=True,
     ),
     Route(
         method="POST",
@@ -366,6 +377,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.CheckPermissionsBody,
         answers={200: wire.CheckPermissionsAnswer},
         rate_class=RateClass.READ,
+        repeatable=True,
     ),
     Route(
         method="POST",
@@ -377,6 +389,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.CheckPermissionsBatchBody,
         answers={200: wire.CheckPermissionsBatchAnswer},
         rate_class=RateClass.READ,
+        repeatable=True,
     ),
     Route(
         method="GET",

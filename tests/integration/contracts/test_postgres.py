@@ -14,6 +14,7 @@ from userservice_core.infrastructure.postgres.database import Database
 from userservice_core.infrastructure.postgres.signal import PostgresSignal
 from userservice_core.testing.contracts.addresses import AddressesContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
+from userservice_core.testing.contracts.idempotency import IdempotencyContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
 from userservice_core.testing.contracts.profiles import ProfilesContract
@@ -94,6 +95,10 @@ class TestRevocations(_InPostgres, RevocationsContract):
 
 class TestUnitOfWork(_InPostgres, UnitOfWorkContract):
     """Transactions and their events."""
+
+
+class TestIdempotency(_InPostgres, IdempotencyContract):
+    """Calls that take effect once."""
 
 
 class TestOutboxStore(OutboxStoreContract):
