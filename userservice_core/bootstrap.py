@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.security.keys import KeyRing
     from userservice_core.ports.addresses import AddressReader
+    from userservice_core.ports.audit import AuditReader
     from userservice_core.ports.cache import Cache
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
@@ -170,6 +171,7 @@ class _Driven:
     addresses: AddressReader
     roles: RoleReader
     revocation_log: RevocationLog
+    audit: AuditReader
     cache: Cache
     hasher: PasswordHasher
     clock: Clock
@@ -193,8 +195,10 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
     from userservice_core.infrastructure.places.address_formats import I18nAddressFormats
     from userservice_core.infrastructure.places.time_zones import TzdataTimeZones
     from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer, JwtAccessTokenVerifier
+    from userservice_core.infrastructure.security.cursors import HmacCursorSigner
     from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+    from userservice_core.infrastructure.system.pacer import RecentPacer
 
     issuer = JwtAccessTokenIssuer(ring, issuer=rules.issuer, audience=rules.audience)
     sealer = AesGcmSecretSealer(ring, driven.entropy)
@@ -232,6 +236,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             sessions=driven.sessions,
             access=access,
             hasher=driven.hasher,
+            pacer=RecentPacer(),
             sealer=sealer,
             issuer=issuer,
             refresh_tokens=HmacRefreshTokens(ring, driven.entropy),
@@ -286,6 +291,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
         idempotent_calls=IdempotentCalls(uow=driven.joining, answers=driven.answers, sealer=sealer, clock=driven.clock),
         token_issuer=issuer,
+        cursors=HmacCursorSigner(ring),
     )
 
 
@@ -465,6 +471,7 @@ def _on_postgres(
     settings: Settings, common: _Common, database: Database, signal_port: Signal | None, cache: Cache
 ) -> _Driven:
     from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
+    from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
     from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
     from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
     from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
@@ -495,6 +502,7 @@ def _on_postgres(
         addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
         revocation_log=PostgresRevocationLog(database),
+        audit=PostgresAuditReader(database),
         cache=cache,
         hasher=Argon2PasswordHasher(
             slots=hash_slots(settings.workers),
@@ -749,6 +757,7 @@ def bootstrap_in_memory(
         addresses=memory.InMemoryAddressReader(store),
         roles=memory.InMemoryRoleReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
+        audit=memory.InMemoryAuditReader(store),
         cache=cache,
         hasher=hasher or Argon2PasswordHasher(slots=2, queue=128, memory_kib=8, time_cost=1, metrics=metrics),
         clock=clock,

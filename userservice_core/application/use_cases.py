@@ -17,7 +17,7 @@ from userservice_core.application.profiles import Profiles
 from userservice_core.application.registration import Registration
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
-from userservice_core.ports.security import AccessTokenIssuer
+from userservice_core.ports.security import AccessTokenIssuer, CursorSigner
 
 
 @attrs.frozen(kw_only=True)
@@ -38,3 +38,4 @@ class UseCases:
     role_assignments: RoleAssignments
     idempotent_calls: IdempotentCalls
     token_issuer: AccessTokenIssuer
+    cursors: CursorSigner

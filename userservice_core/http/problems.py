@@ -38,6 +38,8 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "token-invalid": 400,
     "malformed-request": 400,
     "idempotency-key-invalid": 400,
+    "cursor-invalid": 400,
+    "cursor-mismatch": 400,
     "authentication-required": 401,
     "invalid-credentials": 401,
     "invalid-token": 401,
@@ -106,7 +108,7 @@ def problem_response(error: UserServiceError, *, request_id: str) -> Response:
         error = UserServiceError()
     document = ProblemAnswer(
         type=f"{TYPE_PREFIX}{error.code}",
-        title=error.code.replace("-", " ").capitalize(),
+        title=title_of(error.code),
         status=status,
         detail=error.detail,
         request_id=request_id,
@@ -115,6 +117,11 @@ def problem_response(error: UserServiceError, *, request_id: str) -> Response:
     )
     headers = (("content-type", CONTENT_TYPE), *_headers_of(error))
     return Response(status=status, headers=headers, body=msgspec.json.encode(document))
+
+
+def title_of(code: str) -> str:
+    """Return *code* in words."""
+    return code.replace("-", " ").capitalize()
 
 
 def json_pointer(place: Sequence[str | int]) -> str:

@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 import msgspec
 
+from userservice_core import errors
 from userservice_core.http import wire
 from userservice_core.http.call import Call
 from userservice_core.http.handlers import addresses, auth, authorization, permissions, profiles, roles, system, users
@@ -73,6 +74,8 @@ class Route:
         body_required: Whether the body must be there; a missing one counts as ``{}`` otherwise.
         query: The shape of its query parameters, None for none.
         conditional: Whether it changes a resource that has a version, and honours `If-Match`.
+        sends: The headers, in lower case, that its answers carry when all is well, beside those that all carry.
+        problems: The errors it may answer with, beside those that its other members imply.
         content_type: Of the answer with a body.
         bulkhead: Where it runs, unless it is pure.
         pure: Whether it touches the process's memory only, so that it may run on an event loop.
@@ -95,6 +98,8 @@ class Route:
     body_required: bool = True
     query: type[msgspec.Struct] | None = None
     conditional: bool = False
+    sends: tuple[str, ...] = ()
+    problems: tuple[type[errors.UserServiceError], ...] = ()
     content_type: str = "application/json"
     bulkhead: Bulkhead = Bulkhead.DATABASE
     pure: bool = False
@@ -124,6 +129,11 @@ class Route:
         return self.method == "POST" and not self.repeatable
 
     @property
+    def is_list(self) -> bool:
+        """Whether it answers with a page of a list."""
+        return self.query is not None and issubclass(self.query, wire.ListQuery)
+
+    @property
     def wants_user(self) -> bool:
         """Whether the caller has to show an access token that stands."""
         return self.who is Caller.USER or isinstance(self.who, Holder)
@@ -139,6 +149,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.ANYONE,
         body=wire.RegisterBody,
         answers={201: wire.UserAnswer},
+        problems=(errors.EmailTakenError,),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
     ),
@@ -151,6 +162,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.ANYONE,
         body=wire.LoginBody,
         answers={200: wire.SignedInAnswer},
+        problems=(
+            errors.InvalidCredentialsError,
+            errors.EmailNotVerifiedError,
+            errors.AccountSuspendedError,
+            errors.AccountDeactivatedError,
+            errors.PasswordChangeRequiredError,
+        ),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
     ),
@@ -163,6 +181,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.BEARER,
         body=wire.RefreshTokenBody,
         answers={200: wire.SignedInAnswer},
+        problems=(errors.InvalidRefreshTokenError,),
         rate_class=RateClass.REFRESH,
         repeatable=True,
     ),
@@ -176,6 +195,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.LogoutBody,
         body_required=False,
         answers={204: None},
+        problems=(errors.InvalidAccessTokenError, errors.InvalidRefreshTokenError, errors.RevocationsUnknownError),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -188,6 +208,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.LogoutBody,
         body_required=False,
         answers={204: None},
+        problems=(errors.InvalidAccessTokenError, errors.InvalidRefreshTokenError, errors.RevocationsUnknownError),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -221,6 +242,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.BEARER,
         body=wire.VerifyEmailBody,
         answers={200: wire.EmailVerifiedAnswer},
+        problems=(errors.OneTimeTokenInvalidError,),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -243,6 +265,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.BEARER,
         body=wire.ResetPasswordBody,
         answers={200: wire.EmailVerifiedAnswer},
+        problems=(errors.OneTimeTokenInvalidError,),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
     ),
@@ -265,6 +288,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=users.get_current_user,
         who=Caller.USER,
         answers={200: wire.UserAnswer},
+        sends=("etag",),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -275,6 +299,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=profiles.get_profile,
         who=Caller.USER,
         answers={200: wire.ProfileAnswer},
+        sends=("etag",),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -287,6 +312,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.ProfileBody,
         conditional=True,
         answers={200: wire.ProfileAnswer},
+        sends=("etag",),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -299,6 +325,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.ProfilePatchBody,
         conditional=True,
         answers={200: wire.ProfileAnswer},
+        sends=("etag",),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -309,6 +336,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=addresses.list_addresses,
         who=Caller.USER,
         answers={200: wire.AddressListAnswer},
+        sends=("etag",),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -320,6 +348,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.USER,
         body=wire.AddressBody,
         answers={201: wire.AddressAnswer},
+        sends=("etag", "location"),
+        problems=(errors.TooManyAddressesError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -330,6 +360,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=addresses.get_address,
         who=Caller.USER,
         answers={200: wire.AddressAnswer},
+        sends=("etag",),
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -342,6 +374,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.AddressBody,
         conditional=True,
         answers={200: wire.AddressAnswer},
+        sends=("etag",),
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -353,6 +387,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.USER,
         conditional=True,
         answers={204: None},
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -365,6 +400,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.DefaultAddressBody,
         conditional=True,
         answers={200: wire.AddressAnswer},
+        sends=("etag",),
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -400,16 +437,19 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("user:read_effective_permissions"),
         query=wire.EffectivePermissionsQuery,
         answers={200: wire.EffectivePermissionsAnswer},
+        problems=(errors.UserNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
         method="GET",
         path="/admin/roles",
         operation_id="list_roles",
-        summary="List all roles",
+        summary="List roles",
         handler=roles.list_roles,
         who=Holder("role:list"),
-        answers={200: wire.RolesAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.RoleListAnswer},
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -421,6 +461,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:create"),
         body=wire.NewRoleBody,
         answers={201: wire.RoleAnswer},
+        sends=("etag", "location"),
+        problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -431,6 +473,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.get_role,
         who=Holder("role:read"),
         answers={200: wire.RoleAnswer},
+        sends=("etag",),
+        problems=(errors.RoleNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -443,6 +487,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.RoleBody,
         conditional=True,
         answers={200: wire.RoleAnswer},
+        sends=("etag",),
+        problems=(
+            errors.RoleNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -455,6 +506,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.RolePatchBody,
         conditional=True,
         answers={200: wire.RoleAnswer},
+        sends=("etag",),
+        problems=(
+            errors.RoleNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -465,7 +523,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.delete_role,
         who=Holder("role:delete"),
         query=wire.DeletionQuery,
+        conditional=True,
         answers={204: None},
+        problems=(
+            errors.RoleNotFoundError,
+            errors.RoleInUseError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -475,7 +541,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="List what a role grants",
         handler=roles.list_role_permissions,
         who=Holder("role:list_permissions"),
-        answers={200: wire.PermissionsAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.PermissionListAnswer},
+        problems=(errors.RoleNotFoundError,),
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -487,6 +556,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:assign_permissions"),
         body=wire.PermissionIdsBody,
         answers={200: wire.PermissionsAnswer},
+        problems=(
+            errors.RoleNotFoundError,
+            errors.PermissionNotFoundError,
+            errors.GrantNotHeldError,
+            errors.WildcardGrantError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -498,16 +574,24 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:remove_permissions"),
         query=wire.PermissionIdsQuery,
         answers={200: wire.PermissionsAnswer},
+        problems=(
+            errors.RoleNotFoundError,
+            errors.PermissionNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
         method="GET",
         path="/admin/permissions",
         operation_id="list_permissions",
-        summary="List all permissions",
+        summary="List permissions",
         handler=permissions.list_permissions,
         who=Holder("permission:list"),
-        answers={200: wire.PermissionsAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.PermissionListAnswer},
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -519,6 +603,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("permission:create"),
         body=wire.NewPermissionBody,
         answers={201: wire.PermissionAnswer},
+        sends=("etag", "location"),
+        problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -529,6 +615,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=permissions.get_permission,
         who=Holder("permission:read"),
         answers={200: wire.PermissionAnswer},
+        sends=("etag",),
+        problems=(errors.PermissionNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -541,6 +629,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.PermissionBody,
         conditional=True,
         answers={200: wire.PermissionAnswer},
+        sends=("etag",),
+        problems=(
+            errors.PermissionNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -553,6 +649,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.PermissionPatchBody,
         conditional=True,
         answers={200: wire.PermissionAnswer},
+        sends=("etag",),
+        problems=(
+            errors.PermissionNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -563,7 +667,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=permissions.delete_permission,
         who=Holder("permission:delete"),
         query=wire.DeletionQuery,
+        conditional=True,
         answers={204: None},
+        problems=(
+            errors.PermissionNotFoundError,
+            errors.PermissionInUseError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -573,7 +684,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="List the roles that grant a permission by its name",
         handler=permissions.list_permission_roles,
         who=Holder("permission:list_roles"),
-        answers={200: wire.RolesAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.RoleListAnswer},
+        problems=(errors.PermissionNotFoundError,),
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -584,6 +698,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.list_user_roles,
         who=Holder("user:list_roles"),
         answers={200: wire.AssignedRolesAnswer},
+        problems=(errors.UserNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -595,6 +710,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("user:assign_roles"),
         body=wire.RoleIdsBody,
         answers={200: wire.AssignedRolesAnswer},
+        problems=(
+            errors.UserNotFoundError,
+            errors.RoleNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+        ),
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -607,6 +728,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("user:remove_roles"),
         query=wire.RoleIdsQuery,
         answers={200: wire.AssignedRolesAnswer},
+        problems=(
+            errors.UserNotFoundError,
+            errors.RoleNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -618,6 +745,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=system.get_jwks,
         who=Caller.ANYONE,
         answers={200: wire.JwksAnswer},
+        sends=("etag",),
         rate_class=RateClass.UNLIMITED,
         pure=True,
     ),
@@ -651,6 +779,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=system.get_openapi,
         who=Caller.ANYONE,
         answers={200: wire.OpenApiAnswer},
+        sends=("etag",),
         rate_class=RateClass.UNLIMITED,
         pure=True,
     ),

@@ -19,6 +19,7 @@ from tests.lambda_events import http_api_event
 from userservice_core.bootstrap import UserService, bootstrap, new_key_ring
 from userservice_core.config import Settings
 from userservice_core.ports.failpoints import install_failpoints
+from userservice_core.testing.contracts.races import eventually
 from userservice_core.testing.host import PipelineClient, json_of, send_json
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def test_an_unknown_outcome_is_settled_by_the_key(database: str, observer: psyco
         lost = _post(PipelineClient(service.pipeline), "/auth/register", _ADA, key)
         assert (lost.status, json_of(lost)["type"].rpartition(":")[2]) == (503, "outcome-unknown")
         assert lost.header("retry-after") is not None
+        eventually(lambda: _counts(observer) == (1, 2, 1))
 
     with contextlib.closing(_opened(database, KEYRING=ring)) as service:
         settled = _post(PipelineClient(service.pipeline), "/auth/register", _ADA, key)

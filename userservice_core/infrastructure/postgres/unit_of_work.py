@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from userservice_core.infrastructure.postgres.addresses import PostgresAddressRepository
+from userservice_core.infrastructure.postgres.audit import PostgresAuditLog
 from userservice_core.infrastructure.postgres.database import DEFAULT_DEADLINE_SECONDS
 from userservice_core.infrastructure.postgres.event_recorder import EventRecorder
 from userservice_core.infrastructure.postgres.idempotency import PostgresJoinedTransaction
@@ -50,6 +51,7 @@ class PostgresTransaction:
         self.roles = PostgresRoleRepository(transaction, recorder)
         self.permissions = PostgresPermissionRepository(transaction, recorder)
         self.revocations = PostgresRevocationWriter(transaction)
+        self.audit = PostgresAuditLog(transaction)
 
     def record(self, event: Event) -> None:
         self._recorder.record(event)

@@ -78,7 +78,7 @@ def _is_stored(backend: Backend, user: User) -> bool:
 
 
 class IdempotencyContract(StoredContract):
-    """For ``JoiningUnitOfWork`` and :class:`~userservice_core.ports.idempotency.AnswerStore`."""
+    """For ``JoiningUnitOfWork``, its ``JoinedTransaction``, and ``AnswerStore``."""
 
     def test_an_answer_is_committed_with_what_was_done(self, backend: Backend) -> None:
         """Both are there, and until then neither."""
