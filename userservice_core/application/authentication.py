@@ -9,6 +9,7 @@ import attrs
 
 from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
+from userservice_core.domain.audit import ANONYMOUS, Actor, AuditAction, AuditEntry, Outcome, Subject
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import (
     LoggedIn,
@@ -19,7 +20,7 @@ from userservice_core.domain.events import (
     SessionRevoked,
     UnknownLoginFailed,
 )
-from userservice_core.domain.ids import EventId, SessionId, UserId
+from userservice_core.domain.ids import AuditEntryId, EventId, SessionId, UserId
 from userservice_core.domain.passwords import normalise_password
 from userservice_core.domain.sessions import (
     MAX_ORIGINS_COMPARED,
@@ -45,6 +46,7 @@ from userservice_core.ports.security import AccessClaims
 from userservice_core.ports.sessions import Rotation
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from userservice_core.application.access import Access
@@ -74,6 +76,7 @@ ADMINISTRATOR_SESSION = SessionLifetime(idle=timedelta(hours=1), absolute=timede
 _JITTER = 0.05
 _WRONG = "wrong-password"
 _UNKNOWN_EMAIL = "unknown-email"
+_LIMIT = "session-limit"
 
 
 @attrs.frozen(kw_only=True)
@@ -205,11 +208,15 @@ class Authentication:
             for surplus in sessions[MAX_SESSIONS_PER_USER - 1 :]:
                 self._end_session(transaction, surplus, now=now)
                 transaction.record(self._session_revoked(surplus, now=now))
+                transaction.audit.add(self._surplus_ended(surplus, now=now))
             if credential != latest.credential:
                 transaction.sign_ins.save_credential(credential)
             transaction.sessions.add(session)
             transaction.sign_ins.save_state(latest.state.signed_in(now=now))
             transaction.record(self._logged_in(session, now=now))
+            transaction.audit.add(
+                self._own_action(AuditAction.LOGGED_IN, session.user_id, now=now, after={"sessionId": session.id})
+            )
             if is_new_device:
                 transaction.record(self._notice(latest.user, NotificationKind.NEW_DEVICE, now=now))
             return latest.user
@@ -245,17 +252,26 @@ class Authentication:
             )
         else:
             event = self._login_failed(found.user.id, reason=reason, origin=origin, now=now)
+        entry = self._sign_in_refused(None if found is None else found.user, reason=event.reason, now=now)
 
         def work(transaction: Transaction) -> None:
             transaction.sign_ins.count_failure(user_id)
             transaction.record(event)
+            transaction.audit.add(entry)
 
         self._uow.run(work)
 
     def _record_refusal(self, user: User, *, reason: str, origin: Origin) -> None:
         """Tell that the right password was refused; it is no failed attempt at guessing."""
-        event = self._login_failed(user.id, reason=reason, origin=origin, now=self._clock.now())
-        self._uow.run(lambda transaction: transaction.record(event))
+        now = self._clock.now()
+        event = self._login_failed(user.id, reason=reason, origin=origin, now=now)
+        entry = self._sign_in_refused(user, reason=reason, now=now)
+
+        def work(transaction: Transaction) -> None:
+            transaction.record(event)
+            transaction.audit.add(entry)
+
+        self._uow.run(work)
 
     # --- staying signed in ------------------------------------------------------------------------------------------
 
@@ -318,6 +334,18 @@ class Authentication:
                 )
             )
             transaction.record(self._notice(user, NotificationKind.REFRESH_REUSED, now=now))
+            transaction.audit.add(
+                AuditEntry(
+                    id=AuditEntryId(self._ids.new()),
+                    at=now,
+                    action=AuditAction.REFRESH_REUSED,
+                    actor=ANONYMOUS,
+                    subject=Subject.user(user.id),
+                    outcome=Outcome.REFUSED,
+                    reason=InvalidRefreshTokenError.code,
+                    after={"sessionId": session.id},
+                )
+            )
 
         try:
             self._uow.run(work)
@@ -375,6 +403,10 @@ class Authentication:
                 self._end_session(transaction, session, now=now)
             if sessions:
                 transaction.record(self._logged_out(user_id, sessions, now=now))
+                ended = [session.id for session in sessions]
+                transaction.audit.add(
+                    self._own_action(AuditAction.LOGGED_OUT, user_id, now=now, after={"sessionIds": ended})
+                )
 
         try:
             self._uow.run(work)
@@ -418,6 +450,36 @@ class Authentication:
         seconds = self._lifetimes.access.total_seconds() * (1 - _JITTER * share)
         return timedelta(seconds=int(seconds))
 
+    def _own_action(
+        self, action: AuditAction, user_id: UserId, *, now: datetime, after: Mapping[str, object]
+    ) -> AuditEntry:
+        """Write down what a user did with their own account; *after* are the circumstances, and no change."""
+        return AuditEntry(
+            id=AuditEntryId(self._ids.new()),
+            at=now,
+            action=action,
+            actor=Actor.user(user_id),
+            subject=Subject.user(user_id),
+            after=after,
+            changed=(),
+        )
+
+    def _surplus_ended(self, session: Session, *, now: datetime) -> AuditEntry:
+        return self._own_action(
+            AuditAction.SESSION_REVOKED, session.user_id, now=now, after={"sessionId": session.id, "cause": _LIMIT}
+        )
+
+    def _sign_in_refused(self, user: User | None, *, reason: str, now: datetime) -> AuditEntry:
+        return AuditEntry(
+            id=AuditEntryId(self._ids.new()),
+            at=now,
+            action=AuditAction.LOGGED_IN,
+            actor=ANONYMOUS,
+            subject=None if user is None else Subject.user(user.id),
+            outcome=Outcome.REFUSED,
+            reason=reason,
+        )
+
     def _notice(self, user: User, kind: NoticeKind, *, now: datetime) -> NotificationRequested:
         return security_notice(user, kind, event_id=EventId(self._ids.new()), now=now)
 
@@ -456,7 +518,7 @@ class Authentication:
             occurred_at=now,
             user_id=session.user_id,
             session_id=session.id,
-            reason="session-limit",
+            reason=_LIMIT,
         )
 
 
