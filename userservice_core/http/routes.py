@@ -15,6 +15,7 @@ import attrs
 import msgspec
 
 from userservice_core import errors
+from userservice_core.domain.audit import AuditAction
 from userservice_core.http import wire
 from userservice_core.http.call import Call
 from userservice_core.http.handlers import addresses, auth, authorization, permissions, profiles, roles, system, users
@@ -82,6 +83,7 @@ class Route:
         replica_ok: Whether its reads may be served by a replica.
         sensitive: Whether it asks the primary if the caller's token was revoked, past every cache.
         fresh: Whether it wants a sign-in of the last minutes (RFC 9470).
+        audit: What it does, for the audit log to say when it is refused; each administrative change has one.
     """
 
     method: str = attrs.field(validator=attrs.validators.in_(("GET", "POST", "PUT", "PATCH", "DELETE")))
@@ -104,6 +106,7 @@ class Route:
     replica_ok: bool = False
     sensitive: bool = False
     fresh: bool = False
+    audit: AuditAction | None = None
 
     def __attrs_post_init__(self) -> None:
         if getattr(self.handler, "__name__", None) != self.operation_id:
@@ -112,6 +115,9 @@ class Route:
             raise ValueError(f"{self.operation_id} cannot be pure: telling who calls, and reading a body, may block.")
         if (self.sensitive or self.fresh) and not self.wants_user:
             raise ValueError(f"{self.operation_id} is sensitive or fresh, and yet for others than users.")
+        is_administrative_change = self.method != "GET" and self.path.startswith("/admin/")
+        if is_administrative_change != (self.audit is not None):
+            raise ValueError(f"{self.operation_id} changes something under /admin and has no audit, or the reverse.")
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -444,6 +450,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag", "location"),
         problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_CREATED,
     ),
     Route(
         method="GET",
@@ -475,6 +482,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.TargetOutranksActorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_UPDATED,
     ),
     Route(
         method="PATCH",
@@ -494,6 +502,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.TargetOutranksActorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_UPDATED,
     ),
     Route(
         method="DELETE",
@@ -513,6 +522,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.LastAdministratorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_DELETED,
     ),
     Route(
         method="GET",
@@ -542,6 +552,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.TargetOutranksActorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_PERMISSIONS_ASSIGNED,
     ),
     Route(
         method="DELETE",
@@ -559,6 +570,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.LastAdministratorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_PERMISSIONS_REMOVED,
     ),
     Route(
         method="GET",
@@ -582,6 +594,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag", "location"),
         problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_CREATED,
     ),
     Route(
         method="GET",
@@ -614,6 +627,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.GrantNotHeldError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_UPDATED,
     ),
     Route(
         method="PATCH",
@@ -634,6 +648,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.GrantNotHeldError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_UPDATED,
     ),
     Route(
         method="DELETE",
@@ -652,6 +667,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.TargetOutranksActorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_DELETED,
     ),
     Route(
         method="GET",
@@ -692,6 +708,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
         rate_class=RateClass.WRITE,
         fresh=True,
+        audit=AuditAction.USER_ROLES_ASSIGNED,
     ),
     Route(
         method="DELETE",
@@ -710,6 +727,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
         rate_class=RateClass.WRITE,
         fresh=True,
+        audit=AuditAction.USER_ROLES_REMOVED,
     ),
     Route(
         method="GET",
