@@ -14,6 +14,7 @@ from userservice_core.domain.credentials import LoginState
 from userservice_core.domain.event_data import MAX_DATA_BYTES, event_data, wire_type
 from userservice_core.domain.events import SequencedBy
 from userservice_core.domain.roles import EVERYTHING, PermissionSet
+from userservice_core.domain.sessions import Origin
 from userservice_core.errors import (
     AlreadyExistsError,
     EmailTakenError,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.credentials import Credential, SignIn
     from userservice_core.domain.events import Event
     from userservice_core.domain.ids import AddressId, PermissionId, RoleId, SessionId, UserId
-    from userservice_core.domain.one_time_tokens import OneTimeToken
+    from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.revocations import Revocation
     from userservice_core.domain.roles import Permission, Role
@@ -236,6 +237,11 @@ class InMemorySessionRepository:
         )
         return tuple(sorted(sessions, key=lambda session: (session.last_used_at, session.id.int), reverse=True))
 
+    def list_origins(self, user_id: UserId, *, limit: int) -> tuple[Origin, ...]:
+        sessions = self._writes.read().sessions.values()
+        begun = sorted((each for each in sessions if each.user_id == user_id), key=lambda each: each.id.int)
+        return tuple(Origin(ip=each.ip, user_agent=each.user_agent) for each in begun[::-1][:limit])
+
     def add(self, session: Session) -> None:
         def write(rows: Rows) -> None:
             _require_user(rows, session.user_id)
@@ -272,6 +278,14 @@ class InMemoryOneTimeTokenRepository:
             if (token.user_id, token.digest) in rows.one_time_tokens:
                 raise AlreadyExistsError
             rows.one_time_tokens[token.user_id, token.digest] = token
+
+        self._writes.add(write)
+
+    def end_all(self, user_id: UserId, *, now: datetime, keep: Collection[TokenPurpose] = ()) -> None:
+        def write(rows: Rows) -> None:
+            for key, token in rows.one_time_tokens.items():
+                if (token.user_id, token.used_at) == (user_id, None) and token.purpose not in keep:
+                    rows.one_time_tokens[key] = token.used(now=now)
 
         self._writes.add(write)
 
