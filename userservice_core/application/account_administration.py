@@ -103,9 +103,7 @@ class AccountAdministration:
             )
         )
         if revised.deleted_at is None:
-            account.notify(
-                NotificationKind.ACCOUNT_SUSPENDED if is_shut_out else NotificationKind.ACCOUNT_REACTIVATED
-            )
+            account.notify(NotificationKind.ACCOUNT_SUSPENDED if is_shut_out else NotificationKind.ACCOUNT_REACTIVATED)
 
     def delete(self, *, actor: UserId, user_id: UserId, expected: Collection[int] | None = None) -> None:
         """

@@ -17,12 +17,12 @@ from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.domain.roles import Role
 from userservice_core.domain.sessions import Session
 from userservice_core.domain.users import User
-from userservice_core.ports.unit_of_work import Transaction
 
 if TYPE_CHECKING:
     from userservice_core.application.security_notices import NoticeKind
     from userservice_core.domain.ids import EventId, UserId
     from userservice_core.ports.clock import Clock, IdGenerator
+    from userservice_core.ports.unit_of_work import Transaction
 
 
 @attrs.frozen(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from userservice_core.domain.events import (
     UnknownLoginFailed,
 )
 from userservice_core.domain.ids import EventId, SessionId, UserId
+from userservice_core.domain.one_time_tokens import TokenPurpose
 from userservice_core.domain.passwords import normalise_password
 from userservice_core.domain.sessions import (
     MAX_ORIGINS_COMPARED,
@@ -30,7 +32,7 @@ from userservice_core.domain.sessions import (
     SessionLifetime,
     judge_refresh,
 )
-from userservice_core.domain.users import User
+from userservice_core.domain.users import User, UserStatus
 from userservice_core.errors import (
     ForbiddenError,
     InvalidAccessTokenError,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from userservice_core.application.access import Access
+    from userservice_core.application.mailed_tokens import MailedTokens
     from userservice_core.application.security_notices import NoticeKind
     from userservice_core.domain.credentials import Credential, SignIn
     from userservice_core.domain.events import NotificationRequested
@@ -116,6 +119,7 @@ class Authentication:
         hasher: PasswordHasher,
         pacer: Pacer,
         sealer: SecretSealer,
+        mailed_tokens: MailedTokens,
         issuer: AccessTokenIssuer,
         refresh_tokens: RefreshTokens,
         clock: Clock,
@@ -130,6 +134,7 @@ class Authentication:
         self._hasher = hasher
         self._pacer = pacer
         self._sealer = sealer
+        self._mailed_tokens = mailed_tokens
         self._issuer = issuer
         self._refresh_tokens = refresh_tokens
         self._clock = clock
@@ -144,7 +149,8 @@ class Authentication:
         Begin a session for whoever knows the password.
 
         Unknown address, wrong password and an account without one are one error after the same work. What is wrong with
-        an account is told only to who knows its password.
+        an account is told only to who knows its password. The owner of an account that they deactivated is mailed a
+        link to take it up again.
 
         Raises:
             InvalidCredentialsError: If address and password do not belong together.
@@ -254,8 +260,22 @@ class Authentication:
 
     def _record_refusal(self, user: User, *, reason: str, origin: Origin) -> None:
         """Tell that the right password was refused; it is no failed attempt at guessing."""
-        event = self._login_failed(user.id, reason=reason, origin=origin, now=self._clock.now())
-        self._uow.run(lambda transaction: transaction.record(event))
+        now = self._clock.now()
+        event = self._login_failed(user.id, reason=reason, origin=origin, now=now)
+
+        def work(transaction: Transaction) -> None:
+            latest = transaction.sign_ins.get(user.id).user
+            transaction.record(event)
+            if latest.status is UserStatus.DEACTIVATED and latest.deleted_at is None:
+                self._mailed_tokens.issue(
+                    latest,
+                    purpose=TokenPurpose.REACTIVATE_ACCOUNT,
+                    kind=NotificationKind.REACTIVATE_ACCOUNT,
+                    now=now,
+                ).write_into(transaction)
+
+        with contextlib.suppress(UserNotFoundError):  # erased meanwhile
+            self._uow.run(work)
 
     # --- staying signed in ------------------------------------------------------------------------------------------
 

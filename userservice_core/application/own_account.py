@@ -96,9 +96,7 @@ class OwnAccount:
         account.notify(NotificationKind.ACCOUNT_REACTIVATED)
         return reactivated
 
-    def _leave(
-        self, user_id: UserId, expected: Collection[int] | None, leave: Callable[[AccountChange], None]
-    ) -> None:
+    def _leave(self, user_id: UserId, expected: Collection[int] | None, leave: Callable[[AccountChange], None]) -> None:
         def work(transaction: Transaction) -> None:
             account = self._begin(transaction, user_id)
             if not account.user.is_live:

@@ -67,6 +67,8 @@ class Passwords:
         """
         Mail a link to the owner of the account, which ends the earlier one; do nothing where there is none.
 
+        The owner of a deleted account gets a link that restores it.
+
         The caller cannot tell from the result whether there is an account.
 
         Raises:
@@ -76,9 +78,11 @@ class Passwords:
 
         def work(transaction: Transaction) -> None:
             user = transaction.users.find_by_email(key)
+            now = self._clock.now()
+            if user is not None and user.deleted_at is not None:
+                self._mailed_tokens.restore_link(user, now=now).write_into(transaction)
             if user is None or not _may_reset(user):
                 return
-            now = self._clock.now()
             mailed = self._mailed_tokens.issue(
                 user, purpose=TokenPurpose.RESET_PASSWORD, kind=NotificationKind.RESET_PASSWORD, now=now
             )

@@ -485,6 +485,8 @@ class NotificationKind(enum.StrEnum):
     ACCOUNT_DEACTIVATED = "account_deactivated"
     ACCOUNT_DELETED = "account_deleted"
     ACCOUNT_RESTORED = "account_restored"
+    RESTORE_ACCOUNT = "restore_account"
+    REACTIVATE_ACCOUNT = "reactivate_account"
 
 
 @attrs.frozen(kw_only=True)

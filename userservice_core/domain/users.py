@@ -116,11 +116,14 @@ class User:
 
         Raises:
             StatusChangeNotAllowedError: If there is no such move, or it is not theirs to make.
+            OneTimeTokenInvalidError: As :meth:`verify_email` does, which is the move of a pending account.
         """
         if status is self.status:
             return self
         if by not in STATUS_MOVES.get((self.status, status), ()):
             raise StatusChangeNotAllowedError(status=self.status.value)
+        if self.status is UserStatus.PENDING_VERIFICATION:
+            return self.verify_email(now=now)
         return self._with_other_access(now=now, status=status)
 
     def deleted(self, *, now: datetime) -> User:
