@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from userservice_core.application.access_changes import AccessChange, require_version
+from userservice_core.domain.audit import AuditAction, Subject
 from userservice_core.domain.events import PermissionCreated, PermissionDeleted, PermissionUpdated
 from userservice_core.domain.ids import PermissionId
 from userservice_core.domain.roles import MAX_PERMISSIONS, Permission
@@ -79,6 +80,9 @@ class Permissions:
                 raise LimitReachedError(limit=MAX_PERMISSIONS)
             transaction.permissions.add(permission)
             change.tell_of_roles()
+            change.audit(
+                AuditAction.PERMISSION_CREATED, Subject.permission(permission.id), after=_values_of(permission)
+            )
             transaction.record(
                 PermissionCreated(
                     id=change.event_id(),
@@ -133,6 +137,12 @@ class Permissions:
                 change.require_held((revised.name,))
             transaction.permissions.save(revised)
             change.tell_of_roles()
+            change.audit(
+                AuditAction.PERMISSION_UPDATED,
+                Subject.permission(permission_id),
+                before=_values_of(permission),
+                after=_values_of(revised),
+            )
             transaction.record(
                 PermissionUpdated(
                     id=change.event_id(),
@@ -187,6 +197,9 @@ class Permissions:
                 change.take_permission(role, (permission,))
             transaction.permissions.remove(permission_id)
             change.tell_of_roles()
+            change.audit(
+                AuditAction.PERMISSION_DELETED, Subject.permission(permission_id), before=_values_of(permission)
+            )
             transaction.record(
                 PermissionDeleted(
                     id=change.event_id(),
@@ -200,3 +213,7 @@ class Permissions:
 
     def _begin(self, transaction: Transaction, actor: UserId) -> AccessChange:
         return AccessChange.begin(transaction, actor=actor, clock=self._clock, ids=self._ids)
+
+
+def _values_of(permission: Permission) -> dict[str, object]:
+    return {"name": permission.name, "description": permission.description, "groupName": permission.group_name}

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from userservice_core.application.access_changes import AccessChange, require_version
+from userservice_core.domain.audit import AuditAction, Subject
 from userservice_core.domain.events import RoleCreated, RoleDeleted, RolePermissionAssigned, RoleUpdated
 from userservice_core.domain.ids import RoleId
 from userservice_core.domain.roles import MAX_ROLES, Role
@@ -73,6 +74,7 @@ class Roles:
                 raise LimitReachedError(limit=MAX_ROLES)
             transaction.roles.add(role)
             change.tell_of_roles()
+            change.audit(AuditAction.ROLE_CREATED, Subject.role(role.id), after=_values_of(role))
             transaction.record(
                 RoleCreated(
                     id=change.event_id(),
@@ -118,6 +120,12 @@ class Roles:
                 return role
             transaction.roles.save(revised)
             change.tell_of_roles()
+            change.audit(
+                AuditAction.ROLE_UPDATED,
+                Subject.role(role_id),
+                before=_values_of(role),
+                after=_values_of(revised),
+            )
             transaction.record(
                 RoleUpdated(
                     id=change.event_id(),
@@ -182,6 +190,8 @@ class Roles:
             return False
         transaction.roles.remove(role_id)
         change.tell_of_roles()
+        before = {**_values_of(role), "permissions": role.permissions}
+        change.audit(AuditAction.ROLE_DELETED, Subject.role(role_id), before=before)
         transaction.record(RoleDeleted(id=change.event_id(), occurred_at=change.now, role_id=role_id, name=role.name))
         return True
 
@@ -222,8 +232,15 @@ class Roles:
             if any(permission.is_wildcard for permission in added) and not self._may_grant_wildcards(role):
                 raise WildcardGrantError
             if added:
-                transaction.roles.save(role.granting(role.permissions | {permission.name for permission in added}))
+                granting = role.granting(role.permissions | {permission.name for permission in added})
+                transaction.roles.save(granting)
                 change.tell_of_roles()
+                change.audit(
+                    AuditAction.ROLE_PERMISSIONS_ASSIGNED,
+                    Subject.role(role_id),
+                    before={"permissions": role.permissions},
+                    after={"permissions": granting.permissions},
+                )
             for permission in added:
                 transaction.record(
                     RolePermissionAssigned(
@@ -280,3 +297,7 @@ class Roles:
         require_version(role.version, expected)
         change.require_rank_over(role.permissions)
         return role
+
+
+def _values_of(role: Role) -> dict[str, object]:
+    return {"name": role.name, "description": role.description}

@@ -13,6 +13,7 @@ from userservice_core.infrastructure.postgres.bus import PostgresEventGroup, Pos
 from userservice_core.infrastructure.postgres.database import Database
 from userservice_core.infrastructure.postgres.signal import PostgresSignal
 from userservice_core.testing.contracts.addresses import AddressesContract
+from userservice_core.testing.contracts.audit import AuditContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
@@ -90,6 +91,10 @@ class TestRoles(_InPostgres, RolesContract):
 
 class TestRevocations(_InPostgres, RevocationsContract):
     """The log of revocations and its writer."""
+
+
+class TestAudit(_InPostgres, AuditContract):
+    """The audit log."""
 
 
 class TestUnitOfWork(_InPostgres, UnitOfWorkContract):
