@@ -180,7 +180,7 @@ def test_users_may_not_do_it_to_others_and_the_last_administrator_not_at_all(hou
         ("POST", f"{house.path}/restore"),
         ("POST", f"{house.path}/unlock"),
     ):
-        content = {} if method == "PATCH" else None
+        content: dict[str, Any] | None = {} if method == "PATCH" else None
         assert _code(send_json(house.client, method, target, content, token=token)) == (403, "permission-denied")
     admin_id = json_of(house.send("GET", "/users/me"))["id"]
     for method, target, content in (

@@ -8,7 +8,8 @@ import attrs
 
 from userservice_core.application.access_changes import require_version
 from userservice_core.application.account_changes import AccountChange
-from userservice_core.domain.events import NotificationKind, UserRestored, UserStatusChanged
+from userservice_core.domain.audit import AuditAction
+from userservice_core.domain.events import NotificationKind
 from userservice_core.domain.texts import text_faults
 from userservice_core.domain.users import Mover, User, UserStatus
 from userservice_core.errors import Fault, InvalidInputError
@@ -88,20 +89,9 @@ class AccountAdministration:
             raise InvalidInputError((Fault(("statusReason",), "required", "Say why the account is suspended."),))
         if is_shut_out:
             account.require_administrator_left()
-        account.save(revised)
+        account.change_status(revised, by=Mover.ADMINISTRATOR, reason=reason)
         if is_shut_out:
             account.shut_out(reason="account-suspended")
-        account.transaction.record(
-            UserStatusChanged(
-                id=account.event_id(),
-                occurred_at=account.now,
-                user_id=revised.id,
-                previous_status=account.user.status.value,
-                status=revised.status.value,
-                by=Mover.ADMINISTRATOR.value,
-                reason=reason,
-            )
-        )
         if revised.deleted_at is None:
             account.notify(NotificationKind.ACCOUNT_SUSPENDED if is_shut_out else NotificationKind.ACCOUNT_REACTIVATED)
 
@@ -121,7 +111,7 @@ class AccountAdministration:
             if account.user.deleted_at is not None:
                 return
             account.require_administrator_left()
-            account.delete(by=Mover.ADMINISTRATOR.value)
+            account.delete(by=Mover.ADMINISTRATOR)
             account.notify(NotificationKind.ACCOUNT_DELETED)
 
         self._uow.run(work)
@@ -140,7 +130,7 @@ class AccountAdministration:
         def work(transaction: Transaction) -> None:
             account = self._begin(transaction, actor, user_id, expected)
             account.require_administrator_left()
-            account.erase(by=Mover.ADMINISTRATOR.value)
+            account.erase(by=Mover.ADMINISTRATOR)
 
         self._uow.run(work)
 
@@ -156,7 +146,7 @@ class AccountAdministration:
 
         def work(transaction: Transaction) -> User:
             account = self._begin(transaction, actor, user_id, expected)
-            return restore(account, by=Mover.ADMINISTRATOR)
+            return account.restore(by=Mover.ADMINISTRATOR)
 
         return self._uow.run(work)
 
@@ -172,6 +162,11 @@ class AccountAdministration:
         def work(transaction: Transaction) -> None:
             account = self._begin(transaction, actor, user_id, None)
             transaction.sign_ins.save_state(account.state.unlocked())
+            account.audit(
+                AuditAction.USER_UNLOCKED,
+                before={"failedAttempts": account.state.failed_attempts},
+                after={"failedAttempts": 0},
+            )
 
         self._uow.run(work)
 
@@ -189,24 +184,3 @@ class AccountAdministration:
         require_version(account.user.version, expected)
         account.require_outranked()
         return account
-
-
-def restore(account: AccountChange, *, by: Mover) -> User:
-    """Write that a deleted account is back; one that is not deleted stays as it is."""
-    restored = account.user.restored(now=account.now)
-    if restored is account.user:
-        return restored
-    account.save(restored)
-    # Links of the time in which it was deleted are no use any more.
-    account.transaction.one_time_tokens.end_all(restored.id, now=account.now)
-    account.transaction.record(
-        UserRestored(
-            id=account.event_id(),
-            occurred_at=account.now,
-            user_id=restored.id,
-            status=restored.status.value,
-            by=by.value,
-        )
-    )
-    account.notify(NotificationKind.ACCOUNT_RESTORED)
-    return restored

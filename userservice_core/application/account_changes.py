@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -11,18 +11,30 @@ from userservice_core.application.access import access_changed
 from userservice_core.application.access_changes import AccessChange
 from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import LEEWAY, end_session
+from userservice_core.domain.audit import AuditAction, Subject
 from userservice_core.domain.credentials import LoginState
-from userservice_core.domain.events import SessionRevoked, UserDeleted
+from userservice_core.domain.events import (
+    NotificationKind,
+    SessionRevoked,
+    UserDeleted,
+    UserRestored,
+    UserStatusChanged,
+)
 from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.domain.roles import Role
 from userservice_core.domain.sessions import Session
-from userservice_core.domain.users import User
+from userservice_core.domain.users import Mover, User
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from userservice_core.application.security_notices import NoticeKind
     from userservice_core.domain.ids import EventId, UserId
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.unit_of_work import Transaction
+
+
+_NOTHING: Final[Mapping[str, object]] = {}
 
 
 @attrs.frozen(kw_only=True)
@@ -139,17 +151,61 @@ class AccountChange:
             )
         )
 
-    def delete(self, *, by: str) -> None:
+    def change_status(self, changed: User, *, by: Mover, reason: str | None = None) -> None:
+        """Write that the account has another status, and who gave it that."""
+        self.save(changed)
+        self.audit(
+            AuditAction.USER_STATUS_CHANGED,
+            before={"status": self.user.status},
+            after={"status": changed.status, "statusReason": reason},
+        )
+        self.transaction.record(
+            UserStatusChanged(
+                id=self.event_id(),
+                occurred_at=self.now,
+                user_id=changed.id,
+                previous_status=self.user.status.value,
+                status=changed.status.value,
+                by=by.value,
+                reason=reason,
+            )
+        )
+
+    def restore(self, *, by: Mover) -> User:
+        """Write that a deleted account is back, and return it; one that is not deleted stays as it is."""
+        restored = self.user.restored(now=self.now)
+        if restored is self.user:
+            return restored
+        self.save(restored)
+        # Links of the time in which it was deleted are no use any more.
+        self.transaction.one_time_tokens.end_all(restored.id, now=self.now)
+        self.audit(AuditAction.USER_RESTORED, after={"status": restored.status})
+        self.transaction.record(
+            UserRestored(
+                id=self.event_id(),
+                occurred_at=self.now,
+                user_id=restored.id,
+                status=restored.status.value,
+                by=by.value,
+            )
+        )
+        self.notify(NotificationKind.ACCOUNT_RESTORED)
+        return restored
+
+    def delete(self, *, by: Mover) -> None:
         """Write that the account is deleted, which it was not, and can be restored."""
         self.save(self.user.deleted(now=self.now))
         self.shut_out(reason="account-deleted")
+        self.audit(AuditAction.USER_DELETED)
         self.transaction.record(self._deleted(by=by, erased=False))
 
-    def erase(self, *, by: str) -> None:
+    def erase(self, *, by: Mover) -> None:
         """Write that nothing of the account is left."""
         gone = attrs.evolve(self.user, access_version=self.user.access_version + 1)
         self.transaction.revocations.add(access_changed(gone, now=self.now))
         self.shut_out(reason="account-deleted")
+        self.audit(AuditAction.USER_ERASED)
+        self.transaction.audit.erase_details(self.user.id)
         self.transaction.record(self._deleted(by=by, erased=True))
         self.transaction.users.remove(self.user.id)
 
@@ -158,5 +214,11 @@ class AccountChange:
         if self.user.email_verified:
             self.transaction.record(security_notice(self.user, kind, event_id=self.event_id(), now=self.now))
 
-    def _deleted(self, *, by: str, erased: bool) -> UserDeleted:
-        return UserDeleted(id=self.event_id(), occurred_at=self.now, user_id=self.user.id, erased=erased, by=by)
+    def audit(
+        self, action: AuditAction, *, before: Mapping[str, object] = _NOTHING, after: Mapping[str, object] = _NOTHING
+    ) -> None:
+        """Write into the audit log that the actor did this to the account."""
+        self.access.audit(action, Subject.user(self.user.id), before=before, after=after)
+
+    def _deleted(self, *, by: Mover, erased: bool) -> UserDeleted:
+        return UserDeleted(id=self.event_id(), occurred_at=self.now, user_id=self.user.id, erased=erased, by=by.value)

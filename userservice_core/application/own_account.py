@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from userservice_core.application.access_changes import require_version
-from userservice_core.application.account_administration import restore
 from userservice_core.application.account_changes import AccountChange
 from userservice_core.application.mailed_tokens import read_mailed_token
-from userservice_core.domain.events import NotificationKind, UserStatusChanged
+from userservice_core.domain.events import NotificationKind
 from userservice_core.domain.one_time_tokens import TokenPurpose
 from userservice_core.domain.users import Mover, User, UserStatus
 from userservice_core.errors import InvalidAccessTokenError, OneTimeTokenInvalidError, UserNotFoundError
@@ -45,9 +44,8 @@ class OwnAccount:
 
         def leave(account: AccountChange) -> None:
             deactivated = account.user.moved_to(UserStatus.DEACTIVATED, by=Mover.OWNER, now=account.now)
-            account.save(deactivated)
+            account.change_status(deactivated, by=Mover.OWNER)
             account.shut_out(reason="account-deactivated")
-            account.transaction.record(_status_changed(account, deactivated))
             account.notify(NotificationKind.ACCOUNT_DEACTIVATED)
 
         self._leave(user_id, expected, leave)
@@ -63,7 +61,7 @@ class OwnAccount:
         """
 
         def leave(account: AccountChange) -> None:
-            account.delete(by=Mover.OWNER.value)
+            account.delete(by=Mover.OWNER)
             account.notify(NotificationKind.ACCOUNT_DELETED)
 
         self._leave(user_id, expected, leave)
@@ -88,11 +86,10 @@ class OwnAccount:
         if stored is None or not _takes_up(stored, account):
             raise OneTimeTokenInvalidError
         if stored.purpose is TokenPurpose.RESTORE_ACCOUNT:
-            return restore(account, by=Mover.OWNER)
+            return account.restore(by=Mover.OWNER)
         reactivated = account.user.moved_to(UserStatus.ACTIVE, by=Mover.OWNER, now=account.now)
-        account.save(reactivated)
+        account.change_status(reactivated, by=Mover.OWNER)
         transaction.one_time_tokens.save(stored.used(now=account.now))
-        transaction.record(_status_changed(account, reactivated))
         account.notify(NotificationKind.ACCOUNT_REACTIVATED)
         return reactivated
 
@@ -130,16 +127,4 @@ def _takes_up(stored: OneTimeToken, account: AccountChange) -> bool:
     }
     return is_wanted.get(stored.purpose, False) and stored.is_good_for(
         stored.purpose, email_key=user.email.key, now=account.now
-    )
-
-
-def _status_changed(account: AccountChange, changed: User) -> UserStatusChanged:
-    return UserStatusChanged(
-        id=account.event_id(),
-        occurred_at=account.now,
-        user_id=changed.id,
-        previous_status=account.user.status.value,
-        status=changed.status.value,
-        by=Mover.OWNER.value,
-        reason=None,
     )
