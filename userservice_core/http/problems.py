@@ -36,6 +36,8 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "invalid-input": 400,
     "token-invalid": 400,
     "malformed-request": 400,
+    "cursor-invalid": 400,
+    "cursor-mismatch": 400,
     "authentication-required": 401,
     "invalid-credentials": 401,
     "invalid-token": 401,

@@ -129,6 +129,11 @@ class Route:
         return tuple(PARAMETER.findall(self.path))
 
     @property
+    def is_list(self) -> bool:
+        """Whether it answers with a page of a list."""
+        return self.query is not None and issubclass(self.query, wire.ListQuery)
+
+    @property
     def wants_user(self) -> bool:
         """Whether the caller has to show an access token that stands."""
         return self.who is Caller.USER or isinstance(self.who, Holder)
@@ -536,10 +541,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="GET",
         path="/admin/roles",
         operation_id="list_roles",
-        summary="List all roles",
+        summary="List roles",
         handler=roles.list_roles,
         who=Holder("role:list"),
-        answers={200: wire.RolesAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.RoleListAnswer},
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -631,8 +638,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="List what a role grants",
         handler=roles.list_role_permissions,
         who=Holder("role:list_permissions"),
-        answers={200: wire.PermissionsAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.PermissionListAnswer},
         problems=(errors.RoleNotFoundError,),
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -674,10 +683,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="GET",
         path="/admin/permissions",
         operation_id="list_permissions",
-        summary="List all permissions",
+        summary="List permissions",
         handler=permissions.list_permissions,
         who=Holder("permission:list"),
-        answers={200: wire.PermissionsAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.PermissionListAnswer},
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -770,8 +781,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="List the roles that grant a permission by its name",
         handler=permissions.list_permission_roles,
         who=Holder("permission:list_roles"),
-        answers={200: wire.RolesAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.RoleListAnswer},
         problems=(errors.PermissionNotFoundError,),
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(

@@ -147,8 +147,11 @@ TERMS: Final[Mapping[str, Term]] = {
     # --- lists ------------------------------------------------------------------------------------------------------
     "data": Term("The items."),
     "limit": Term("How many items there may be on a page.", 20),
+    "cursor": Term("`nextCursor` or `prevCursor` of another page, sent with the same filters and the same order."),
+    "page": Term("Which part of the list: in a query the number of a page, as far as the item 10,000."),
+    "fields": Term("Members that each item is to show, with commas between their names; all if not given.", "id"),
+    "sort": Term("The order; a minus in front turns it around. Items of equal value are in the order of their ids."),
     "nextCursor": Term("Gives the page that follows; null where there is none.", None),
-    "page": Term("Which part of the list this is."),
     "prevCursor": Term("Gives the page before; null where there is none.", None),
     "total": Term("How many items the list has.", 1),
     "totalIsEstimate": Term("Whether the total was estimated, as it is where counting would take long.", example=False),

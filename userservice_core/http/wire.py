@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from userservice_core.domain.address_kinds import AddressType
+from userservice_core.domain.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET_ROWS
 from userservice_core.domain.users import UserStatus
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ MAX_LONG_TEXT_CHARACTERS = 4_096
 MAX_TOKEN_CHARACTERS = 8_192
 MAX_MAILED_TOKEN_CHARACTERS = 512
 MAX_PERMISSION_CHARACTERS = 129
+MAX_CURSOR_CHARACTERS = 2_048
 MAX_ITEMS = 100
 
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARACTERS)]
@@ -277,6 +279,22 @@ class PageItem(Body, frozen=True, kw_only=True):
     total_is_estimate: bool = False
 
 
+class ListQuery(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True
+):
+    """
+    Which part of a list is wanted; a query of a list adds its filters, and `sort` with the orders that it has.
+
+    Parameters that it does not know are refused: a filter that is misspelled would filter nothing.
+    """
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+    cursor: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CURSOR_CHARACTERS)] | UnsetType = UNSET
+    page: Annotated[int, msgspec.Meta(ge=1, le=MAX_OFFSET_ROWS)] | UnsetType = UNSET
+    fields: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_CHARACTERS)] | UnsetType = UNSET
+    sort: str = ""
+
+
 class AddressAnswer(Body, frozen=True, kw_only=True):
     """An address, as the contract describes the entity."""
 
@@ -496,10 +514,17 @@ class RoleAnswer(Body, frozen=True, kw_only=True):
         )
 
 
-class RolesAnswer(Body, frozen=True, kw_only=True):
-    """Roles, by name; there are at most 1,000."""
+class NamedQuery(ListQuery, frozen=True, kw_only=True):
+    """Which part of a list of what has a name."""
+
+    sort: Literal["name", "-name"] = "name"
+
+
+class RoleListAnswer(Body, frozen=True, kw_only=True):
+    """Some of the roles, of which there are at most 1,000; names are in order regardless of case."""
 
     data: tuple[RoleAnswer, ...]
+    page: PageItem
 
 
 class DeletionQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -607,8 +632,15 @@ class PermissionAnswer(Body, frozen=True, kw_only=True):
         )
 
 
+class PermissionListAnswer(Body, frozen=True, kw_only=True):
+    """Some of the permissions, of which there are at most 1,000."""
+
+    data: tuple[PermissionAnswer, ...]
+    page: PageItem
+
+
 class PermissionsAnswer(Body, frozen=True, kw_only=True):
-    """Permissions, by name; there are at most 1,000."""
+    """All permissions that a role grants, by name; there are at most 1,000."""
 
     data: tuple[PermissionAnswer, ...]
 
