@@ -126,6 +126,8 @@ FAULT_CODES: Final = {
     "password-too-short": "The password has fewer characters than the settings demand.",
     "password-too-long": "The password has more than 128 characters, or more than 1,024 bytes in UTF-8.",
     "password-too-common": "The password is on lists that attackers try first.",
+    "password-unchanged": "The new password is the current one.",
+    "password-not-issued": "Only a password that was issued is replaced at a sign-in.",
     "password-too-obvious": "The password repeats what is known of the account.",
 }
 """What each code in `errors` means; a test compares the names with the code."""

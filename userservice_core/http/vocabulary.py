@@ -68,7 +68,16 @@ TERMS: Final[Mapping[str, Term]] = {
         "A JWT to send as `Authorization: Bearer …`; its form may change, so do not read it.",
         "eyJhbGciOi.eyJpc3Mi.c2ln",
     ),
+    "currentPassword": Term("The caller's password as it is now.", "correct horse battery staple"),
     "expiresIn": Term("Seconds until the access token expires.", 590),
+    "newPassword": Term(
+        "What the password is to be; checked against `GET /auth/password-policy` and lists of common ones.",
+        "another sentence, as long",
+    ),
+    "LoginBody.newPassword": Term(
+        "What takes the place of a password that was issued; leave it out where the password was chosen.",
+        "another sentence, as long",
+    ),
     "password": Term(
         "A password. A new one is checked against `GET /auth/password-policy` and lists of common ones.",
         "correct horse battery staple",

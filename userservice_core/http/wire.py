@@ -67,10 +67,24 @@ class RegisterBody(Body, frozen=True, kw_only=True):
 
 
 class LoginBody(Body, frozen=True, kw_only=True):
-    """Who wants to sign in."""
+    """Who wants to sign in; a password that was issued has to be replaced by a new one."""
 
     email: Text
     password: Text
+    new_password: Text | None = None
+
+
+class ReauthenticateBody(Body, frozen=True, kw_only=True):
+    """How somebody who is signed in proves again who they are."""
+
+    password: Text
+
+
+class ChangePasswordBody(Body, frozen=True, kw_only=True):
+    """The password that is, and the one that is to be."""
+
+    current_password: Text
+    new_password: Text
 
 
 class RefreshTokenBody(Body, frozen=True, kw_only=True):
@@ -374,6 +388,14 @@ class SignedInAnswer(Body, frozen=True, kw_only=True):
             refresh_expires_in=signed_in.refresh_expires_in_seconds,
             user=UserAnswer.of(signed_in.user),
         )
+
+
+class ReauthenticatedAnswer(Body, frozen=True, kw_only=True):
+    """A new access token of the same session; time in seconds."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the name of a scheme, no secret
+    expires_in: int
 
 
 class TokenInspectionAnswer(Body, frozen=True, kw_only=True):
