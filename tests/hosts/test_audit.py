@@ -53,6 +53,12 @@ class _Desk:
         """Make a permission."""
         return self.made("/admin/permissions", {"resource": "invoice", "action": "read"})
 
+    def wrong_password(self) -> Response:
+        """Sign in with a wrong password."""
+        return send_json(
+            self._client, "POST", "/auth/login", {"email": "user@example.com", "password": "not the one they have"}
+        )
+
     def id_of(self, email: str) -> Any:  # noqa: ANN401 - a user's id
         """Return the id of a user."""
         (found,) = (user.id for user in self.installation.stored().users.values() if user.email.address == email)
@@ -81,6 +87,7 @@ def _with_role(desk: _Desk) -> str:
     return role
 
 
+_SUSPENDED: Final = {"status": "suspended", "statusReason": "chargeback"}
 _DEEDS: Final[dict[str, Callable[[_Desk], Callable[[], Response]]]] = {
     "create_role": lambda desk: lambda: desk.send("POST", "/admin/roles", {"name": "Clerk"}),
     "replace_role": lambda desk: _prepared(desk, desk.role(), "PUT", "/admin/roles/{}", {"name": "Chief"}),
@@ -102,6 +109,15 @@ _DEEDS: Final[dict[str, Callable[[_Desk], Callable[[], Response]]]] = {
         desk, desk.permission(), "PATCH", "/admin/permissions/{}", {"description": "New"}
     ),
     "delete_permission": lambda desk: _prepared(desk, desk.permission(), "DELETE", "/admin/permissions/{}"),
+    "update_user": lambda desk: lambda: desk.send("PATCH", f"/admin/users/{desk.user_id}", _SUSPENDED),
+    "delete_user": lambda desk: lambda: desk.send("DELETE", f"/admin/users/{desk.user_id}"),
+    "restore_user": lambda desk: _after(
+        desk.send("DELETE", f"/admin/users/{desk.user_id}"),
+        lambda: desk.send("POST", f"/admin/users/{desk.user_id}/restore"),
+    ),
+    "unlock_user": lambda desk: _after(
+        desk.wrong_password(), lambda: desk.send("POST", f"/admin/users/{desk.user_id}/unlock")
+    ),
     "assign_user_roles": lambda desk: _prepared(
         desk, desk.role(), "POST", f"/admin/users/{desk.user_id}/roles", {"roleIds": ["{}"]}
     ),
@@ -110,6 +126,12 @@ _DEEDS: Final[dict[str, Callable[[_Desk], Callable[[], Response]]]] = {
     ),
 }
 """For each operation under /admin that changes something: what makes it possible, and then how it is done."""
+
+
+def _after(response: Response, then: Callable[[], Response]) -> Callable[[], Response]:
+    """Return *then*, once what comes before it was done."""
+    assert response.status in {204, 401}, response.body
+    return then
 
 
 def _prepared(
@@ -155,7 +177,7 @@ _GUARDED: Final = [route for route in ROUTES if isinstance(route.who, Holder)]
 def test_whoever_may_not_is_in_the_log(desk: _Desk, pipeline_client: PipelineClient, route: Route) -> None:
     """On each route that wants a permission: who tried what with what, and why they were refused."""
     path = PARAMETER.sub(desk.user_id, route.path)
-    content = None if route.body is None else {}
+    content: dict[str, Any] | None = None if route.body is None else {}
 
     response = send_json(pipeline_client, route.method, path, content, token=desk.user_token)
 

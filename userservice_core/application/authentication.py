@@ -452,6 +452,9 @@ class Authentication:
             if not (latest.user.is_live and session.is_open(now=now)):
                 raise InvalidAccessTokenError
             transaction.sessions.save(session)
+            transaction.audit.add(
+                self._own_action(AuditAction.REAUTHENTICATED, session.user_id, now=now, after={"sessionId": session.id})
+            )
             return latest.user, session
 
         try:

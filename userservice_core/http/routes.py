@@ -530,6 +530,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
         rate_class=RateClass.WRITE,
         sensitive=True,
+        audit=AuditAction.USER_STATUS_CHANGED,
     ),
     Route(
         method="DELETE",
@@ -544,6 +545,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         problems=(errors.UserNotFoundError, errors.TargetOutranksActorError, errors.LastAdministratorError),
         rate_class=RateClass.WRITE,
         sensitive=True,
+        audit=AuditAction.USER_DELETED,
     ),
     Route(
         method="POST",
@@ -558,6 +560,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         problems=(errors.UserNotFoundError, errors.TargetOutranksActorError),
         rate_class=RateClass.WRITE,
         sensitive=True,
+        audit=AuditAction.USER_RESTORED,
     ),
     Route(
         method="POST",
@@ -570,6 +573,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         problems=(errors.UserNotFoundError, errors.TargetOutranksActorError),
         rate_class=RateClass.WRITE,
         sensitive=True,
+        audit=AuditAction.USER_UNLOCKED,
     ),
     Route(
         method="GET",
