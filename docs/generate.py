@@ -107,6 +107,7 @@ FAULT_CODES: Final = {
     "too-long": "A text or a list is longer than allowed.",
     "too-short": "A text or a list is shorter than allowed.",
     "read-only": "A member that cannot be changed here is not as it was read.",
+    "without-status": "The reason of another status was sent without one.",
     "wildcard": "A new name would change what a permission stands for.",
     "malformed-json": "The body is not JSON.",
     "invalid-utf-8": "The body is not text in UTF-8.",
@@ -125,6 +126,8 @@ FAULT_CODES: Final = {
     "password-too-short": "The password has fewer characters than the settings demand.",
     "password-too-long": "The password has more than 128 characters, or more than 1,024 bytes in UTF-8.",
     "password-too-common": "The password is on lists that attackers try first.",
+    "password-unchanged": "The new password is the current one.",
+    "password-not-issued": "Only a password that was issued is replaced at a sign-in.",
     "password-too-obvious": "The password repeats what is known of the account.",
 }
 """What each code in `errors` means; a test compares the names with the code."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from userservice_core.application.access import Access, forget_access
+from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication, TokenLifetimes
@@ -29,9 +30,12 @@ from userservice_core.application.authorization import Authorization
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.mailed_tokens import MailedTokens
+from userservice_core.application.own_account import OwnAccount
+from userservice_core.application.password_proofs import PasswordProofs
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
+from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
@@ -211,6 +215,9 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         roles=driven.roles,
         cache=driven.cache,
     )
+    proofs = PasswordProofs(
+        uow=driven.uow, sign_ins=driven.sign_ins, hasher=driven.hasher, clock=driven.clock, ids=driven.ids
+    )
     return UseCases(
         access=access,
         registration=Registration(
@@ -236,8 +243,11 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             sessions=driven.sessions,
             access=access,
             hasher=driven.hasher,
+            proofs=proofs,
+            policy=rules.policy,
             pacer=RecentPacer(),
             sealer=sealer,
+            mailed_tokens=mailed_tokens,
             issuer=issuer,
             refresh_tokens=HmacRefreshTokens(ring, driven.entropy),
             clock=driven.clock,
@@ -251,6 +261,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             users=driven.users,
             tokens=driven.one_time_tokens,
             hasher=driven.hasher,
+            proofs=proofs,
             policy=rules.policy,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
@@ -265,6 +276,12 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             clock=driven.clock,
             ids=driven.ids,
             entropy=driven.entropy,
+        ),
+        own_account=OwnAccount(
+            uow=driven.uow, clock=driven.clock, ids=driven.ids, access_lifetime=rules.lifetimes.access
+        ),
+        account_administration=AccountAdministration(
+            uow=driven.uow, clock=driven.clock, ids=driven.ids, access_lifetime=rules.lifetimes.access
         ),
         profiles=Profiles(
             uow=driven.uow,
@@ -290,6 +307,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         permissions=Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
         role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
         idempotent_calls=IdempotentCalls(uow=driven.joining, answers=driven.answers, sealer=sealer, clock=driven.clock),
+        refusals=Refusals(uow=driven.uow, clock=driven.clock, ids=driven.ids, metrics=driven.metrics),
         token_issuer=issuer,
         cursors=HmacCursorSigner(ring),
     )

@@ -88,6 +88,13 @@ class IdempotencyKeyReusedError(UserServiceError):
     default_detail = "This Idempotency-Key was used for another request. Take a new key for a new request."
 
 
+class CurrentPasswordWrongError(UserServiceError):
+    """A new password was refused since the current one that came with it is wrong."""
+
+    code = "current-password-wrong"
+    default_detail = "The current password is wrong."
+
+
 # --- absence -------------------------------------------------------------------------------------------------------
 
 
@@ -206,6 +213,13 @@ class IdempotencyKeyInUseError(ConflictError):
     default_detail = "A request with this Idempotency-Key is still being served. Send the same again shortly."
 
 
+class StatusChangeNotAllowedError(ConflictError):
+    """No such change of an account's status is allowed from the one it has; the parameter `status` tells that one."""
+
+    code = "status-change-not-allowed"
+    default_detail = "The account cannot go from the status it has to this one."
+
+
 class LimitReachedError(ConflictError):
     """There are as many objects of this kind as an installation may have."""
 
@@ -304,7 +318,7 @@ class PasswordChangeRequiredError(ForbiddenError):
     """Right password, but it must be replaced before anything else."""
 
     code = "password-change-required"
-    default_detail = "Replace your password before you sign in: ask for a password reset."
+    default_detail = "This password was issued to you. Sign in with a `newPassword` beside it, or ask for a reset."
 
 
 # --- not now -------------------------------------------------------------------------------------------------------

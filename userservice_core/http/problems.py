@@ -36,6 +36,7 @@ INTERNAL_STATUS: Final = 500
 STATUS_BY_CODE: Final[dict[str, int]] = {
     "invalid-input": 400,
     "token-invalid": 400,
+    "current-password-wrong": 400,
     "malformed-request": 400,
     "idempotency-key-invalid": 400,
     "cursor-invalid": 400,
@@ -70,6 +71,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "permission-in-use": 409,
     "system-object": 409,
     "last-administrator": 409,
+    "status-change-not-allowed": 409,
     "limit-reached": 409,
     "idempotency-key-in-use": 409,
     "stale-version": 412,

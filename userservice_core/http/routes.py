@@ -15,9 +15,20 @@ import attrs
 import msgspec
 
 from userservice_core import errors
+from userservice_core.domain.audit import AuditAction
 from userservice_core.http import wire
 from userservice_core.http.call import Call
-from userservice_core.http.handlers import addresses, auth, authorization, permissions, profiles, roles, system, users
+from userservice_core.http.handlers import (
+    addresses,
+    admin_users,
+    auth,
+    authorization,
+    permissions,
+    profiles,
+    roles,
+    system,
+    users,
+)
 from userservice_core.http.messages import Response
 
 Handler = Callable[[Call], Response]
@@ -84,6 +95,7 @@ class Route:
         fresh: Whether it wants a sign-in of the last minutes (RFC 9470).
         repeatable: Whether a POST may be sent again as it is, since it changes nothing or knows its repeats itself; it
             takes no `Idempotency-Key` then.
+        audit: What it does, for the audit log to say when it is refused; each administrative change has one.
     """
 
     method: str = attrs.field(validator=attrs.validators.in_(("GET", "POST", "PUT", "PATCH", "DELETE")))
@@ -107,6 +119,7 @@ class Route:
     sensitive: bool = False
     fresh: bool = False
     repeatable: bool = False
+    audit: AuditAction | None = None
 
     def __attrs_post_init__(self) -> None:
         if getattr(self.handler, "__name__", None) != self.operation_id:
@@ -117,6 +130,9 @@ class Route:
             raise ValueError(f"{self.operation_id} is sensitive or fresh, and yet for others than users.")
         if self.repeatable and self.method != "POST":
             raise ValueError(f"{self.operation_id} is no POST, and need not say that it is repeatable.")
+        is_administrative_change = self.method != "GET" and self.path.startswith("/admin/")
+        if is_administrative_change != (self.audit is not None):
+            raise ValueError(f"{self.operation_id} changes something under /admin and has no audit, or the reverse.")
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -171,6 +187,20 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
+    ),
+    Route(
+        method="POST",
+        path="/auth/reauthenticate",
+        operation_id="reauthenticate",
+        summary="Prove again who you are, for operations that want a recent sign-in",
+        handler=auth.reauthenticate,
+        who=Caller.USER,
+        body=wire.ReauthenticateBody,
+        answers={200: wire.ReauthenticatedAnswer},
+        problems=(errors.InvalidCredentialsError,),
+        rate_class=RateClass.SIGN_IN,
+        bulkhead=Bulkhead.HASHING,
+        sensitive=True,
     ),
     Route(
         method="POST",
@@ -270,6 +300,32 @@ ROUTES: Final[tuple[Route, ...]] = (
         bulkhead=Bulkhead.HASHING,
     ),
     Route(
+        method="POST",
+        path="/auth/restore-account",
+        operation_id="restore_account",
+        summary="Take up a deleted or deactivated account again by the token of a mailed link; signs nobody in",
+        handler=auth.restore_account,
+        who=Caller.BEARER,
+        body=wire.RestoreAccountBody,
+        answers={200: wire.AccountRestoredAnswer},
+        problems=(errors.OneTimeTokenInvalidError,),
+        rate_class=RateClass.REFRESH,
+    ),
+    Route(
+        method="POST",
+        path="/auth/change-password",
+        operation_id="change_password",
+        summary="Replace your password, which ends all other sessions of yours",
+        handler=auth.change_password,
+        who=Caller.USER,
+        body=wire.ChangePasswordBody,
+        answers={200: wire.UserAnswer},
+        problems=(errors.CurrentPasswordWrongError,),
+        rate_class=RateClass.SIGN_IN,
+        bulkhead=Bulkhead.HASHING,
+        sensitive=True,
+    ),
+    Route(
         method="GET",
         path="/auth/password-policy",
         operation_id="get_password_policy",
@@ -290,6 +346,34 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.UserAnswer},
         sends=("etag",),
         rate_class=RateClass.READ,
+    ),
+    Route(
+        method="DELETE",
+        path="/users/me",
+        operation_id="delete_current_user",
+        summary="Delete the caller's account; for 30 days its owner can restore it by mail",
+        handler=users.delete_current_user,
+        who=Caller.USER,
+        conditional=True,
+        answers={204: None},
+        problems=(errors.LastAdministratorError,),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        fresh=True,
+    ),
+    Route(
+        method="POST",
+        path="/users/me/deactivate",
+        operation_id="deactivate_current_user",
+        summary="Put the caller's account aside until they sign in again and confirm it by mail",
+        handler=users.deactivate_current_user,
+        who=Caller.USER,
+        conditional=True,
+        answers={204: None},
+        problems=(errors.LastAdministratorError,),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        fresh=True,
     ),
     Route(
         method="GET",
@@ -441,6 +525,70 @@ ROUTES: Final[tuple[Route, ...]] = (
         rate_class=RateClass.READ,
     ),
     Route(
+        method="PATCH",
+        path="/admin/users/{id}",
+        operation_id="update_user",
+        summary="Suspend or reactivate a user",
+        handler=admin_users.update_user,
+        who=Holder("user:update"),
+        body=wire.UserPatchBody,
+        conditional=True,
+        answers={200: wire.UserAnswer},
+        sends=("etag",),
+        problems=(
+            errors.UserNotFoundError,
+            errors.StatusChangeNotAllowedError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        audit=AuditAction.USER_STATUS_CHANGED,
+    ),
+    Route(
+        method="DELETE",
+        path="/admin/users/{id}",
+        operation_id="delete_user",
+        summary="Delete a user, or erase them for good",
+        handler=admin_users.delete_user,
+        who=Holder("user:delete"),
+        query=wire.UserDeletionQuery,
+        conditional=True,
+        answers={204: None},
+        problems=(errors.UserNotFoundError, errors.TargetOutranksActorError, errors.LastAdministratorError),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        audit=AuditAction.USER_DELETED,
+    ),
+    Route(
+        method="POST",
+        path="/admin/users/{id}/restore",
+        operation_id="restore_user",
+        summary="Undo the deletion of a user",
+        handler=admin_users.restore_user,
+        who=Holder("user:restore"),
+        conditional=True,
+        answers={200: wire.UserAnswer},
+        sends=("etag",),
+        problems=(errors.UserNotFoundError, errors.TargetOutranksActorError),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        audit=AuditAction.USER_RESTORED,
+    ),
+    Route(
+        method="POST",
+        path="/admin/users/{id}/unlock",
+        operation_id="unlock_user",
+        summary="Forget the failed sign-ins of a user, and the lock that they brought",
+        handler=admin_users.unlock_user,
+        who=Holder("user:unlock"),
+        answers={204: None},
+        problems=(errors.UserNotFoundError, errors.TargetOutranksActorError),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        audit=AuditAction.USER_UNLOCKED,
+    ),
+    Route(
         method="GET",
         path="/admin/roles",
         operation_id="list_roles",
@@ -464,6 +612,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag", "location"),
         problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_CREATED,
     ),
     Route(
         method="GET",
@@ -495,6 +644,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.TargetOutranksActorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_UPDATED,
     ),
     Route(
         method="PATCH",
@@ -514,6 +664,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.TargetOutranksActorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_UPDATED,
     ),
     Route(
         method="DELETE",
@@ -533,6 +684,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.LastAdministratorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_DELETED,
     ),
     Route(
         method="GET",
@@ -564,6 +716,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.TargetOutranksActorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_PERMISSIONS_ASSIGNED,
     ),
     Route(
         method="DELETE",
@@ -581,6 +734,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.LastAdministratorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_PERMISSIONS_REMOVED,
     ),
     Route(
         method="GET",
@@ -606,6 +760,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag", "location"),
         problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_CREATED,
     ),
     Route(
         method="GET",
@@ -638,6 +793,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.GrantNotHeldError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_UPDATED,
     ),
     Route(
         method="PATCH",
@@ -658,6 +814,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.GrantNotHeldError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_UPDATED,
     ),
     Route(
         method="DELETE",
@@ -676,6 +833,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.TargetOutranksActorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_DELETED,
     ),
     Route(
         method="GET",
@@ -718,6 +876,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
         rate_class=RateClass.WRITE,
         fresh=True,
+        audit=AuditAction.USER_ROLES_ASSIGNED,
     ),
     Route(
         method="DELETE",
@@ -736,6 +895,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
         rate_class=RateClass.WRITE,
         fresh=True,
+        audit=AuditAction.USER_ROLES_REMOVED,
     ),
     Route(
         method="GET",

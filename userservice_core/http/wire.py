@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from userservice_core.domain.address_kinds import AddressType
 from userservice_core.domain.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET_ROWS
+from userservice_core.domain.users import UserStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,10 +67,24 @@ class RegisterBody(Body, frozen=True, kw_only=True):
 
 
 class LoginBody(Body, frozen=True, kw_only=True):
-    """Who wants to sign in."""
+    """Who wants to sign in; a password that was issued has to be replaced by a new one."""
 
     email: Text
     password: Text
+    new_password: Text | None = None
+
+
+class ReauthenticateBody(Body, frozen=True, kw_only=True):
+    """How somebody who is signed in proves again who they are."""
+
+    password: Text
+
+
+class ChangePasswordBody(Body, frozen=True, kw_only=True):
+    """The password that is, and the one that is to be."""
+
+    current_password: Text
+    new_password: Text
 
 
 class RefreshTokenBody(Body, frozen=True, kw_only=True):
@@ -148,6 +163,47 @@ class UserAnswer(Body, frozen=True, kw_only=True):
             deleted_at=user.deleted_at,
             version=user.version,
         )
+
+
+class UserPatchBody(Body, frozen=True, kw_only=True):
+    """
+    What is to be different about a user (RFC 7396); the members that cannot be changed here may be sent as read.
+
+    Another status may come with its reason, and a suspension has to.
+    """
+
+    status: UserStatus | UnsetType = UNSET
+    status_reason: Text | UnsetType | None = UNSET
+    id: UUID | UnsetType = UNSET
+    email: str | UnsetType = UNSET
+    email_verified: bool | UnsetType = UNSET
+    pending_email: str | UnsetType | None = UNSET
+    roles: tuple[str, ...] | UnsetType = UNSET
+    attributes: dict[str, Any] | UnsetType = UNSET
+    created_at: datetime | UnsetType = UNSET
+    updated_at: datetime | UnsetType = UNSET
+    mfa_enabled: bool | UnsetType = UNSET
+    deleted_at: datetime | UnsetType | None = UNSET
+    version: int | UnsetType = UNSET
+
+
+class UserDeletionQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether to erase the user for good, instead of keeping them for a while so that they can be restored."""
+
+    hard_delete: Literal["true", "false"] = "false"
+
+
+class RestoreAccountBody(Body, frozen=True, kw_only=True):
+    """The token of a mailed link."""
+
+    token: MailedTokenText
+
+
+class AccountRestoredAnswer(Body, frozen=True, kw_only=True):
+    """That the account is no longer deleted or deactivated; its status tells whether it can be used."""
+
+    email: str
+    status: str
 
 
 class ProfileAnswer(Body, frozen=True, kw_only=True):
@@ -332,6 +388,14 @@ class SignedInAnswer(Body, frozen=True, kw_only=True):
             refresh_expires_in=signed_in.refresh_expires_in_seconds,
             user=UserAnswer.of(signed_in.user),
         )
+
+
+class ReauthenticatedAnswer(Body, frozen=True, kw_only=True):
+    """A new access token of the same session; time in seconds."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the name of a scheme, no secret
+    expires_in: int
 
 
 class TokenInspectionAnswer(Body, frozen=True, kw_only=True):
