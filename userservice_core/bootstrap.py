@@ -22,12 +22,15 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from userservice_core.application.access import Access, forget_access
+from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication, TokenLifetimes
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.mailed_tokens import MailedTokens
+from userservice_core.application.own_account import OwnAccount
+from userservice_core.application.password_proofs import PasswordProofs
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.security.keys import KeyRing
     from userservice_core.ports.addresses import AddressReader
+    from userservice_core.ports.audit import AuditReader
     from userservice_core.ports.cache import Cache
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
@@ -166,6 +170,7 @@ class _Driven:
     addresses: AddressReader
     roles: RoleReader
     revocation_log: RevocationLog
+    audit: AuditReader
     cache: Cache
     hasher: PasswordHasher
     clock: Clock
@@ -189,6 +194,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
     from userservice_core.infrastructure.places.address_formats import I18nAddressFormats
     from userservice_core.infrastructure.places.time_zones import TzdataTimeZones
     from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer, JwtAccessTokenVerifier
+    from userservice_core.infrastructure.security.cursors import HmacCursorSigner
     from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
     from userservice_core.infrastructure.system.pacer import RecentPacer
@@ -203,6 +209,9 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         users=driven.users,
         roles=driven.roles,
         cache=driven.cache,
+    )
+    proofs = PasswordProofs(
+        uow=driven.uow, sign_ins=driven.sign_ins, hasher=driven.hasher, clock=driven.clock, ids=driven.ids
     )
     return UseCases(
         access=access,
@@ -229,8 +238,11 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             sessions=driven.sessions,
             access=access,
             hasher=driven.hasher,
+            proofs=proofs,
+            policy=rules.policy,
             pacer=RecentPacer(),
             sealer=sealer,
+            mailed_tokens=mailed_tokens,
             issuer=issuer,
             refresh_tokens=HmacRefreshTokens(ring, driven.entropy),
             clock=driven.clock,
@@ -244,6 +256,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             users=driven.users,
             tokens=driven.one_time_tokens,
             hasher=driven.hasher,
+            proofs=proofs,
             policy=rules.policy,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
@@ -258,6 +271,12 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             clock=driven.clock,
             ids=driven.ids,
             entropy=driven.entropy,
+        ),
+        own_account=OwnAccount(
+            uow=driven.uow, clock=driven.clock, ids=driven.ids, access_lifetime=rules.lifetimes.access
+        ),
+        account_administration=AccountAdministration(
+            uow=driven.uow, clock=driven.clock, ids=driven.ids, access_lifetime=rules.lifetimes.access
         ),
         profiles=Profiles(
             uow=driven.uow,
@@ -283,6 +302,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         permissions=Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
         role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
         token_issuer=issuer,
+        cursors=HmacCursorSigner(ring),
     )
 
 
@@ -462,6 +482,7 @@ def _on_postgres(
     settings: Settings, common: _Common, database: Database, signal_port: Signal | None, cache: Cache
 ) -> _Driven:
     from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
+    from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
     from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
     from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
     from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
@@ -488,6 +509,7 @@ def _on_postgres(
         addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
         revocation_log=PostgresRevocationLog(database),
+        audit=PostgresAuditReader(database),
         cache=cache,
         hasher=Argon2PasswordHasher(
             slots=hash_slots(settings.workers),
@@ -739,6 +761,7 @@ def bootstrap_in_memory(
         addresses=memory.InMemoryAddressReader(store),
         roles=memory.InMemoryRoleReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
+        audit=memory.InMemoryAuditReader(store),
         cache=cache,
         hasher=hasher or Argon2PasswordHasher(slots=2, queue=128, memory_kib=8, time_cost=1, metrics=metrics),
         clock=clock,

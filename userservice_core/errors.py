@@ -71,6 +71,13 @@ class OneTimeTokenInvalidError(UserServiceError):
     default_detail = "The link is not valid any more. Ask for a new one."
 
 
+class CurrentPasswordWrongError(UserServiceError):
+    """A new password was refused since the current one that came with it is wrong."""
+
+    code = "current-password-wrong"
+    default_detail = "The current password is wrong."
+
+
 # --- absence -------------------------------------------------------------------------------------------------------
 
 
@@ -182,6 +189,13 @@ class LastAdministratorError(ConflictError):
     default_detail = "This would leave no active administrator. Appoint another one first."
 
 
+class StatusChangeNotAllowedError(ConflictError):
+    """No such change of an account's status is allowed from the one it has; the parameter `status` tells that one."""
+
+    code = "status-change-not-allowed"
+    default_detail = "The account cannot go from the status it has to this one."
+
+
 class LimitReachedError(ConflictError):
     """There are as many objects of this kind as an installation may have."""
 
@@ -280,7 +294,7 @@ class PasswordChangeRequiredError(ForbiddenError):
     """Right password, but it must be replaced before anything else."""
 
     code = "password-change-required"
-    default_detail = "Replace your password before you sign in: ask for a password reset."
+    default_detail = "This password was issued to you. Sign in with a `newPassword` beside it, or ask for a reset."
 
 
 # --- not now -------------------------------------------------------------------------------------------------------

@@ -35,7 +35,10 @@ INTERNAL_STATUS: Final = 500
 STATUS_BY_CODE: Final[dict[str, int]] = {
     "invalid-input": 400,
     "token-invalid": 400,
+    "current-password-wrong": 400,
     "malformed-request": 400,
+    "cursor-invalid": 400,
+    "cursor-mismatch": 400,
     "authentication-required": 401,
     "invalid-credentials": 401,
     "invalid-token": 401,
@@ -66,6 +69,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "permission-in-use": 409,
     "system-object": 409,
     "last-administrator": 409,
+    "status-change-not-allowed": 409,
     "limit-reached": 409,
     "stale-version": 412,
     "body-too-large": 413,

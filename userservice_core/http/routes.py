@@ -17,7 +17,17 @@ import msgspec
 from userservice_core import errors
 from userservice_core.http import wire
 from userservice_core.http.call import Call
-from userservice_core.http.handlers import addresses, auth, authorization, permissions, profiles, roles, system, users
+from userservice_core.http.handlers import (
+    addresses,
+    admin_users,
+    auth,
+    authorization,
+    permissions,
+    profiles,
+    roles,
+    system,
+    users,
+)
 from userservice_core.http.messages import Response
 
 Handler = Callable[[Call], Response]
@@ -119,6 +129,11 @@ class Route:
         return tuple(PARAMETER.findall(self.path))
 
     @property
+    def is_list(self) -> bool:
+        """Whether it answers with a page of a list."""
+        return self.query is not None and issubclass(self.query, wire.ListQuery)
+
+    @property
     def wants_user(self) -> bool:
         """Whether the caller has to show an access token that stands."""
         return self.who is Caller.USER or isinstance(self.who, Holder)
@@ -156,6 +171,20 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
+    ),
+    Route(
+        method="POST",
+        path="/auth/reauthenticate",
+        operation_id="reauthenticate",
+        summary="Prove again who you are, for operations that want a recent sign-in",
+        handler=auth.reauthenticate,
+        who=Caller.USER,
+        body=wire.ReauthenticateBody,
+        answers={200: wire.ReauthenticatedAnswer},
+        problems=(errors.InvalidCredentialsError,),
+        rate_class=RateClass.SIGN_IN,
+        bulkhead=Bulkhead.HASHING,
+        sensitive=True,
     ),
     Route(
         method="POST",
@@ -254,6 +283,32 @@ ROUTES: Final[tuple[Route, ...]] = (
         bulkhead=Bulkhead.HASHING,
     ),
     Route(
+        method="POST",
+        path="/auth/restore-account",
+        operation_id="restore_account",
+        summary="Take up a deleted or deactivated account again by the token of a mailed link; signs nobody in",
+        handler=auth.restore_account,
+        who=Caller.BEARER,
+        body=wire.RestoreAccountBody,
+        answers={200: wire.AccountRestoredAnswer},
+        problems=(errors.OneTimeTokenInvalidError,),
+        rate_class=RateClass.REFRESH,
+    ),
+    Route(
+        method="POST",
+        path="/auth/change-password",
+        operation_id="change_password",
+        summary="Replace your password, which ends all other sessions of yours",
+        handler=auth.change_password,
+        who=Caller.USER,
+        body=wire.ChangePasswordBody,
+        answers={200: wire.UserAnswer},
+        problems=(errors.CurrentPasswordWrongError,),
+        rate_class=RateClass.SIGN_IN,
+        bulkhead=Bulkhead.HASHING,
+        sensitive=True,
+    ),
+    Route(
         method="GET",
         path="/auth/password-policy",
         operation_id="get_password_policy",
@@ -274,6 +329,34 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.UserAnswer},
         sends=("etag",),
         rate_class=RateClass.READ,
+    ),
+    Route(
+        method="DELETE",
+        path="/users/me",
+        operation_id="delete_current_user",
+        summary="Delete the caller's account; for 30 days its owner can restore it by mail",
+        handler=users.delete_current_user,
+        who=Caller.USER,
+        conditional=True,
+        answers={204: None},
+        problems=(errors.LastAdministratorError,),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        fresh=True,
+    ),
+    Route(
+        method="POST",
+        path="/users/me/deactivate",
+        operation_id="deactivate_current_user",
+        summary="Put the caller's account aside until they sign in again and confirm it by mail",
+        handler=users.deactivate_current_user,
+        who=Caller.USER,
+        conditional=True,
+        answers={204: None},
+        problems=(errors.LastAdministratorError,),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        fresh=True,
     ),
     Route(
         method="GET",
@@ -423,13 +506,75 @@ ROUTES: Final[tuple[Route, ...]] = (
         rate_class=RateClass.READ,
     ),
     Route(
+        method="PATCH",
+        path="/admin/users/{id}",
+        operation_id="update_user",
+        summary="Suspend or reactivate a user",
+        handler=admin_users.update_user,
+        who=Holder("user:update"),
+        body=wire.UserPatchBody,
+        conditional=True,
+        answers={200: wire.UserAnswer},
+        sends=("etag",),
+        problems=(
+            errors.UserNotFoundError,
+            errors.StatusChangeNotAllowedError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+    ),
+    Route(
+        method="DELETE",
+        path="/admin/users/{id}",
+        operation_id="delete_user",
+        summary="Delete a user, or erase them for good",
+        handler=admin_users.delete_user,
+        who=Holder("user:delete"),
+        query=wire.UserDeletionQuery,
+        conditional=True,
+        answers={204: None},
+        problems=(errors.UserNotFoundError, errors.TargetOutranksActorError, errors.LastAdministratorError),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+    ),
+    Route(
+        method="POST",
+        path="/admin/users/{id}/restore",
+        operation_id="restore_user",
+        summary="Undo the deletion of a user",
+        handler=admin_users.restore_user,
+        who=Holder("user:restore"),
+        conditional=True,
+        answers={200: wire.UserAnswer},
+        sends=("etag",),
+        problems=(errors.UserNotFoundError, errors.TargetOutranksActorError),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+    ),
+    Route(
+        method="POST",
+        path="/admin/users/{id}/unlock",
+        operation_id="unlock_user",
+        summary="Forget the failed sign-ins of a user, and the lock that they brought",
+        handler=admin_users.unlock_user,
+        who=Holder("user:unlock"),
+        answers={204: None},
+        problems=(errors.UserNotFoundError, errors.TargetOutranksActorError),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+    ),
+    Route(
         method="GET",
         path="/admin/roles",
         operation_id="list_roles",
-        summary="List all roles",
+        summary="List roles",
         handler=roles.list_roles,
         who=Holder("role:list"),
-        answers={200: wire.RolesAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.RoleListAnswer},
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -521,8 +666,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="List what a role grants",
         handler=roles.list_role_permissions,
         who=Holder("role:list_permissions"),
-        answers={200: wire.PermissionsAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.PermissionListAnswer},
         problems=(errors.RoleNotFoundError,),
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -564,10 +711,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="GET",
         path="/admin/permissions",
         operation_id="list_permissions",
-        summary="List all permissions",
+        summary="List permissions",
         handler=permissions.list_permissions,
         who=Holder("permission:list"),
-        answers={200: wire.PermissionsAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.PermissionListAnswer},
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -660,8 +809,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="List the roles that grant a permission by its name",
         handler=permissions.list_permission_roles,
         who=Holder("permission:list_roles"),
-        answers={200: wire.RolesAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.RoleListAnswer},
         problems=(errors.PermissionNotFoundError,),
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(

@@ -10,6 +10,7 @@ import attrs
 import msgspec
 
 from userservice_core.domain.addresses import displaced_by
+from userservice_core.domain.audit import Actor, Subject, SubjectKind
 from userservice_core.domain.credentials import LoginState
 from userservice_core.domain.event_data import MAX_DATA_BYTES, event_data, wire_type
 from userservice_core.domain.events import SequencedBy
@@ -36,6 +37,7 @@ from userservice_core.infrastructure.memory.readers import (
     sign_in_of,
 )
 from userservice_core.infrastructure.memory.store import WaitingRecord, WrittenRevocation
+from userservice_core.ports.audit import AuditRecord
 from userservice_core.ports.context import current_call
 from userservice_core.ports.failpoints import failpoint
 from userservice_core.ports.publishing import OutboxRecord, lane_of
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from userservice_core.domain.addresses import Address
+    from userservice_core.domain.audit import AuditEntry
     from userservice_core.domain.credentials import Credential, SignIn
     from userservice_core.domain.events import Event
     from userservice_core.domain.ids import AddressId, PermissionId, RoleId, SessionId, UserId
@@ -73,6 +76,7 @@ class _Turn(enum.IntEnum):
     EVENT = enum.auto()
     # An event of what is removed takes its number from the row that goes.
     REMOVAL = enum.auto()
+    ERASURE = enum.auto()
 
 
 class _Writes:
@@ -255,7 +259,9 @@ class InMemorySessionRepository:
         def write(rows: Rows) -> None:
             key = (session.user_id, session.id)
             if key in rows.sessions:
-                rows.sessions[key] = attrs.evolve(rows.sessions[key], revoked_at=session.revoked_at)
+                rows.sessions[key] = attrs.evolve(
+                    rows.sessions[key], revoked_at=session.revoked_at, auth_time=session.auth_time, amr=session.amr
+                )
 
         self._writes.add(write)
 
@@ -487,6 +493,46 @@ class InMemoryRevocationWriter:
         self._writes.add(lambda rows: rows.revocations.append(WrittenRevocation(revocation, self._clock.now())))
 
 
+class InMemoryAuditLog:
+    """A :class:`~userservice_core.ports.audit.AuditLog`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def add(self, entry: AuditEntry) -> None:
+        call = current_call()
+        record = AuditRecord(entry=entry, request_id=call.request_id, origin=call.origin)
+
+        def write(rows: Rows) -> None:
+            if any(other.position == record.position for other in rows.audit):
+                raise AlreadyExistsError
+            rows.audit.append(_erased(record) if _is_of_nobody(rows, entry.subject) else record)
+
+        self._writes.add(write)
+
+    def erase_details(self, user_id: UserId) -> None:
+        def write(rows: Rows) -> None:
+            rows.audit = [_without(record, user_id) for record in rows.audit]
+
+        self._writes.add(write, turn=_Turn.ERASURE)
+
+
+def _is_of_nobody(rows: Rows, subject: Subject | None) -> bool:
+    return subject is not None and subject.kind is SubjectKind.USER and subject.id not in rows.users
+
+
+def _without(record: AuditRecord, user_id: UserId) -> AuditRecord:
+    """Leave out of *record* what is the user's."""
+    if record.entry.subject == Subject.user(user_id):
+        return _erased(record)
+    return attrs.evolve(record, origin=Origin()) if record.entry.actor == Actor.user(user_id) else record
+
+
+def _erased(record: AuditRecord) -> AuditRecord:
+    entry = attrs.evolve(record.entry, before={}, after={})
+    return attrs.evolve(record, entry=entry, origin=Origin(), is_erased=True)
+
+
 class InMemoryTransaction:
     """A :class:`~userservice_core.ports.unit_of_work.Transaction`."""
 
@@ -500,6 +546,7 @@ class InMemoryTransaction:
         self.roles = InMemoryRoleRepository(writes)
         self.permissions = InMemoryPermissionRepository(writes)
         self.revocations = InMemoryRevocationWriter(writes, clock=clock)
+        self.audit = InMemoryAuditLog(writes)
         self.events: list[Event] = []
 
     def record(self, event: Event) -> None:

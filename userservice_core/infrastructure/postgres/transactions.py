@@ -51,6 +51,7 @@ class WriteOrder(enum.IntEnum):
     OUTBOX = enum.auto()
     # An event of what is removed takes its number from the row that goes.
     REMOVAL = enum.auto()
+    ERASURE = enum.auto()
 
 
 class OpenTransaction:

@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from userservice_core.ports.addresses import AddressReader
+from userservice_core.ports.audit import AuditReader
 from userservice_core.ports.credentials import SignInReader
 from userservice_core.ports.one_time_tokens import OneTimeTokenReader
 from userservice_core.ports.profiles import ProfileReader
@@ -52,6 +53,7 @@ class Backend:
     addresses: AddressReader
     roles: RoleReader
     revocations: RevocationLog
+    audit: AuditReader
     outbox: Callable[[], OutboxStore]
     topic_prefix: str = "userservice."
     source: str = "/userservice"
@@ -72,6 +74,7 @@ class Backend:
             addresses=memory.InMemoryAddressReader(store),
             roles=memory.InMemoryRoleReader(store),
             revocations=memory.InMemoryRevocationLog(store, clock=clock),
+            audit=memory.InMemoryAuditReader(store),
             outbox=lambda: memory.InMemoryOutboxStore(store),
         )
 
