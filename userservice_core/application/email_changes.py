@@ -12,8 +12,9 @@ from userservice_core.application.access_changes import require_version
 from userservice_core.application.mailed_tokens import MAIL_WINDOW, may_mail
 from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
+from userservice_core.domain.audit import Actor, AuditAction, AuditEntry, Subject
 from userservice_core.domain.events import EmailChange, NotificationKind, SessionRevoked, UserEmailChanged
-from userservice_core.domain.ids import EventId
+from userservice_core.domain.ids import AuditEntryId, EventId
 from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
 from userservice_core.errors import (
     InvalidAccessTokenError,
@@ -109,13 +110,14 @@ class EmailChanges:
         transaction.record(
             security_notice(user, NotificationKind.EMAIL_CHANGE_REQUESTED, event_id=self._event_id(), now=now)
         )
+        transaction.audit.add(self._entry(AuditAction.USER_EMAIL_CHANGE_REQUESTED, user, waiting, now=now))
         return waiting
 
-    @staticmethod
-    def _withdraw(transaction: Transaction, user: User, *, now: datetime) -> User:
+    def _withdraw(self, transaction: Transaction, user: User, *, now: datetime) -> User:
         withdrawn = user.without_pending_email(now=now)
         if withdrawn is not user:
             transaction.users.save(withdrawn)
+            transaction.audit.add(self._entry(AuditAction.USER_EMAIL_CHANGE_REQUESTED, user, withdrawn, now=now))
         return withdrawn
 
     # --- confirming -------------------------------------------------------------------------------------------------
@@ -160,6 +162,7 @@ class EmailChanges:
             transaction.one_time_tokens.add(undo.stored)
             transaction.record(self._email_changed(changed, EmailChange.CONFIRMED, now=now))
             transaction.record(undo.request)
+            transaction.audit.add(self._entry(AuditAction.USER_EMAIL_CHANGED, user, changed, now=now))
             return changed
 
         return self._uow.run(work)
@@ -196,6 +199,7 @@ class EmailChanges:
             transaction.record(
                 security_notice(user, NotificationKind.EMAIL_CHANGE_UNDONE, event_id=self._event_id(), now=now)
             )
+            transaction.audit.add(self._entry(AuditAction.USER_EMAIL_CHANGE_UNDONE, user, restored, now=now))
             return restored
 
         return self._uow.run(work)
@@ -205,6 +209,17 @@ class EmailChanges:
         if stored is None or not self.would_succeed(stored, user):
             raise OneTimeTokenInvalidError
         return stored
+
+    def _entry(self, action: AuditAction, before: User, after: User, *, now: datetime) -> AuditEntry:
+        return AuditEntry(
+            id=AuditEntryId(self._ids.new()),
+            at=now,
+            action=action,
+            actor=Actor.user(after.id),
+            subject=Subject.user(after.id),
+            before={"email": before.email.address, "pendingEmail": before.pending_email},
+            after={"email": after.email.address, "pendingEmail": after.pending_email},
+        )
 
     def _email_changed(self, user: User, method: EmailChange, *, now: datetime) -> UserEmailChanged:
         return UserEmailChanged(

@@ -30,7 +30,12 @@ MAX_MAILS: Final = 3
 MAIL_WINDOW: Final = timedelta(hours=1)
 """So many mails, in so long, may be had by asking for them."""
 
-MAILED_TO_ANYONE: Final = (TokenPurpose.VERIFY_EMAIL, TokenPurpose.RESET_PASSWORD)
+MAILED_TO_ANYONE: Final = (
+    TokenPurpose.VERIFY_EMAIL,
+    TokenPurpose.RESET_PASSWORD,
+    TokenPurpose.RESTORE_ACCOUNT,
+    TokenPurpose.REACTIVATE_ACCOUNT,
+)
 """What strangers may have mailed to an owner; counted together, since it is one mailbox that they fill."""
 
 _ID_BYTES = 16
@@ -52,6 +57,11 @@ class MailedToken:
 
     stored: OneTimeToken
     request: NotificationRequested
+
+    def write_into(self, transaction: Transaction) -> None:
+        """Store the one half and have the other one mailed; unused tokens of the same purpose end."""
+        transaction.one_time_tokens.add(self.stored)
+        transaction.record(self.request)
 
 
 def read_mailed_token(text: str) -> TokenReference:
@@ -114,3 +124,7 @@ class MailedTokens:
             sealed_token=self._sealer.seal(text, context=f"notification:{event_id}"),
         )
         return MailedToken(stored, request)
+
+    def restore_link(self, user: User, *, now: datetime) -> MailedToken:
+        """Make what the owner of a deleted account gets in place of whatever they ask for."""
+        return self.issue(user, purpose=TokenPurpose.RESTORE_ACCOUNT, kind=NotificationKind.RESTORE_ACCOUNT, now=now)

@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.errors import InvalidInputError
-from userservice_core.http.call import json_response
+from userservice_core.http.call import empty_response, json_response
 from userservice_core.http.conditional import PRIVATE, etag_of
 from userservice_core.http.read_only import changes_of_read_only
 from userservice_core.http.wire import AccountPatchBody, UserAnswer
@@ -40,6 +40,18 @@ def update_current_user(call: Call) -> Response:
         user_id=call.require_caller().user_id, revise=lambda user: _wanted_email(body, user), expected=call.versions
     )
     return _shown(user)
+
+
+def delete_current_user(call: Call) -> Response:
+    """Delete the caller's account."""
+    call.services.use_cases.own_account.delete(user_id=call.require_caller().user_id, expected=call.versions)
+    return empty_response(204)
+
+
+def deactivate_current_user(call: Call) -> Response:
+    """Deactivate the caller's account."""
+    call.services.use_cases.own_account.deactivate(user_id=call.require_caller().user_id, expected=call.versions)
+    return empty_response(204)
 
 
 def _wanted_email(body: AccountPatchBody, user: User) -> EmailAddress | None:
