@@ -12,6 +12,7 @@ from userservice_core.application.audit_trail import AuditTrail
 from userservice_core.application.authentication import Authentication
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
@@ -41,6 +42,7 @@ class UseCases:
     roles: Roles
     permissions: Permissions
     role_assignments: RoleAssignments
+    idempotent_calls: IdempotentCalls
     refusals: Refusals
     audit_trail: AuditTrail
     token_issuer: AccessTokenIssuer
