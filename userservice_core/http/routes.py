@@ -930,6 +930,19 @@ ROUTES: Final[tuple[Route, ...]] = (
         rate_class=RateClass.UNLIMITED,
         pure=True,
     ),
+    Route(
+        method="GET",
+        path="/docs",
+        operation_id="get_docs",
+        summary="This description of the API as a page to read",
+        handler=system.get_docs,
+        who=Caller.ANYONE,
+        answers={200: None},
+        sends=("etag",),
+        rate_class=RateClass.UNLIMITED,
+        content_type="text/html",
+        pure=True,
+    ),
 )
 
 METRICS_ROUTE: Final = Route(
