@@ -16,6 +16,7 @@ from userservice_core.application.profiles import Profiles
 from userservice_core.application.registration import Registration
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
+from userservice_core.application.user_directory import UserDirectory
 from userservice_core.ports.security import AccessTokenIssuer, CursorSigner
 
 
@@ -35,5 +36,6 @@ class UseCases:
     roles: Roles
     permissions: Permissions
     role_assignments: RoleAssignments
+    user_directory: UserDirectory
     token_issuer: AccessTokenIssuer
     cursors: CursorSigner

@@ -17,7 +17,17 @@ import msgspec
 from userservice_core import errors
 from userservice_core.http import wire
 from userservice_core.http.call import Call
-from userservice_core.http.handlers import addresses, auth, authorization, permissions, profiles, roles, system, users
+from userservice_core.http.handlers import (
+    addresses,
+    auth,
+    authorization,
+    permissions,
+    profiles,
+    roles,
+    system,
+    user_directory,
+    users,
+)
 from userservice_core.http.messages import Response
 
 Handler = Callable[[Call], Response]
@@ -551,6 +561,19 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         method="GET",
+        path="/admin/roles/{id}/users",
+        operation_id="list_role_users",
+        summary="List the users who hold a role",
+        handler=user_directory.list_role_users,
+        who=Holder("role:list_users"),
+        query=wire.RoleUsersQuery,
+        answers={200: wire.UserListAnswer},
+        sends=("etag", "link"),
+        problems=(errors.RoleNotFoundError,),
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="GET",
         path="/admin/roles/{id}/permissions",
         operation_id="list_role_permissions",
         summary="List what a role grants",
@@ -703,6 +726,55 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.RoleListAnswer},
         problems=(errors.PermissionNotFoundError,),
         sends=("etag", "link"),
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="GET",
+        path="/admin/users",
+        operation_id="list_users",
+        summary="List users, with their roles and how their sign-ins went",
+        handler=user_directory.list_users,
+        who=Holder("user:list"),
+        query=wire.UsersQuery,
+        answers={200: wire.UserListAnswer},
+        sends=("etag", "link"),
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="GET",
+        path="/admin/users/{id}",
+        operation_id="get_user",
+        summary="Show a user, deleted or not",
+        handler=user_directory.get_user,
+        who=Holder("user:read"),
+        query=wire.IncludeQuery,
+        answers={200: wire.AdminUserAnswer},
+        sends=("etag",),
+        problems=(errors.UserNotFoundError,),
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="GET",
+        path="/admin/users/{id}/profile",
+        operation_id="get_user_profile",
+        summary="Show a user's profile; one that was never written is empty",
+        handler=user_directory.get_user_profile,
+        who=Holder("user_profile:read_any"),
+        answers={200: wire.ProfileAnswer},
+        sends=("etag",),
+        problems=(errors.UserNotFoundError,),
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="GET",
+        path="/admin/users/{id}/addresses",
+        operation_id="list_user_addresses",
+        summary="Show all of a user's addresses, the oldest first",
+        handler=user_directory.list_user_addresses,
+        who=Holder("user_profile:read_any"),
+        answers={200: wire.AddressListAnswer},
+        sends=("etag",),
+        problems=(errors.UserNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
