@@ -278,6 +278,47 @@ class IncludeQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     include: Literal["loginState"] | UnsetType = UNSET
 
 
+class UserPatchBody(Body, frozen=True, kw_only=True):
+    """
+    What is to be different about a user (RFC 7396); the members that cannot be changed here may be sent as read.
+
+    Another status may come with its reason, and a suspension has to.
+    """
+
+    status: UserStatus | UnsetType = UNSET
+    status_reason: Text | UnsetType | None = UNSET
+    id: UUID | UnsetType = UNSET
+    email: str | UnsetType = UNSET
+    email_verified: bool | UnsetType = UNSET
+    pending_email: str | UnsetType | None = UNSET
+    roles: tuple[str, ...] | UnsetType = UNSET
+    attributes: dict[str, Any] | UnsetType = UNSET
+    created_at: datetime | UnsetType = UNSET
+    updated_at: datetime | UnsetType = UNSET
+    mfa_enabled: bool | UnsetType = UNSET
+    deleted_at: datetime | UnsetType | None = UNSET
+    version: int | UnsetType = UNSET
+
+
+class UserDeletionQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether to erase the user for good, instead of keeping them for a while so that they can be restored."""
+
+    hard_delete: Literal["true", "false"] = "false"
+
+
+class RestoreAccountBody(Body, frozen=True, kw_only=True):
+    """The token of a mailed link."""
+
+    token: MailedTokenText
+
+
+class AccountRestoredAnswer(Body, frozen=True, kw_only=True):
+    """That the account is no longer deleted or deactivated; its status tells whether it can be used."""
+
+    email: str
+    status: str
+
+
 class ProfileAnswer(Body, frozen=True, kw_only=True):
     """A profile, as the contract describes the entity."""
 
