@@ -28,6 +28,7 @@ from userservice_core.domain.lists import COUNTED_ROWS
 from userservice_core.domain.roles import role_name_key
 from userservice_core.errors import UserNotFoundError
 from userservice_core.infrastructure.postgres.errors import USERS_VERSION, RetriableError
+from userservice_core.infrastructure.postgres.idempotency import removal_of_answers_to
 from userservice_core.infrastructure.postgres.lists import PagedList, SortColumn
 from userservice_core.infrastructure.postgres.rows import OVERVIEW_COLUMNS, USER_COLUMNS, overview_of, user_of
 from userservice_core.infrastructure.postgres.statements import Statement
@@ -252,6 +253,7 @@ class PostgresUserRepository:
 
     def remove(self, user_id: UserId) -> None:
         self._transaction.write(_FREE_EMAIL(user_id=user_id), order=WriteOrder.REMOVAL)
+        self._transaction.write(removal_of_answers_to(user_id), order=WriteOrder.REMOVAL)
         self._transaction.write(_DELETE(user_id=user_id), order=WriteOrder.REMOVAL)
 
     def _write(self, step: tuple[Statement, dict[str, Any]]) -> None:
