@@ -224,9 +224,14 @@ def _query_parameters(route: Route) -> list[Json]:
     (reference,), schemas = msgspec.json.schema_components([route.query], ref_template=_SCHEMAS + "{name}")
     schema = schemas[reference["$ref"].rpartition("/")[2]]
     required = schema.get("required", ())
+    # What is defined by itself, such as an enumeration, is written out: components are made of bodies only.
+    inlined = {
+        name: schemas[details["$ref"].removeprefix(_SCHEMAS)] if "$ref" in details else details
+        for name, details in schema["properties"].items()
+    }
     return [
         _query_parameter(route.query.__name__, name, details, is_required=name in required)
-        for name, details in schema["properties"].items()
+        for name, details in inlined.items()
     ]
 
 
