@@ -137,9 +137,11 @@ def tag_of(path: str) -> str:
 
 
 def _tags(routes: Iterable[Route]) -> list[Json]:
-    used = {tag_of(route.path) for route in routes}
-    meanings = {tag: meaning for _, tag, meaning in _TAGS if tag in used}
-    return [{"name": tag, "description": meaning} for tag, meaning in meanings.items()]
+    """Return the headings in the order in which the table comes to them."""
+    meanings = {tag: meaning for _, tag, meaning in _TAGS}
+    return [
+        {"name": tag, "description": meanings[tag]} for tag in dict.fromkeys(tag_of(route.path) for route in routes)
+    ]
 
 
 # --- operations -------------------------------------------------------------------------------------------------------
