@@ -16,6 +16,7 @@ from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
 from userservice_core.application.registration import Registration
+from userservice_core.application.retention import Retention
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
 from userservice_core.ports.security import AccessTokenIssuer, CursorSigner
@@ -34,6 +35,7 @@ class UseCases:
     accounts: Accounts
     own_account: OwnAccount
     account_administration: AccountAdministration
+    retention: Retention
     profiles: Profiles
     addresses: Addresses
     roles: Roles
