@@ -11,6 +11,7 @@ import attrs
 from userservice_core.application.password_proofs import require_same_password
 from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
+from userservice_core.domain.audit import ANONYMOUS, Actor, AuditAction, AuditEntry, Outcome, Subject
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import (
@@ -24,7 +25,7 @@ from userservice_core.domain.events import (
     UnknownLoginFailed,
     UserPasswordChanged,
 )
-from userservice_core.domain.ids import EventId, SessionId, UserId
+from userservice_core.domain.ids import AuditEntryId, EventId, SessionId, UserId
 from userservice_core.domain.one_time_tokens import TokenPurpose
 from userservice_core.domain.passwords import NOT_ISSUED, normalise_password
 from userservice_core.domain.sessions import (
@@ -51,6 +52,7 @@ from userservice_core.ports.security import AccessClaims
 from userservice_core.ports.sessions import Rotation
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from userservice_core.application.access import Access, Principal
@@ -254,11 +256,15 @@ class Authentication:
                 self._end_session(transaction, surplus, now=now)
                 reason = "password-changed" if is_replaced else "session-limit"
                 transaction.record(self._session_revoked(surplus, reason=reason, now=now))
+                transaction.audit.add(self._session_ended(surplus, cause=reason, now=now))
             if credential != latest.credential:
                 transaction.sign_ins.save_credential(credential)
             transaction.sessions.add(session)
             transaction.sign_ins.save_state(latest.state.signed_in(now=now))
             transaction.record(self._logged_in(session, now=now))
+            transaction.audit.add(
+                self._own_action(AuditAction.LOGGED_IN, session.user_id, now=now, after={"sessionId": session.id})
+            )
             if is_replaced:
                 self._tell_of_first_password(transaction, latest.user, now=now)
             if is_new_device:
@@ -279,6 +285,15 @@ class Authentication:
             )
         )
         transaction.record(self._notice(user, NotificationKind.PASSWORD_CHANGED, now=now))
+        transaction.audit.add(
+            self._own_action(
+                AuditAction.USER_PASSWORD_CHANGED,
+                user.id,
+                now=now,
+                after={"method": PasswordChange.FIRST_SIGN_IN},
+                changed=("password",),
+            )
+        )
 
     @staticmethod
     def _is_new_device(transaction: Transaction, sign_in: SignIn, origin: Origin) -> bool:
@@ -305,10 +320,12 @@ class Authentication:
             )
         else:
             event = self._login_failed(found.user.id, reason=reason, origin=origin, now=now)
+        entry = self._sign_in_refused(None if found is None else found.user, reason=event.reason, now=now)
 
         def work(transaction: Transaction) -> None:
             transaction.sign_ins.count_failure(user_id)
             transaction.record(event)
+            transaction.audit.add(entry)
 
         self._uow.run(work)
 
@@ -316,10 +333,12 @@ class Authentication:
         """Tell that the right password was refused; it is no failed attempt at guessing."""
         now = self._clock.now()
         event = self._login_failed(user.id, reason=reason, origin=origin, now=now)
+        entry = self._sign_in_refused(user, reason=reason, now=now)
 
         def work(transaction: Transaction) -> None:
             latest = transaction.sign_ins.get(user.id).user
             transaction.record(event)
+            transaction.audit.add(entry)
             if latest.status is UserStatus.DEACTIVATED and latest.deleted_at is None:
                 self._mailed_tokens.issue(
                     latest,
@@ -392,6 +411,18 @@ class Authentication:
                 )
             )
             transaction.record(self._notice(user, NotificationKind.REFRESH_REUSED, now=now))
+            transaction.audit.add(
+                AuditEntry(
+                    id=AuditEntryId(self._ids.new()),
+                    at=now,
+                    action=AuditAction.REFRESH_REUSED,
+                    actor=ANONYMOUS,
+                    subject=Subject.user(user.id),
+                    outcome=Outcome.REFUSED,
+                    reason=InvalidRefreshTokenError.code,
+                    after={"sessionId": session.id},
+                )
+            )
 
         try:
             self._uow.run(work)
@@ -421,6 +452,9 @@ class Authentication:
             if not (latest.user.is_live and session.is_open(now=now)):
                 raise InvalidAccessTokenError
             transaction.sessions.save(session)
+            transaction.audit.add(
+                self._own_action(AuditAction.REAUTHENTICATED, session.user_id, now=now, after={"sessionId": session.id})
+            )
             return latest.user, session
 
         try:
@@ -481,6 +515,10 @@ class Authentication:
                 self._end_session(transaction, session, now=now)
             if sessions:
                 transaction.record(self._logged_out(user_id, sessions, now=now))
+                ended = [session.id for session in sessions]
+                transaction.audit.add(
+                    self._own_action(AuditAction.LOGGED_OUT, user_id, now=now, after={"sessionIds": ended})
+                )
 
         try:
             self._uow.run(work)
@@ -526,6 +564,42 @@ class Authentication:
         share = int.from_bytes(self._entropy.token_bytes(2), "big") / 0xFFFF
         seconds = self._lifetimes.access.total_seconds() * (1 - _JITTER * share)
         return timedelta(seconds=int(seconds))
+
+    def _own_action(
+        self,
+        action: AuditAction,
+        user_id: UserId,
+        *,
+        now: datetime,
+        after: Mapping[str, object],
+        changed: tuple[str, ...] = (),
+    ) -> AuditEntry:
+        """Write down what a user did with their own account; *after* are the circumstances, and no change."""
+        return AuditEntry(
+            id=AuditEntryId(self._ids.new()),
+            at=now,
+            action=action,
+            actor=Actor.user(user_id),
+            subject=Subject.user(user_id),
+            after=after,
+            changed=changed,
+        )
+
+    def _session_ended(self, session: Session, *, cause: str, now: datetime) -> AuditEntry:
+        return self._own_action(
+            AuditAction.SESSION_REVOKED, session.user_id, now=now, after={"sessionId": session.id, "cause": cause}
+        )
+
+    def _sign_in_refused(self, user: User | None, *, reason: str, now: datetime) -> AuditEntry:
+        return AuditEntry(
+            id=AuditEntryId(self._ids.new()),
+            at=now,
+            action=AuditAction.LOGGED_IN,
+            actor=ANONYMOUS,
+            subject=None if user is None else Subject.user(user.id),
+            outcome=Outcome.REFUSED,
+            reason=reason,
+        )
 
     def _notice(self, user: User, kind: NoticeKind, *, now: datetime) -> NotificationRequested:
         return security_notice(user, kind, event_id=EventId(self._ids.new()), now=now)

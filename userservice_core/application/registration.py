@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from userservice_core.domain.audit import ANONYMOUS, AuditAction, AuditEntry, Subject
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import NotificationKind, UserRegistered
-from userservice_core.domain.ids import EventId, UserId
+from userservice_core.domain.ids import AuditEntryId, EventId, UserId
 from userservice_core.domain.one_time_tokens import TokenPurpose
 from userservice_core.domain.passwords import PasswordPolicy, known_words, normalise_password
 from userservice_core.domain.users import User
@@ -102,12 +103,22 @@ class Registration:
         )
         registered = user_registered(user, event_id=EventId(self._ids.new()))
 
+        entry = AuditEntry(
+            id=AuditEntryId(self._ids.new()),
+            at=now,
+            action=AuditAction.USER_REGISTERED,
+            actor=ANONYMOUS,
+            subject=Subject.user(user.id),
+            after={"email": user.email.address, "status": user.status},
+        )
+
         def work(transaction: Transaction) -> None:
             transaction.users.add(user)
             transaction.sign_ins.add(credential)
             transaction.one_time_tokens.add(mailed.stored)
             transaction.record(registered)
             transaction.record(mailed.request)
+            transaction.audit.add(entry)
 
         self._uow.run(work)
 

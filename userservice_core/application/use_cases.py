@@ -15,6 +15,7 @@ from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
+from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
 from userservice_core.application.retention import Retention
 from userservice_core.application.role_assignments import RoleAssignments
@@ -41,5 +42,6 @@ class UseCases:
     roles: Roles
     permissions: Permissions
     role_assignments: RoleAssignments
+    refusals: Refusals
     token_issuer: AccessTokenIssuer
     cursors: CursorSigner

@@ -15,6 +15,7 @@ import attrs
 import msgspec
 
 from userservice_core import errors
+from userservice_core.domain.audit import AuditAction
 from userservice_core.http import wire
 from userservice_core.http.call import Call
 from userservice_core.http.handlers import (
@@ -92,6 +93,7 @@ class Route:
         replica_ok: Whether its reads may be served by a replica.
         sensitive: Whether it asks the primary if the caller's token was revoked, past every cache.
         fresh: Whether it wants a sign-in of the last minutes (RFC 9470).
+        audit: What it does, for the audit log to say when it is refused; each administrative change has one.
     """
 
     method: str = attrs.field(validator=attrs.validators.in_(("GET", "POST", "PUT", "PATCH", "DELETE")))
@@ -114,6 +116,7 @@ class Route:
     replica_ok: bool = False
     sensitive: bool = False
     fresh: bool = False
+    audit: AuditAction | None = None
 
     def __attrs_post_init__(self) -> None:
         if getattr(self.handler, "__name__", None) != self.operation_id:
@@ -122,6 +125,9 @@ class Route:
             raise ValueError(f"{self.operation_id} cannot be pure: telling who calls, and reading a body, may block.")
         if (self.sensitive or self.fresh) and not self.wants_user:
             raise ValueError(f"{self.operation_id} is sensitive or fresh, and yet for others than users.")
+        is_administrative_change = self.method != "GET" and self.path.startswith("/admin/")
+        if is_administrative_change != (self.audit is not None):
+            raise ValueError(f"{self.operation_id} changes something under /admin and has no audit, or the reverse.")
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -524,6 +530,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
         rate_class=RateClass.WRITE,
         sensitive=True,
+        audit=AuditAction.USER_STATUS_CHANGED,
     ),
     Route(
         method="DELETE",
@@ -538,6 +545,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         problems=(errors.UserNotFoundError, errors.TargetOutranksActorError, errors.LastAdministratorError),
         rate_class=RateClass.WRITE,
         sensitive=True,
+        audit=AuditAction.USER_DELETED,
     ),
     Route(
         method="POST",
@@ -552,6 +560,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         problems=(errors.UserNotFoundError, errors.TargetOutranksActorError),
         rate_class=RateClass.WRITE,
         sensitive=True,
+        audit=AuditAction.USER_RESTORED,
     ),
     Route(
         method="POST",
@@ -564,6 +573,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         problems=(errors.UserNotFoundError, errors.TargetOutranksActorError),
         rate_class=RateClass.WRITE,
         sensitive=True,
+        audit=AuditAction.USER_UNLOCKED,
     ),
     Route(
         method="GET",
@@ -589,6 +599,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag", "location"),
         problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_CREATED,
     ),
     Route(
         method="GET",
@@ -620,6 +631,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.TargetOutranksActorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_UPDATED,
     ),
     Route(
         method="PATCH",
@@ -639,6 +651,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.TargetOutranksActorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_UPDATED,
     ),
     Route(
         method="DELETE",
@@ -658,6 +671,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.LastAdministratorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_DELETED,
     ),
     Route(
         method="GET",
@@ -689,6 +703,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.TargetOutranksActorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_PERMISSIONS_ASSIGNED,
     ),
     Route(
         method="DELETE",
@@ -706,6 +721,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.LastAdministratorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_PERMISSIONS_REMOVED,
     ),
     Route(
         method="GET",
@@ -731,6 +747,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag", "location"),
         problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_CREATED,
     ),
     Route(
         method="GET",
@@ -763,6 +780,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.GrantNotHeldError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_UPDATED,
     ),
     Route(
         method="PATCH",
@@ -783,6 +801,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.GrantNotHeldError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_UPDATED,
     ),
     Route(
         method="DELETE",
@@ -801,6 +820,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.TargetOutranksActorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_DELETED,
     ),
     Route(
         method="GET",
@@ -843,6 +863,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
         rate_class=RateClass.WRITE,
         fresh=True,
+        audit=AuditAction.USER_ROLES_ASSIGNED,
     ),
     Route(
         method="DELETE",
@@ -861,6 +882,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
         rate_class=RateClass.WRITE,
         fresh=True,
+        audit=AuditAction.USER_ROLES_REMOVED,
     ),
     Route(
         method="GET",
