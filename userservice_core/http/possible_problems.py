@@ -12,6 +12,9 @@ from userservice_core.errors import (
     AuthenticationError,
     DatabaseUnavailableError,
     DeadlineExceededError,
+    IdempotencyKeyInUseError,
+    IdempotencyKeyInvalidError,
+    IdempotencyKeyReusedError,
     InvalidAccessTokenError,
     InvalidInputError,
     OutcomeUnknownError,
@@ -72,6 +75,8 @@ def _kinds(route: Route) -> Iterator[ErrorKind]:
         yield DatabaseUnavailableError
         if route.method != "GET" and route.rate_class is not RateClass.READ:
             yield OutcomeUnknownError
+    if route.takes_key:
+        yield from (IdempotencyKeyInvalidError, IdempotencyKeyReusedError, IdempotencyKeyInUseError)
     if route.wants_user:
         yield from (AuthenticationError, InvalidAccessTokenError, RevocationsUnknownError)
     if isinstance(route.who, Holder):

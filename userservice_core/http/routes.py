@@ -93,6 +93,8 @@ class Route:
         replica_ok: Whether its reads may be served by a replica.
         sensitive: Whether it asks the primary if the caller's token was revoked, past every cache.
         fresh: Whether it wants a sign-in of the last minutes (RFC 9470).
+        repeatable: Whether a POST may be sent again as it is, since it changes nothing or knows its repeats itself; it
+            takes no `Idempotency-Key` then.
         audit: What it does, for the audit log to say when it is refused; each administrative change has one.
     """
 
@@ -116,6 +118,7 @@ class Route:
     replica_ok: bool = False
     sensitive: bool = False
     fresh: bool = False
+    repeatable: bool = False
     audit: AuditAction | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -125,6 +128,8 @@ class Route:
             raise ValueError(f"{self.operation_id} cannot be pure: telling who calls, and reading a body, may block.")
         if (self.sensitive or self.fresh) and not self.wants_user:
             raise ValueError(f"{self.operation_id} is sensitive or fresh, and yet for others than users.")
+        if self.repeatable and self.method != "POST":
+            raise ValueError(f"{self.operation_id} is no POST, and need not say that it is repeatable.")
         is_administrative_change = self.method != "GET" and self.path.startswith("/admin/")
         if is_administrative_change != (self.audit is not None):
             raise ValueError(f"{self.operation_id} changes something under /admin and has no audit, or the reverse.")
@@ -133,6 +138,11 @@ class Route:
     def parameters(self) -> tuple[str, ...]:
         """The names of the ids in the path, in their order."""
         return tuple(PARAMETER.findall(self.path))
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether it honours `Idempotency-Key`."""
+        return self.method == "POST" and not self.repeatable
 
     @property
     def is_list(self) -> bool:
@@ -203,6 +213,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.SignedInAnswer},
         problems=(errors.InvalidRefreshTokenError,),
         rate_class=RateClass.REFRESH,
+        repeatable=True,
     ),
     Route(
         method="POST",
@@ -487,6 +498,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.CheckPermissionsBody,
         answers={200: wire.CheckPermissionsAnswer},
         rate_class=RateClass.READ,
+        repeatable=True,
     ),
     Route(
         method="POST",
@@ -498,6 +510,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.CheckPermissionsBatchBody,
         answers={200: wire.CheckPermissionsBatchAnswer},
         rate_class=RateClass.READ,
+        repeatable=True,
     ),
     Route(
         method="GET",

@@ -1,4 +1,4 @@
-"""Find what has been kept long enough, without reading the rest."""
+"""Keep the answers of calls that carry a key."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ down_revision: Final = "expand_0004"
 branch_labels: Final = None
 depends_on: Final = None
 
-_INDEXES: Final = {
-    "ix_users_deleted_at": "users (deleted_at) WHERE deleted_at IS NOT NULL",
-    "ix_users_pending": "users (created_at) WHERE status = 'pending_verification'",
-    "ix_sessions_absolute_expires_at": "sessions (absolute_expires_at)",
-    "ix_one_time_tokens_expires_at": "one_time_tokens (expires_at)",
-}
+_KEYS: Final = """
+    CREATE TABLE idempotency_keys (
+        owner_id uuid NOT NULL,
+        digest bytea NOT NULL,
+        answer text NOT NULL,
+        expires_at timestamp with time zone NOT NULL,
+        CONSTRAINT pk_idempotency_keys PRIMARY KEY (owner_id, digest),
+        CONSTRAINT ck_idempotency_keys_digest CHECK (octet_length(digest) = 32)
+    ) WITH (fillfactor = 80)
+    """
 
 
 def upgrade() -> None:
-    """Create the indexes while others read and write; what an earlier attempt left unfinished is made anew."""
-    with op.get_context().autocommit_block():
-        for name, what in _INDEXES.items():
-            op.execute(sa.text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
-            op.execute(sa.text(f"CREATE INDEX CONCURRENTLY {name} ON {what}"))
+    """Create the table; an index on a new table blocks nobody."""
+    op.execute(sa.text(_KEYS))
+    op.execute("CREATE INDEX ix_idempotency_keys_expires_at ON idempotency_keys (expires_at)")
 
 
 def downgrade() -> None:
-    """Drop them."""
-    with op.get_context().autocommit_block():
-        for name in _INDEXES:
-            op.execute(sa.text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+    """Drop it; calls repeated then take effect again."""
+    op.execute("DROP TABLE idempotency_keys")
