@@ -19,6 +19,7 @@ from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
 from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
+from userservice_core.application.retention import Retention
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
 from userservice_core.application.user_directory import UserDirectory
@@ -38,6 +39,7 @@ class UseCases:
     accounts: Accounts
     own_account: OwnAccount
     account_administration: AccountAdministration
+    retention: Retention
     profiles: Profiles
     addresses: Addresses
     roles: Roles
