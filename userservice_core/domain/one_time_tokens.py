@@ -19,6 +19,7 @@ class TokenPurpose(enum.StrEnum):
     RESET_PASSWORD = "reset_password"  # noqa: S105 - a name, and no password
     CHANGE_EMAIL = "change_email"
     UNDO_EMAIL_CHANGE = "undo_email_change"
+    INVITE = "invite"
     RESTORE_ACCOUNT = "restore_account"
     REACTIVATE_ACCOUNT = "reactivate_account"
 
@@ -36,6 +37,7 @@ LIFETIMES: dict[TokenPurpose, timedelta] = {
     TokenPurpose.RESET_PASSWORD: timedelta(hours=1),
     TokenPurpose.CHANGE_EMAIL: timedelta(hours=24),
     TokenPurpose.UNDO_EMAIL_CHANGE: timedelta(days=7),
+    TokenPurpose.INVITE: timedelta(hours=72),
     TokenPurpose.RESTORE_ACCOUNT: timedelta(days=30),
     TokenPurpose.REACTIVATE_ACCOUNT: timedelta(hours=24),
 }

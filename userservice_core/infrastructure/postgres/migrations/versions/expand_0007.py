@@ -1,9 +1,10 @@
-"""Let several tokens that undo a change of address be good at once; of every other purpose there is one at most."""
+"""Find what has been kept long enough, without reading the rest."""
 
 from __future__ import annotations
 
 from typing import Final
 
+import sqlalchemy as sa
 from alembic import op
 
 revision: Final = "expand_0007"
@@ -11,26 +12,23 @@ down_revision: Final = "expand_0006"
 branch_labels: Final = None
 depends_on: Final = None
 
-_NAME: Final = "uq_one_time_tokens_unused"
-_NEW: Final = "uq_one_time_tokens_unused_new"
-
-
-def _replace(condition: str) -> None:
-    """Make the index anew under another name first: the processes at work know the rule by the name it has."""
-    with op.get_context().autocommit_block():
-        # One that was left unfinished by an attempt before is of no use.
-        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {_NEW}")
-        op.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {_NEW} ON one_time_tokens (user_id, purpose) WHERE {condition}")
-        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {_NAME}")
-        op.execute(f"ALTER INDEX {_NEW} RENAME TO {_NAME}")
+_INDEXES: Final = {
+    "ix_users_deleted_at": "users (deleted_at) WHERE deleted_at IS NOT NULL",
+    "ix_sessions_absolute_expires_at": "sessions (absolute_expires_at)",
+    "ix_one_time_tokens_expires_at": "one_time_tokens (expires_at)",
+}
 
 
 def upgrade() -> None:
-    """Leave that purpose out of the rule."""
-    _replace("used_at IS NULL AND purpose <> 'undo_email_change'")
+    """Create the indexes while others read and write; what an earlier attempt left unfinished is made anew."""
+    with op.get_context().autocommit_block():
+        for name, what in _INDEXES.items():
+            op.execute(sa.text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+            op.execute(sa.text(f"CREATE INDEX CONCURRENTLY {name} ON {what}"))
 
 
 def downgrade() -> None:
-    """Take it in again; those tokens are of no use to the versions before."""
-    op.execute("DELETE FROM one_time_tokens WHERE purpose = 'undo_email_change'")
-    _replace("used_at IS NULL")
+    """Drop them."""
+    with op.get_context().autocommit_block():
+        for name in _INDEXES:
+            op.execute(sa.text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
