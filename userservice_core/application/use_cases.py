@@ -8,6 +8,7 @@ from userservice_core.application.access import Access
 from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
+from userservice_core.application.audit_trail import AuditTrail
 from userservice_core.application.authentication import Authentication
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.email_verification import EmailVerification
@@ -47,5 +48,6 @@ class UseCases:
     user_directory: UserDirectory
     idempotent_calls: IdempotentCalls
     refusals: Refusals
+    audit_trail: AuditTrail
     token_issuer: AccessTokenIssuer
     cursors: CursorSigner
