@@ -28,14 +28,18 @@ from userservice_core import errors
 from userservice_core.cli import main as userservice
 from userservice_core.config import Settings, declaration_of, variable
 from userservice_core.domain.events import EVENT_TYPES, Event, SequencedBy
+from userservice_core.http.openapi import openapi_document
+from userservice_core.http.possible_problems import possible_problems
 from userservice_core.http.problems import INTERNAL_STATUS, STATUS_BY_CODE
 from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Caller, Holder, Route
+from userservice_core.http.vocabulary import term_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 FOLDER: Final = Path(__file__).parent / "reference"
 SCHEMAS: Final = FOLDER / "events"
+OPENAPI: Final = FOLDER / "openapi.json"
 CODE: Final = Path(__file__).parents[1] / "userservice_core"
 
 _BEGIN: Final = "<!-- From here to the end mark: made by `make docs` from the code. -->"
@@ -96,12 +100,14 @@ FAULT_CODES: Final = {
     "invalid-character": "A text or a name holds NUL or a lone surrogate, or, in a name, what does not show.",
     "invalid-name": "A name has another form than is wanted.",
     "invalid-encoding": "A parameter of the query is not percent-encoded UTF-8.",
-    "number-out-of-range": "A number is too large.",
+    "number-out-of-range": "A number is too large or too small.",
+    "conflicting": "Two parameters or members exclude each other.",
     "repeated": "A member or parameter is given more than once.",
     "too-deep": "The JSON is nested too deeply.",
     "too-long": "A text or a list is longer than allowed.",
     "too-short": "A text or a list is shorter than allowed.",
     "read-only": "A member that cannot be changed here is not as it was read.",
+    "without-status": "The reason of another status was sent without one.",
     "wildcard": "A new name would change what a permission stands for.",
     "malformed-json": "The body is not JSON.",
     "invalid-utf-8": "The body is not text in UTF-8.",
@@ -120,6 +126,8 @@ FAULT_CODES: Final = {
     "password-too-short": "The password has fewer characters than the settings demand.",
     "password-too-long": "The password has more than 128 characters, or more than 1,024 bytes in UTF-8.",
     "password-too-common": "The password is on lists that attackers try first.",
+    "password-unchanged": "The new password is the current one.",
+    "password-not-issued": "Only a password that was issued is replaced at a sign-in.",
     "password-too-obvious": "The password repeats what is known of the account.",
 }
 """What each code in `errors` means; a test compares the names with the code."""
@@ -273,19 +281,35 @@ def _route(route: Route) -> str:
             parts.append(f"Answers {status}{content or ' without a body'}.")
         else:
             parts.append(f"Answers {status}:\n\n{_shape(shape)}")
+    parts.append(f"Refuses with {_refusals(route)}.")
     return "\n\n".join(parts)
+
+
+def _refusals(route: Route) -> str:
+    return ", ".join(
+        f"{status} {' or '.join(f'[{kind.code}](errors.md#{heading_anchor(kind.code)})' for kind in kinds)}"
+        for status, kinds in possible_problems(route).items()
+    )
 
 
 def _shape(shape: type[msgspec.Struct], *, is_input: bool = False) -> str:
     rows = []
     for field in msgspec.structs.fields(shape):
         kind = _json_type(get_type_hints(shape)[field.name])
-        rows.append((f"`{field.encode_name}`", f"{kind}; may be left out" if is_input and not field.required else kind))
-    return _table(("member", "JSON"), rows)
+        term = term_of(shape.__name__, field.encode_name)
+        told = f"{kind}; may be left out" if is_input and not field.required else kind
+        rows.append((f"`{field.encode_name}`", told, term.meaning if term else ""))
+    return _table(("member", "JSON", "meaning"), rows)
 
 
 def _members_of(shape: type[msgspec.Struct]) -> Iterator[str]:
     return (field.encode_name for field in msgspec.structs.fields(shape))
+
+
+def openapi() -> str:
+    """Return the OpenAPI document of an installation, a member a line, so that its changes can be read."""
+    document = openapi_document((*ROUTES, METRICS_ROUTE), issuer="https://accounts.example.com")
+    return msgspec.json.format(document, indent=1).decode() + "\n"
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
@@ -424,6 +448,7 @@ def renew_schemas(folder: Path = SCHEMAS) -> None:
 def main() -> None:
     """Renew every page and schema."""
     renew_schemas()
+    OPENAPI.write_text(openapi(), encoding="utf-8")
     for name, reference in REFERENCES.items():
         file = FOLDER / name
         file.write_text(renewed(file.read_text(encoding="utf-8"), reference()), encoding="utf-8")

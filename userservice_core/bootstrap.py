@@ -22,15 +22,20 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from userservice_core.application.access import Access, forget_access
+from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication, TokenLifetimes
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.mailed_tokens import MailedTokens
+from userservice_core.application.own_account import OwnAccount
+from userservice_core.application.password_proofs import PasswordProofs
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
+from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
@@ -55,10 +60,12 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.security.keys import KeyRing
     from userservice_core.ports.addresses import AddressReader
+    from userservice_core.ports.audit import AuditReader
     from userservice_core.ports.cache import Cache
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
     from userservice_core.ports.health import Health, Ping
+    from userservice_core.ports.idempotency import AnswerStore, JoiningUnitOfWork
     from userservice_core.ports.mail import MailSender
     from userservice_core.ports.metrics import Metrics
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
@@ -158,6 +165,8 @@ class _Driven:
     """The implementations of the ports that the use cases stand on."""
 
     uow: UnitOfWork
+    joining: JoiningUnitOfWork
+    answers: AnswerStore
     users: UserReader
     sign_ins: SignInReader
     sessions: SessionStore
@@ -166,6 +175,7 @@ class _Driven:
     addresses: AddressReader
     roles: RoleReader
     revocation_log: RevocationLog
+    audit: AuditReader
     cache: Cache
     hasher: PasswordHasher
     clock: Clock
@@ -189,8 +199,10 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
     from userservice_core.infrastructure.places.address_formats import I18nAddressFormats
     from userservice_core.infrastructure.places.time_zones import TzdataTimeZones
     from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer, JwtAccessTokenVerifier
+    from userservice_core.infrastructure.security.cursors import HmacCursorSigner
     from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+    from userservice_core.infrastructure.system.pacer import RecentPacer
 
     issuer = JwtAccessTokenIssuer(ring, issuer=rules.issuer, audience=rules.audience)
     sealer = AesGcmSecretSealer(ring, driven.entropy)
@@ -202,6 +214,9 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         users=driven.users,
         roles=driven.roles,
         cache=driven.cache,
+    )
+    proofs = PasswordProofs(
+        uow=driven.uow, sign_ins=driven.sign_ins, hasher=driven.hasher, clock=driven.clock, ids=driven.ids
     )
     return UseCases(
         access=access,
@@ -228,7 +243,11 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             sessions=driven.sessions,
             access=access,
             hasher=driven.hasher,
+            proofs=proofs,
+            policy=rules.policy,
+            pacer=RecentPacer(),
             sealer=sealer,
+            mailed_tokens=mailed_tokens,
             issuer=issuer,
             refresh_tokens=HmacRefreshTokens(ring, driven.entropy),
             clock=driven.clock,
@@ -242,6 +261,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             users=driven.users,
             tokens=driven.one_time_tokens,
             hasher=driven.hasher,
+            proofs=proofs,
             policy=rules.policy,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
@@ -256,6 +276,12 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             clock=driven.clock,
             ids=driven.ids,
             entropy=driven.entropy,
+        ),
+        own_account=OwnAccount(
+            uow=driven.uow, clock=driven.clock, ids=driven.ids, access_lifetime=rules.lifetimes.access
+        ),
+        account_administration=AccountAdministration(
+            uow=driven.uow, clock=driven.clock, ids=driven.ids, access_lifetime=rules.lifetimes.access
         ),
         profiles=Profiles(
             uow=driven.uow,
@@ -280,7 +306,10 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         ),
         permissions=Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
         role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
+        idempotent_calls=IdempotentCalls(uow=driven.joining, answers=driven.answers, sealer=sealer, clock=driven.clock),
+        refusals=Refusals(uow=driven.uow, clock=driven.clock, ids=driven.ids, metrics=driven.metrics),
         token_issuer=issuer,
+        cursors=HmacCursorSigner(ring),
     )
 
 
@@ -460,6 +489,8 @@ def _on_postgres(
     settings: Settings, common: _Common, database: Database, signal_port: Signal | None, cache: Cache
 ) -> _Driven:
     from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
+    from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
+    from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
     from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
     from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
     from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
@@ -470,14 +501,17 @@ def _on_postgres(
     from userservice_core.infrastructure.postgres.users import PostgresUserReader
     from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher
 
+    uow = PostgresUnitOfWork(
+        database,
+        topic_prefix=settings.topic_prefix,
+        source=settings.issuer,
+        signal=signal_port,
+        on_revocation=partial(forget_access, cache),
+    )
     return _Driven(
-        uow=PostgresUnitOfWork(
-            database,
-            topic_prefix=settings.topic_prefix,
-            source=settings.issuer,
-            signal=signal_port,
-            on_revocation=partial(forget_access, cache),
-        ),
+        uow=uow,
+        joining=uow,
+        answers=PostgresAnswerStore(database),
         users=PostgresUserReader(database),
         sign_ins=PostgresSignInReader(database),
         sessions=PostgresSessionStore(database),
@@ -486,6 +520,7 @@ def _on_postgres(
         addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
         revocation_log=PostgresRevocationLog(database),
+        audit=PostgresAuditReader(database),
         cache=cache,
         hasher=Argon2PasswordHasher(
             slots=hash_slots(settings.workers),
@@ -727,8 +762,11 @@ def bootstrap_in_memory(
     ids, entropy, metrics = Uuid7Generator(), SystemEntropy(), memory.InMemoryMetrics()
     store, cache = memory.InMemoryStore(), memory.InMemoryCache()
     ring = KeyRing.generate(clock.now(), entropy)
+    uow = memory.InMemoryUnitOfWork(store, clock=clock, on_revocation=partial(forget_access, cache))
     driven = _Driven(
-        uow=memory.InMemoryUnitOfWork(store, clock=clock, on_revocation=partial(forget_access, cache)),
+        uow=uow,
+        joining=uow,
+        answers=memory.InMemoryAnswerStore(store),
         users=memory.InMemoryUserReader(store),
         sign_ins=memory.InMemorySignInReader(store),
         sessions=memory.InMemorySessionStore(store),
@@ -737,6 +775,7 @@ def bootstrap_in_memory(
         addresses=memory.InMemoryAddressReader(store),
         roles=memory.InMemoryRoleReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
+        audit=memory.InMemoryAuditReader(store),
         cache=cache,
         hasher=hasher or Argon2PasswordHasher(slots=2, queue=128, memory_kib=8, time_cost=1, metrics=metrics),
         clock=clock,

@@ -71,6 +71,30 @@ class OneTimeTokenInvalidError(UserServiceError):
     default_detail = "The link is not valid any more. Ask for a new one."
 
 
+class IdempotencyKeyInvalidError(UserServiceError):
+    """The header `Idempotency-Key` is no key, or one that others could guess."""
+
+    code = "idempotency-key-invalid"
+    default_detail = (
+        "Send one Idempotency-Key of at most 255 visible characters; without an access token it needs 128 random bits,"
+        " such as a UUID."
+    )
+
+
+class IdempotencyKeyReusedError(UserServiceError):
+    """The key named another request before; nothing was done."""
+
+    code = "idempotency-key-reused"
+    default_detail = "This Idempotency-Key was used for another request. Take a new key for a new request."
+
+
+class CurrentPasswordWrongError(UserServiceError):
+    """A new password was refused since the current one that came with it is wrong."""
+
+    code = "current-password-wrong"
+    default_detail = "The current password is wrong."
+
+
 # --- absence -------------------------------------------------------------------------------------------------------
 
 
@@ -182,6 +206,20 @@ class LastAdministratorError(ConflictError):
     default_detail = "This would leave no active administrator. Appoint another one first."
 
 
+class IdempotencyKeyInUseError(ConflictError):
+    """Another call with the same key is still under way; nothing was done."""
+
+    code = "idempotency-key-in-use"
+    default_detail = "A request with this Idempotency-Key is still being served. Send the same again shortly."
+
+
+class StatusChangeNotAllowedError(ConflictError):
+    """No such change of an account's status is allowed from the one it has; the parameter `status` tells that one."""
+
+    code = "status-change-not-allowed"
+    default_detail = "The account cannot go from the status it has to this one."
+
+
 class LimitReachedError(ConflictError):
     """There are as many objects of this kind as an installation may have."""
 
@@ -280,7 +318,7 @@ class PasswordChangeRequiredError(ForbiddenError):
     """Right password, but it must be replaced before anything else."""
 
     code = "password-change-required"
-    default_detail = "Replace your password before you sign in: ask for a password reset."
+    default_detail = "This password was issued to you. Sign in with a `newPassword` beside it, or ask for a reset."
 
 
 # --- not now -------------------------------------------------------------------------------------------------------
@@ -327,11 +365,15 @@ class OutcomeUnknownError(UnavailableError):
     """
     The connection was lost, or the deadline passed, while COMMIT was under way.
 
-    The change may or may not have been made: whole, or not at all. Look before you repeat it.
+    The change may or may not have been made: whole, or not at all. A call that carried an `Idempotency-Key` can be
+    repeated with it, and has effect once; before another one is repeated, look.
     """
 
     code = "outcome-unknown"
-    default_detail = "It is not known whether the change was made. Look before you repeat it."
+    default_detail = (
+        "It is not known whether the change was made. Repeat the request with the same Idempotency-Key if it had one;"
+        " look before you repeat it otherwise."
+    )
 
 
 class RevocationsUnknownError(UnavailableError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
 
 import attrs
@@ -14,16 +14,19 @@ from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.domain.roles import AssignedRole, PermissionSet, RoleMap
 from userservice_core.errors import InvalidAccessTokenError, PermissionDeniedError, UserNotFoundError
 from userservice_core.ports.cache import Cache, Namespace, Versioned
+from userservice_core.ports.context import reads_are_provisional
 from userservice_core.ports.security import AccessClaims
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from userservice_core.domain.users import User
     from userservice_core.ports.revocations import RevocationChecker, RevocationLog
     from userservice_core.ports.roles import RoleReader
     from userservice_core.ports.security import AccessTokenVerifier
     from userservice_core.ports.users import UserReader
+
+T = TypeVar("T")
 
 
 class _NotLiveError(Exception):
@@ -147,8 +150,11 @@ class Access:
         """Drop everything from the cache of this process, for when it is not known what is outdated."""
         self._cache.clear()
 
+    def _cached(self, namespace: Namespace[T], key: str, load: Callable[[], Versioned[T]]) -> T:
+        return load().value if reads_are_provisional() else self._cache.get(namespace, key, load)
+
     def _roles_of(self, user_id: UserId) -> tuple[RoleId, ...]:
-        return self._cache.get(HELD_ROLES, str(user_id), lambda: self._load_roles_of(user_id))
+        return self._cached(HELD_ROLES, str(user_id), lambda: self._load_roles_of(user_id))
 
     def _load_roles_of(self, user_id: UserId) -> Versioned[tuple[RoleId, ...]]:
         user = self._users.get(user_id)
@@ -157,7 +163,7 @@ class Access:
         return Versioned(user.access_version, tuple(role.id for role in user.roles))
 
     def _granted_by(self, roles: Iterable[RoleId]) -> PermissionSet:
-        return self._cache.get(ROLE_MAP, "", self._load_role_map).permissions_of(roles)
+        return self._cached(ROLE_MAP, "", self._load_role_map).permissions_of(roles)
 
     def _load_role_map(self) -> Versioned[RoleMap]:
         role_map = self._roles.role_map()

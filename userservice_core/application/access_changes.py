@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from userservice_core.application.access import access_changed, role_map_changed
+from userservice_core.domain.audit import Actor, AuditAction, AuditEntry, Subject
 from userservice_core.domain.events import RolePermissionRemoved, UserRoleRemoved
-from userservice_core.domain.ids import EventId
+from userservice_core.domain.ids import AuditEntryId, EventId, UserId
 from userservice_core.domain.roles import EVERYTHING, PermissionSet
 from userservice_core.errors import (
     GrantNotHeldError,
@@ -21,12 +22,15 @@ from userservice_core.ports.clock import IdGenerator
 from userservice_core.ports.unit_of_work import Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
-    from userservice_core.domain.ids import RoleId, UserId
+    from userservice_core.domain.ids import RoleId
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.users import User
     from userservice_core.ports.clock import Clock
+
+
+_NOTHING: Final[Mapping[str, object]] = {}
 
 
 @attrs.frozen(kw_only=True)
@@ -35,11 +39,13 @@ class AccessChange:
     A transaction that holds the lock.
 
     Attributes:
+        actor: Who changes something.
         epoch: Which it found.
         held: What the actor may do.
     """
 
     transaction: Transaction
+    actor: UserId
     epoch: int
     held: PermissionSet
     now: datetime
@@ -51,6 +57,7 @@ class AccessChange:
         epoch = transaction.roles.lock()
         return cls(
             transaction=transaction,
+            actor=actor,
             epoch=epoch,
             held=transaction.roles.permissions_of(actor),
             now=clock.now(),
@@ -60,6 +67,27 @@ class AccessChange:
     def event_id(self) -> EventId:
         """Return the id of a new event."""
         return EventId(self.ids.new())
+
+    def audit(
+        self,
+        action: AuditAction,
+        subject: Subject,
+        *,
+        before: Mapping[str, object] = _NOTHING,
+        after: Mapping[str, object] = _NOTHING,
+    ) -> None:
+        """Write into the audit log that the actor did this."""
+        self.transaction.audit.add(
+            AuditEntry(
+                id=AuditEntryId(self.ids.new()),
+                at=self.now,
+                action=action,
+                actor=Actor.user(self.actor),
+                subject=subject,
+                before=before,
+                after=after,
+            )
+        )
 
     def require_rank_over(self, permissions: Iterable[str]) -> None:
         """
@@ -100,6 +128,12 @@ class AccessChange:
         """Write that *role* does not grant *permissions* any more, which it did, and return it so."""
         left = role.granting(role.permissions - {permission.name for permission in permissions})
         self.transaction.roles.save(left)
+        self.audit(
+            AuditAction.ROLE_PERMISSIONS_REMOVED,
+            Subject.role(role.id),
+            before={"permissions": role.permissions},
+            after={"permissions": left.permissions},
+        )
         for permission in permissions:
             self.transaction.record(
                 RolePermissionRemoved(
@@ -116,6 +150,12 @@ class AccessChange:
         """Write that *user* does not hold these roles any more, of which they held some, and return them so."""
         left = user.with_roles((role for role in user.roles if role.id not in role_ids), now=self.now)
         self.save_roles(left)
+        self.audit(
+            AuditAction.USER_ROLES_REMOVED,
+            Subject.user(user.id),
+            before={"roles": user.role_names},
+            after={"roles": left.role_names},
+        )
         for role in user.roles:
             if role.id in role_ids:
                 self.transaction.record(

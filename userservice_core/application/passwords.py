@@ -1,4 +1,4 @@
-"""Choosing a new password without the old one, by a mailed link."""
+"""Choosing a new password: by the current one, or by a mailed link."""
 
 from __future__ import annotations
 
@@ -6,30 +6,45 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from userservice_core.application.email_verification import email_verified_entry
 from userservice_core.application.mailed_tokens import read_mailed_token
+from userservice_core.application.password_proofs import require_same_password
+from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
+from userservice_core.domain.audit import ANONYMOUS, Actor, AuditAction, AuditEntry, Subject
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import (
     NotificationKind,
-    NotificationRequested,
+    PasswordChange,
     SessionRevoked,
     UserEmailVerified,
     UserPasswordChanged,
     UserPasswordResetRequested,
 )
-from userservice_core.domain.ids import EventId
+from userservice_core.domain.ids import AuditEntryId, EventId
 from userservice_core.domain.one_time_tokens import TokenPurpose
-from userservice_core.domain.passwords import PasswordPolicy, normalise_password
+from userservice_core.domain.passwords import PasswordPolicy, known_words, normalise_password
 from userservice_core.domain.users import User, UserStatus
-from userservice_core.errors import InvalidInputError, OneTimeTokenInvalidError, UserNotFoundError
+from userservice_core.errors import (
+    CurrentPasswordWrongError,
+    InvalidAccessTokenError,
+    InvalidCredentialsError,
+    InvalidInputError,
+    OneTimeTokenInvalidError,
+    UserNotFoundError,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime, timedelta
 
+    from userservice_core.application.access import Principal
     from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
+    from userservice_core.application.password_proofs import PasswordProofs
+    from userservice_core.domain.credentials import SignIn
     from userservice_core.domain.one_time_tokens import OneTimeToken
-    from userservice_core.domain.sessions import Session
+    from userservice_core.domain.sessions import Origin, Session
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
     from userservice_core.ports.security import PasswordHasher
@@ -38,7 +53,7 @@ if TYPE_CHECKING:
 
 
 class Passwords:
-    """Whoever reads the mail of an address may choose the password of its account."""
+    """Whoever is signed in and knows the password may replace it, and whoever reads the mail of the address."""
 
     def __init__(
         self,
@@ -47,6 +62,7 @@ class Passwords:
         users: UserReader,
         tokens: OneTimeTokenReader,
         hasher: PasswordHasher,
+        proofs: PasswordProofs,
         policy: PasswordPolicy,
         mailed_tokens: MailedTokens,
         clock: Clock,
@@ -58,6 +74,7 @@ class Passwords:
         self._users = users
         self._tokens = tokens
         self._hasher = hasher
+        self._proofs = proofs
         self._mailed_tokens = mailed_tokens
         self._clock = clock
         self._ids = ids
@@ -66,6 +83,8 @@ class Passwords:
     def request_reset(self, *, email: str) -> None:
         """
         Mail a link to the owner of the account, which ends the earlier one; do nothing where there is none.
+
+        The owner of a deleted account gets a link that restores it.
 
         The caller cannot tell from the result whether there is an account.
 
@@ -76,15 +95,26 @@ class Passwords:
 
         def work(transaction: Transaction) -> None:
             user = transaction.users.find_by_email(key)
+            now = self._clock.now()
+            if user is not None and user.deleted_at is not None:
+                self._mailed_tokens.restore_link(user, now=now).write_into(transaction)
             if user is None or not _may_reset(user):
                 return
-            now = self._clock.now()
             mailed = self._mailed_tokens.issue(
                 user, purpose=TokenPurpose.RESET_PASSWORD, kind=NotificationKind.RESET_PASSWORD, now=now
             )
             transaction.one_time_tokens.add(mailed.stored)
             transaction.record(UserPasswordResetRequested(id=self._event_id(), occurred_at=now, user_id=user.id))
             transaction.record(mailed.request)
+            transaction.audit.add(
+                AuditEntry(
+                    id=AuditEntryId(self._ids.new()),
+                    at=now,
+                    action=AuditAction.USER_PASSWORD_RESET_REQUESTED,
+                    actor=ANONYMOUS,
+                    subject=Subject.user(user.id),
+                )
+            )
 
         self._uow.run(work)
 
@@ -104,51 +134,115 @@ class Passwords:
             user = self._users.get(reference.user_id)
             # Before the costly hash; the transaction decides.
             self._require_good(user, self._tokens.find(reference.user_id, reference.digest))
-            context = (user.email.address, user.email.key, user.email.key.partition("@")[0])
-            if faults := self.policy.faults(password, context=context):
+            if faults := self.policy.faults(password, context=known_words(user.email)):
                 raise InvalidInputError(faults)
             password_hash = self._hasher.hash(normalise_password(password))
             return self._uow.run(lambda transaction: self._reset(transaction, reference, password_hash))
         except UserNotFoundError as error:
             raise OneTimeTokenInvalidError from error
 
+    def change(self, *, caller: Principal, current: str, new: str, origin: Origin) -> User:
+        """
+        Replace the caller's password, and end every session but the one they do so in.
+
+        Raises:
+            InvalidInputError: If the new password breaks a rule; the current one is not looked at.
+            CurrentPasswordWrongError: If the current one is wrong, or was replaced at the same moment.
+            InvalidAccessTokenError: If the session has ended, or the account cannot be used.
+            OverloadedError: If too many passwords are being hashed already.
+        """
+        try:
+            user = self._users.get(caller.user_id)
+            if faults := self.policy.change_faults(new, current=current, email=user.email):
+                raise InvalidInputError(faults)
+            checked = self._proofs.require(user_id=caller.user_id, password=current, origin=origin)
+            password_hash = self._hasher.hash(normalise_password(new))
+            return self._uow.run(lambda transaction: self._change(transaction, caller, checked, password_hash))
+        except UserNotFoundError as error:
+            raise InvalidAccessTokenError from error
+        except InvalidCredentialsError as error:
+            raise CurrentPasswordWrongError from error
+
+    def _change(self, transaction: Transaction, caller: Principal, checked: SignIn, password_hash: str) -> User:
+        now = self._clock.now()
+        latest = transaction.sign_ins.get(caller.user_id)
+        require_same_password(checked, latest)
+        user = transaction.users.get(caller.user_id)
+        sessions = transaction.sessions.list_open(user.id, now=now)
+        others = [session for session in sessions if session.id != caller.session_id]
+        if not user.is_live or len(others) == len(sessions):
+            raise InvalidAccessTokenError
+        self._replace(transaction, latest, password_hash, now=now)
+        self._end(transaction, others, now=now)
+        calmed = user.without_pending_email(now=now)
+        if calmed is not user:
+            transaction.users.save(calmed)
+        self._tell(transaction, user, PasswordChange.CHANGE, now=now)
+        return calmed
+
     def _reset(self, transaction: Transaction, reference: TokenReference, password_hash: str) -> User:
         now = self._clock.now()
-        state = transaction.sign_ins.get(reference.user_id).state
+        latest = transaction.sign_ins.get(reference.user_id)
         user = transaction.users.get(reference.user_id)
-        stored = self._require_good(user, transaction.one_time_tokens.find(reference.user_id, reference.digest))
+        self._require_good(user, transaction.one_time_tokens.find(reference.user_id, reference.digest))
         sessions = transaction.sessions.list_open(user.id, now=now)
 
-        transaction.sign_ins.save_credential(Credential(user_id=user.id, password_hash=password_hash, changed_at=now))
-        transaction.sign_ins.save_state(attrs.evolve(state, failed_attempts=0, locked_until=None))
-        transaction.one_time_tokens.save(stored.used(now=now))
+        self._replace(transaction, latest, password_hash, now=now)
+        self._end(transaction, sessions, now=now)
+        verified = self._verified(transaction, user, now=now)
+        self._tell(transaction, user, PasswordChange.RESET, now=now)
+        return verified
+
+    @staticmethod
+    def _replace(transaction: Transaction, latest: SignIn, password_hash: str, *, now: datetime) -> None:
+        """Store the new password; whatever could have brought in somebody else ends with the old one."""
+        user_id = latest.user.id
+        transaction.sign_ins.save_credential(Credential(user_id=user_id, password_hash=password_hash, changed_at=now))
+        transaction.sign_ins.save_state(attrs.evolve(latest.state, failed_attempts=0, locked_until=None))
+        transaction.one_time_tokens.end_all(user_id, now=now)
+
+    def _end(self, transaction: Transaction, sessions: Iterable[Session], *, now: datetime) -> None:
         for session in sessions:
             end_session(transaction, session, now=now, access_lifetime=self._access_lifetime)
             transaction.record(self._session_revoked(session, now=now))
-        verified = self._verified(transaction, user, now=now)
-        transaction.record(UserPasswordChanged(id=self._event_id(), occurred_at=now, user_id=user.id, method="reset"))
-        transaction.record(self._notice(user, now=now))
-        return verified
+
+    def _tell(self, transaction: Transaction, user: User, method: PasswordChange, *, now: datetime) -> None:
+        transaction.record(UserPasswordChanged(id=self._event_id(), occurred_at=now, user_id=user.id, method=method))
+        transaction.record(security_notice(user, NotificationKind.PASSWORD_CHANGED, event_id=self._event_id(), now=now))
+        transaction.audit.add(
+            AuditEntry(
+                id=AuditEntryId(self._ids.new()),
+                at=now,
+                action=AuditAction.USER_PASSWORD_CHANGED,
+                actor=Actor.user(user.id),
+                subject=Subject.user(user.id),
+                after={"method": method},
+                changed=("password",),
+            )
+        )
 
     def _verified(self, transaction: Transaction, user: User, *, now: datetime) -> User:
         if user.email_verified:
-            return user
+            calmed = user.without_pending_email(now=now)
+            if calmed is not user:
+                transaction.users.save(calmed)
+            return calmed
         verified = user.verify_email(now=now)
         transaction.users.save(verified)
         transaction.record(
             UserEmailVerified(id=self._event_id(), occurred_at=now, user_id=user.id, email=user.email.address)
         )
+        transaction.audit.add(email_verified_entry(user, verified, entry_id=AuditEntryId(self._ids.new()), now=now))
         return verified
 
-    def _require_good(self, user: User, stored: OneTimeToken | None) -> OneTimeToken:
+    def _require_good(self, user: User, stored: OneTimeToken | None) -> None:
         is_good = (
             stored is not None
             and _may_reset(user)
             and stored.is_good_for(TokenPurpose.RESET_PASSWORD, email_key=user.email.key, now=self._clock.now())
         )
-        if stored is None or not is_good:
+        if not is_good:
             raise OneTimeTokenInvalidError
-        return stored
 
     def _session_revoked(self, session: Session, *, now: datetime) -> SessionRevoked:
         return SessionRevoked(
@@ -157,15 +251,6 @@ class Passwords:
             user_id=session.user_id,
             session_id=session.id,
             reason="password-changed",
-        )
-
-    def _notice(self, user: User, *, now: datetime) -> NotificationRequested:
-        return NotificationRequested(
-            id=self._event_id(),
-            occurred_at=now,
-            user_id=user.id,
-            kind=NotificationKind.PASSWORD_CHANGED,
-            to=user.email.address,
         )
 
     def _event_id(self) -> EventId:

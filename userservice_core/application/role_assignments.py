@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from userservice_core.application.access_changes import AccessChange
+from userservice_core.domain.audit import AuditAction, Subject
 from userservice_core.domain.events import UserRoleAssigned
 from userservice_core.domain.roles import AssignedRole
 
@@ -62,6 +63,12 @@ class RoleAssignments:
             given = [AssignedRole(role.id, role.name) for role in added]
             changed = user.with_roles((*user.roles, *given), now=change.now)
             change.save_roles(changed)
+            change.audit(
+                AuditAction.USER_ROLES_ASSIGNED,
+                Subject.user(user_id),
+                before={"roles": user.role_names},
+                after={"roles": changed.role_names},
+            )
             for role in given:
                 transaction.record(
                     UserRoleAssigned(

@@ -6,15 +6,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from userservice_core.application.access_changes import AccessChange, require_version
+from userservice_core.domain.audit import AuditAction, Subject
 from userservice_core.domain.events import RoleCreated, RoleDeleted, RolePermissionAssigned, RoleUpdated
 from userservice_core.domain.ids import RoleId
-from userservice_core.domain.roles import MAX_ROLES, Role
+from userservice_core.domain.lists import page_of
+from userservice_core.domain.roles import MAX_ROLES, Role, permission_position, role_position
 from userservice_core.errors import LimitReachedError, RoleInUseError, SystemObjectError, WildcardGrantError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from userservice_core.domain.ids import PermissionId, UserId
+    from userservice_core.domain.lists import Page, PageRequest
     from userservice_core.domain.roles import Permission
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.roles import RoleReader
@@ -43,9 +46,9 @@ class Roles:
         self._ids = ids
         self._wildcards_in_any_role = wildcards_in_any_role
 
-    def list_all(self) -> tuple[Role, ...]:
-        """Return all roles by name; there are at most :data:`MAX_ROLES`."""
-        return self._roles.list_roles()
+    def list_page(self, *, request: PageRequest) -> Page[Role]:
+        """Return some of the roles, of which there are at most :data:`MAX_ROLES`, by name regardless of case."""
+        return page_of(self._roles.list_roles(), request, position_of=role_position)
 
     def get(self, *, role_id: RoleId) -> Role:
         """
@@ -73,6 +76,7 @@ class Roles:
                 raise LimitReachedError(limit=MAX_ROLES)
             transaction.roles.add(role)
             change.tell_of_roles()
+            change.audit(AuditAction.ROLE_CREATED, Subject.role(role.id), after=_values_of(role))
             transaction.record(
                 RoleCreated(
                     id=change.event_id(),
@@ -118,6 +122,12 @@ class Roles:
                 return role
             transaction.roles.save(revised)
             change.tell_of_roles()
+            change.audit(
+                AuditAction.ROLE_UPDATED,
+                Subject.role(role_id),
+                before=_values_of(role),
+                after=_values_of(revised),
+            )
             transaction.record(
                 RoleUpdated(
                     id=change.event_id(),
@@ -182,19 +192,21 @@ class Roles:
             return False
         transaction.roles.remove(role_id)
         change.tell_of_roles()
+        before = {**_values_of(role), "permissions": role.permissions}
+        change.audit(AuditAction.ROLE_DELETED, Subject.role(role_id), before=before)
         transaction.record(RoleDeleted(id=change.event_id(), occurred_at=change.now, role_id=role_id, name=role.name))
         return True
 
     # --- what it grants -----------------------------------------------------------------------------------------------
 
-    def list_permissions(self, *, role_id: RoleId) -> tuple[Permission, ...]:
+    def list_permissions(self, *, role_id: RoleId, request: PageRequest) -> Page[Permission]:
         """
-        Return what a role grants, by name.
+        Return some of what a role grants, by name.
 
         Raises:
             RoleNotFoundError: If there is none with this id.
         """
-        return self._roles.list_permissions_of(role_id)
+        return page_of(self._roles.list_permissions_of(role_id), request, position_of=permission_position)
 
     def assign_permissions(
         self, *, actor: UserId, role_id: RoleId, permission_ids: Collection[PermissionId]
@@ -222,8 +234,15 @@ class Roles:
             if any(permission.is_wildcard for permission in added) and not self._may_grant_wildcards(role):
                 raise WildcardGrantError
             if added:
-                transaction.roles.save(role.granting(role.permissions | {permission.name for permission in added}))
+                granting = role.granting(role.permissions | {permission.name for permission in added})
+                transaction.roles.save(granting)
                 change.tell_of_roles()
+                change.audit(
+                    AuditAction.ROLE_PERMISSIONS_ASSIGNED,
+                    Subject.role(role_id),
+                    before={"permissions": role.permissions},
+                    after={"permissions": granting.permissions},
+                )
             for permission in added:
                 transaction.record(
                     RolePermissionAssigned(
@@ -280,3 +299,7 @@ class Roles:
         require_version(role.version, expected)
         change.require_rank_over(role.permissions)
         return role
+
+
+def _values_of(role: Role) -> dict[str, object]:
+    return {"name": role.name, "description": role.description}

@@ -5,18 +5,22 @@ from __future__ import annotations
 import attrs
 
 from userservice_core.application.access import Access
+from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.idempotency import IdempotentCalls
+from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
+from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
-from userservice_core.ports.security import AccessTokenIssuer
+from userservice_core.ports.security import AccessTokenIssuer, CursorSigner
 
 
 @attrs.frozen(kw_only=True)
@@ -30,9 +34,14 @@ class UseCases:
     passwords: Passwords
     authorization: Authorization
     accounts: Accounts
+    own_account: OwnAccount
+    account_administration: AccountAdministration
     profiles: Profiles
     addresses: Addresses
     roles: Roles
     permissions: Permissions
     role_assignments: RoleAssignments
+    idempotent_calls: IdempotentCalls
+    refusals: Refusals
     token_issuer: AccessTokenIssuer
+    cursors: CursorSigner

@@ -112,18 +112,83 @@ class UserPasswordResetRequested(UserEvent):
     type = "user.password_reset_requested"
 
 
+class PasswordChange(enum.StrEnum):
+    """How the owner showed who they are when they chose a new password."""
+
+    RESET = "reset"
+    CHANGE = "change"
+    FIRST_SIGN_IN = "first-sign-in"
+
+
 @attrs.frozen(kw_only=True)
 class UserPasswordChanged(UserEvent):
     """
-    The owner chose a new password, and every session was ended.
+    The owner chose a new password, and every session but the one they did so in was ended.
 
     Attributes:
-        method: How they showed who they are: `reset` for a mailed link.
+        method: How they showed who they are: `reset` by a mailed link, `change` by the current password, and
+            `first-sign-in` by a password that was issued.
     """
 
     type = "user.password_changed"
 
     method: str
+
+
+@attrs.frozen(kw_only=True)
+class UserStatusChanged(UserEvent):
+    """
+    An account has another status.
+
+    Attributes:
+        previous_status: Until now.
+        status: From now on.
+        by: `owner` or `administrator`.
+        reason: What the administrator gave as the reason, None where nothing was given.
+    """
+
+    type = "user.status_changed"
+
+    previous_status: str
+    status: str
+    by: str
+    reason: str | None
+
+
+@attrs.frozen(kw_only=True)
+class UserDeleted(UserEvent):
+    """
+    An account was deleted. It can be restored for a while, unless it was erased.
+
+    An account that was deleted before is erased by a second event. After one with `erased` there is none of this user
+    any more, and whatever others keep of them has to go as well.
+
+    Attributes:
+        erased: Whether all personal data are gone for good.
+        by: `owner` or `administrator`; `retention` where the time was up in which it could be restored, or in which
+            the address had to be confirmed.
+    """
+
+    type = "user.deleted"
+
+    erased: bool
+    by: str
+
+
+@attrs.frozen(kw_only=True)
+class UserRestored(UserEvent):
+    """
+    A deleted account is back, without sessions.
+
+    Attributes:
+        status: Which it had before.
+        by: `owner` or `administrator`.
+    """
+
+    type = "user.restored"
+
+    status: str
+    by: str
 
 
 @attrs.frozen(kw_only=True)
@@ -419,6 +484,18 @@ class NotificationKind(enum.StrEnum):
     RESET_PASSWORD = "reset_password"  # noqa: S105 - a name, and no password
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a name, and no password
     REFRESH_REUSED = "refresh_reused"
+    NEW_DEVICE = "new_device"
+    CHANGE_EMAIL = "change_email"
+    EMAIL_CHANGE_REQUESTED = "email_change_requested"
+    EMAIL_CHANGED = "email_changed"
+    EMAIL_CHANGE_UNDONE = "email_change_undone"
+    ACCOUNT_SUSPENDED = "account_suspended"
+    ACCOUNT_REACTIVATED = "account_reactivated"
+    ACCOUNT_DEACTIVATED = "account_deactivated"
+    ACCOUNT_DELETED = "account_deleted"
+    ACCOUNT_RESTORED = "account_restored"
+    RESTORE_ACCOUNT = "restore_account"
+    REACTIVATE_ACCOUNT = "reactivate_account"
 
 
 @attrs.frozen(kw_only=True)
@@ -452,6 +529,9 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     UserEmailVerified,
     UserPasswordResetRequested,
     UserPasswordChanged,
+    UserStatusChanged,
+    UserDeleted,
+    UserRestored,
     ProfileUpdated,
     AddressAdded,
     AddressUpdated,

@@ -16,17 +16,21 @@ from uuid import UUID
 import attrs
 import structlog
 
+from userservice_core.application.access import Principal
+from userservice_core.domain.audit import Actor, AuditAction
 from userservice_core.errors import (
     AuthenticationError,
     InvalidAccessTokenError,
     OverloadedError,
     UserServiceError,
 )
+from userservice_core.http.auditing import is_audited, subject_of
 from userservice_core.http.bulkheads import BoundedWorkers
 from userservice_core.http.call import Call, Services
 from userservice_core.http.conditional import answer_if_changed, wanted_versions
 from userservice_core.http.decoding import decode_body, decode_query
 from userservice_core.http.errors import FreshSignInRequiredError
+from userservice_core.http.idempotency import decode_answer, encode_answer, keyed_call
 from userservice_core.http.messages import Request, Response
 from userservice_core.http.openapi import openapi_document
 from userservice_core.http.problems import INTERNAL_STATUS, problem_response, status_of
@@ -49,7 +53,6 @@ if TYPE_CHECKING:
 
     import msgspec
 
-    from userservice_core.application.access import Principal
     from userservice_core.application.use_cases import UseCases
     from userservice_core.http.messages import Headers
     from userservice_core.ports.clock import Clock, IdGenerator
@@ -113,6 +116,7 @@ class _Exchange:
         finish: Ends the measurement, with the status.
         is_routine: Whether it is one of those that machines ask all day.
         parameters: The ids in its path.
+        caller: Who is calling, once that is known.
         error_code: What went wrong, for the log.
     """
 
@@ -124,6 +128,7 @@ class _Exchange:
     is_routine: bool = False
     parameters: Mapping[str, UUID] = attrs.field(factory=dict)
     access_token: str | None = attrs.field(default=None, repr=False)
+    caller: Principal | None = None
     error_code: str | None = None
 
 
@@ -253,6 +258,7 @@ class Pipeline:
             seconds,
             request_id=request_id_of(request) or str(self._ids.new()),
             traceparent=traceparent_of(request),
+            origin=origin_of(request, trusted_proxy_hops=self._options.trusted_proxy_hops),
         )
 
     # --- at work ----------------------------------------------------------------------------------------------------
@@ -261,8 +267,9 @@ class Pipeline:
         with call_context(exchange.context):
             try:
                 exchange.context.remaining_seconds()
-                response = route.handler(self._call(exchange, route))
+                response = self._answered(exchange, route)
             except UserServiceError as error:
+                self._audit_refusal(exchange, route, error)
                 return self._refuse(exchange, error)
             except MemoryError as error:
                 return self._refuse(exchange, OverloadedError(), cause=error)
@@ -270,12 +277,26 @@ class Pipeline:
                 return self._refuse(exchange, UserServiceError(), cause=error)
             return self._answer(exchange, response)
 
+    def _answered(self, exchange: _Exchange, route: Route) -> Response:
+        """Have the handler answer, or repeat what it answered to the same call before."""
+        call = self._call(exchange, route)
+        owner_id = None if call.caller is None else call.caller.user_id
+        keyed = keyed_call(exchange.request, owner_id=owner_id) if route.takes_key else None
+        if keyed is None:
+            return route.handler(call)
+        outcome = self._services.use_cases.idempotent_calls.once(
+            keyed, attempt=partial(_attempt, route, call), encode=encode_answer, decode=decode_answer
+        )
+        if isinstance(outcome, UserServiceError):
+            raise outcome
+        return outcome
+
     def _call(self, exchange: _Exchange, route: Route) -> Call:
         request = exchange.request
         caller = self._authorized(exchange, route) if route.wants_user else None
         return Call(
             services=self._services,
-            origin=origin_of(request, trusted_proxy_hops=self._options.trusted_proxy_hops),
+            origin=exchange.context.origin,
             decoded_body=_decoded_body(route, request),
             decoded_query=None if route.query is None else decode_query(request.query, route.query),
             access_token=exchange.access_token,
@@ -290,11 +311,33 @@ class Pipeline:
         if exchange.access_token is None:
             raise InvalidAccessTokenError
         caller = access.authenticate(token=exchange.access_token, sensitive=route.sensitive)
+        exchange.caller = caller
         if isinstance(route.who, Holder):
             access.require(principal=caller, permission=route.who.permission)
         if route.fresh and self._clock.now() - caller.claims.auth_time > MAX_SIGN_IN_AGE:
             raise FreshSignInRequiredError(max_age_seconds=int(MAX_SIGN_IN_AGE.total_seconds()))
         return caller
+
+    def _audit_refusal(self, exchange: _Exchange, route: Route, error: UserServiceError) -> None:
+        """Have the audit log say that a caller may not do what they tried; they are refused in any case."""
+        if exchange.caller is None or not is_audited(route, error):
+            return
+        try:
+            self._services.use_cases.refusals.record(
+                actor=Actor.user(exchange.caller.user_id),
+                operation=route.operation_id,
+                action=route.audit or AuditAction.ACCESS_DENIED,
+                subject=subject_of(route, exchange.parameters),
+                reason=error.code,
+            )
+        except UserServiceError as failure:
+            _log.error(
+                "refusal not audited",
+                operation=exchange.operation,
+                request_id=exchange.context.request_id,
+                error=failure.code,
+                exc_info=failure,
+            )
 
     # --- out --------------------------------------------------------------------------------------------------------
 
@@ -349,6 +392,16 @@ class Pipeline:
     def _milliseconds_of(exchange: _Exchange) -> float | None:
         left = exchange.context.left_seconds()
         return None if left is None else round((exchange.seconds_allowed - left) * 1_000, 1)
+
+
+def _attempt(route: Route, call: Call) -> Response | UserServiceError:
+    """Return what the handler answers or how it refuses; what is our own fault is raised, and undoes what was done."""
+    try:
+        return route.handler(call)
+    except UserServiceError as error:
+        if status_of(error) >= INTERNAL_STATUS:
+            raise
+        return error
 
 
 def _decoded_body(route: Route, request: Request) -> msgspec.Struct | None:

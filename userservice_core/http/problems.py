@@ -14,6 +14,7 @@ import msgspec
 
 from userservice_core.errors import (
     AuthenticationError,
+    IdempotencyKeyInUseError,
     InvalidAccessTokenError,
     InvalidInputError,
     UnavailableError,
@@ -35,7 +36,11 @@ INTERNAL_STATUS: Final = 500
 STATUS_BY_CODE: Final[dict[str, int]] = {
     "invalid-input": 400,
     "token-invalid": 400,
+    "current-password-wrong": 400,
     "malformed-request": 400,
+    "idempotency-key-invalid": 400,
+    "cursor-invalid": 400,
+    "cursor-mismatch": 400,
     "authentication-required": 401,
     "invalid-credentials": 401,
     "invalid-token": 401,
@@ -66,11 +71,14 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "permission-in-use": 409,
     "system-object": 409,
     "last-administrator": 409,
+    "status-change-not-allowed": 409,
     "limit-reached": 409,
+    "idempotency-key-in-use": 409,
     "stale-version": 412,
     "body-too-large": 413,
     "uri-too-long": 414,
     "unsupported-media-type": 415,
+    "idempotency-key-reused": 422,
     "headers-too-large": 431,
     # What follows is never the client's fault, and its detail never the client's business.
     "internal-error": INTERNAL_STATUS,
@@ -104,7 +112,7 @@ def problem_response(error: UserServiceError, *, request_id: str) -> Response:
         error = UserServiceError()
     document = ProblemAnswer(
         type=f"{TYPE_PREFIX}{error.code}",
-        title=error.code.replace("-", " ").capitalize(),
+        title=title_of(error.code),
         status=status,
         detail=error.detail,
         request_id=request_id,
@@ -113,6 +121,11 @@ def problem_response(error: UserServiceError, *, request_id: str) -> Response:
     )
     headers = (("content-type", CONTENT_TYPE), *_headers_of(error))
     return Response(status=status, headers=headers, body=msgspec.json.encode(document))
+
+
+def title_of(code: str) -> str:
+    """Return *code* in words."""
+    return code.replace("-", " ").capitalize()
 
 
 def json_pointer(place: Sequence[str | int]) -> str:
@@ -128,6 +141,8 @@ def _headers_of(error: UserServiceError) -> Headers:
     match error:
         case AuthenticationError():
             return (("www-authenticate", f"Bearer {', '.join(_challenge(error))}"),)
+        case IdempotencyKeyInUseError():
+            return (("retry-after", "1"),)
         case UnavailableError():
             return (("retry-after", str(error.retry_after_seconds)),)
         case MethodNotAllowedError():

@@ -14,9 +14,21 @@ from typing import Final
 import attrs
 import msgspec
 
+from userservice_core import errors
+from userservice_core.domain.audit import AuditAction
 from userservice_core.http import wire
 from userservice_core.http.call import Call
-from userservice_core.http.handlers import addresses, auth, authorization, permissions, profiles, roles, system, users
+from userservice_core.http.handlers import (
+    addresses,
+    admin_users,
+    auth,
+    authorization,
+    permissions,
+    profiles,
+    roles,
+    system,
+    users,
+)
 from userservice_core.http.messages import Response
 
 Handler = Callable[[Call], Response]
@@ -73,12 +85,17 @@ class Route:
         body_required: Whether the body must be there; a missing one counts as ``{}`` otherwise.
         query: The shape of its query parameters, None for none.
         conditional: Whether it changes a resource that has a version, and honours `If-Match`.
+        sends: The headers, in lower case, that its answers carry when all is well, beside those that all carry.
+        problems: The errors it may answer with, beside those that its other members imply.
         content_type: Of the answer with a body.
         bulkhead: Where it runs, unless it is pure.
         pure: Whether it touches the process's memory only, so that it may run on an event loop.
         replica_ok: Whether its reads may be served by a replica.
         sensitive: Whether it asks the primary if the caller's token was revoked, past every cache.
         fresh: Whether it wants a sign-in of the last minutes (RFC 9470).
+        repeatable: Whether a POST may be sent again as it is, since it changes nothing or knows its repeats itself; it
+            takes no `Idempotency-Key` then.
+        audit: What it does, for the audit log to say when it is refused; each administrative change has one.
     """
 
     method: str = attrs.field(validator=attrs.validators.in_(("GET", "POST", "PUT", "PATCH", "DELETE")))
@@ -93,12 +110,16 @@ class Route:
     body_required: bool = True
     query: type[msgspec.Struct] | None = None
     conditional: bool = False
+    sends: tuple[str, ...] = ()
+    problems: tuple[type[errors.UserServiceError], ...] = ()
     content_type: str = "application/json"
     bulkhead: Bulkhead = Bulkhead.DATABASE
     pure: bool = False
     replica_ok: bool = False
     sensitive: bool = False
     fresh: bool = False
+    repeatable: bool = False
+    audit: AuditAction | None = None
 
     def __attrs_post_init__(self) -> None:
         if getattr(self.handler, "__name__", None) != self.operation_id:
@@ -107,11 +128,26 @@ class Route:
             raise ValueError(f"{self.operation_id} cannot be pure: telling who calls, and reading a body, may block.")
         if (self.sensitive or self.fresh) and not self.wants_user:
             raise ValueError(f"{self.operation_id} is sensitive or fresh, and yet for others than users.")
+        if self.repeatable and self.method != "POST":
+            raise ValueError(f"{self.operation_id} is no POST, and need not say that it is repeatable.")
+        is_administrative_change = self.method != "GET" and self.path.startswith("/admin/")
+        if is_administrative_change != (self.audit is not None):
+            raise ValueError(f"{self.operation_id} changes something under /admin and has no audit, or the reverse.")
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """The names of the ids in the path, in their order."""
         return tuple(PARAMETER.findall(self.path))
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether it honours `Idempotency-Key`."""
+        return self.method == "POST" and not self.repeatable
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it answers with a page of a list."""
+        return self.query is not None and issubclass(self.query, wire.ListQuery)
 
     @property
     def wants_user(self) -> bool:
@@ -129,6 +165,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.ANYONE,
         body=wire.RegisterBody,
         answers={201: wire.UserAnswer},
+        problems=(errors.EmailTakenError,),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
     ),
@@ -141,8 +178,29 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.ANYONE,
         body=wire.LoginBody,
         answers={200: wire.SignedInAnswer},
+        problems=(
+            errors.InvalidCredentialsError,
+            errors.EmailNotVerifiedError,
+            errors.AccountSuspendedError,
+            errors.AccountDeactivatedError,
+            errors.PasswordChangeRequiredError,
+        ),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
+    ),
+    Route(
+        method="POST",
+        path="/auth/reauthenticate",
+        operation_id="reauthenticate",
+        summary="Prove again who you are, for operations that want a recent sign-in",
+        handler=auth.reauthenticate,
+        who=Caller.USER,
+        body=wire.ReauthenticateBody,
+        answers={200: wire.ReauthenticatedAnswer},
+        problems=(errors.InvalidCredentialsError,),
+        rate_class=RateClass.SIGN_IN,
+        bulkhead=Bulkhead.HASHING,
+        sensitive=True,
     ),
     Route(
         method="POST",
@@ -153,7 +211,9 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.BEARER,
         body=wire.RefreshTokenBody,
         answers={200: wire.SignedInAnswer},
+        problems=(errors.InvalidRefreshTokenError,),
         rate_class=RateClass.REFRESH,
+        repeatable=True,
     ),
     Route(
         method="POST",
@@ -165,6 +225,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.LogoutBody,
         body_required=False,
         answers={204: None},
+        problems=(errors.InvalidAccessTokenError, errors.InvalidRefreshTokenError, errors.RevocationsUnknownError),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -177,6 +238,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.LogoutBody,
         body_required=False,
         answers={204: None},
+        problems=(errors.InvalidAccessTokenError, errors.InvalidRefreshTokenError, errors.RevocationsUnknownError),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -210,6 +272,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.BEARER,
         body=wire.VerifyEmailBody,
         answers={200: wire.EmailVerifiedAnswer},
+        problems=(errors.OneTimeTokenInvalidError,),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -232,8 +295,35 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.BEARER,
         body=wire.ResetPasswordBody,
         answers={200: wire.EmailVerifiedAnswer},
+        problems=(errors.OneTimeTokenInvalidError,),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
+    ),
+    Route(
+        method="POST",
+        path="/auth/restore-account",
+        operation_id="restore_account",
+        summary="Take up a deleted or deactivated account again by the token of a mailed link; signs nobody in",
+        handler=auth.restore_account,
+        who=Caller.BEARER,
+        body=wire.RestoreAccountBody,
+        answers={200: wire.AccountRestoredAnswer},
+        problems=(errors.OneTimeTokenInvalidError,),
+        rate_class=RateClass.REFRESH,
+    ),
+    Route(
+        method="POST",
+        path="/auth/change-password",
+        operation_id="change_password",
+        summary="Replace your password, which ends all other sessions of yours",
+        handler=auth.change_password,
+        who=Caller.USER,
+        body=wire.ChangePasswordBody,
+        answers={200: wire.UserAnswer},
+        problems=(errors.CurrentPasswordWrongError,),
+        rate_class=RateClass.SIGN_IN,
+        bulkhead=Bulkhead.HASHING,
+        sensitive=True,
     ),
     Route(
         method="GET",
@@ -254,7 +344,36 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=users.get_current_user,
         who=Caller.USER,
         answers={200: wire.UserAnswer},
+        sends=("etag",),
         rate_class=RateClass.READ,
+    ),
+    Route(
+        method="DELETE",
+        path="/users/me",
+        operation_id="delete_current_user",
+        summary="Delete the caller's account; for 30 days its owner can restore it by mail",
+        handler=users.delete_current_user,
+        who=Caller.USER,
+        conditional=True,
+        answers={204: None},
+        problems=(errors.LastAdministratorError,),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        fresh=True,
+    ),
+    Route(
+        method="POST",
+        path="/users/me/deactivate",
+        operation_id="deactivate_current_user",
+        summary="Put the caller's account aside until they sign in again and confirm it by mail",
+        handler=users.deactivate_current_user,
+        who=Caller.USER,
+        conditional=True,
+        answers={204: None},
+        problems=(errors.LastAdministratorError,),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        fresh=True,
     ),
     Route(
         method="GET",
@@ -264,6 +383,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=profiles.get_profile,
         who=Caller.USER,
         answers={200: wire.ProfileAnswer},
+        sends=("etag",),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -276,6 +396,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.ProfileBody,
         conditional=True,
         answers={200: wire.ProfileAnswer},
+        sends=("etag",),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -288,6 +409,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.ProfilePatchBody,
         conditional=True,
         answers={200: wire.ProfileAnswer},
+        sends=("etag",),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -298,6 +420,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=addresses.list_addresses,
         who=Caller.USER,
         answers={200: wire.AddressListAnswer},
+        sends=("etag",),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -309,6 +432,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.USER,
         body=wire.AddressBody,
         answers={201: wire.AddressAnswer},
+        sends=("etag", "location"),
+        problems=(errors.TooManyAddressesError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -319,6 +444,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=addresses.get_address,
         who=Caller.USER,
         answers={200: wire.AddressAnswer},
+        sends=("etag",),
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -331,6 +458,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.AddressBody,
         conditional=True,
         answers={200: wire.AddressAnswer},
+        sends=("etag",),
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -342,6 +471,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.USER,
         conditional=True,
         answers={204: None},
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -354,6 +484,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.DefaultAddressBody,
         conditional=True,
         answers={200: wire.AddressAnswer},
+        sends=("etag",),
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -366,6 +498,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.CheckPermissionsBody,
         answers={200: wire.CheckPermissionsAnswer},
         rate_class=RateClass.READ,
+        repeatable=True,
     ),
     Route(
         method="POST",
@@ -377,6 +510,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.CheckPermissionsBatchBody,
         answers={200: wire.CheckPermissionsBatchAnswer},
         rate_class=RateClass.READ,
+        repeatable=True,
     ),
     Route(
         method="GET",
@@ -387,16 +521,83 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("user:read_effective_permissions"),
         query=wire.EffectivePermissionsQuery,
         answers={200: wire.EffectivePermissionsAnswer},
+        problems=(errors.UserNotFoundError,),
         rate_class=RateClass.READ,
+    ),
+    Route(
+        method="PATCH",
+        path="/admin/users/{id}",
+        operation_id="update_user",
+        summary="Suspend or reactivate a user",
+        handler=admin_users.update_user,
+        who=Holder("user:update"),
+        body=wire.UserPatchBody,
+        conditional=True,
+        answers={200: wire.UserAnswer},
+        sends=("etag",),
+        problems=(
+            errors.UserNotFoundError,
+            errors.StatusChangeNotAllowedError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        audit=AuditAction.USER_STATUS_CHANGED,
+    ),
+    Route(
+        method="DELETE",
+        path="/admin/users/{id}",
+        operation_id="delete_user",
+        summary="Delete a user, or erase them for good",
+        handler=admin_users.delete_user,
+        who=Holder("user:delete"),
+        query=wire.UserDeletionQuery,
+        conditional=True,
+        answers={204: None},
+        problems=(errors.UserNotFoundError, errors.TargetOutranksActorError, errors.LastAdministratorError),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        audit=AuditAction.USER_DELETED,
+    ),
+    Route(
+        method="POST",
+        path="/admin/users/{id}/restore",
+        operation_id="restore_user",
+        summary="Undo the deletion of a user",
+        handler=admin_users.restore_user,
+        who=Holder("user:restore"),
+        conditional=True,
+        answers={200: wire.UserAnswer},
+        sends=("etag",),
+        problems=(errors.UserNotFoundError, errors.TargetOutranksActorError),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        audit=AuditAction.USER_RESTORED,
+    ),
+    Route(
+        method="POST",
+        path="/admin/users/{id}/unlock",
+        operation_id="unlock_user",
+        summary="Forget the failed sign-ins of a user, and the lock that they brought",
+        handler=admin_users.unlock_user,
+        who=Holder("user:unlock"),
+        answers={204: None},
+        problems=(errors.UserNotFoundError, errors.TargetOutranksActorError),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        audit=AuditAction.USER_UNLOCKED,
     ),
     Route(
         method="GET",
         path="/admin/roles",
         operation_id="list_roles",
-        summary="List all roles",
+        summary="List roles",
         handler=roles.list_roles,
         who=Holder("role:list"),
-        answers={200: wire.RolesAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.RoleListAnswer},
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -408,7 +609,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:create"),
         body=wire.NewRoleBody,
         answers={201: wire.RoleAnswer},
+        sends=("etag", "location"),
+        problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_CREATED,
     ),
     Route(
         method="GET",
@@ -418,6 +622,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.get_role,
         who=Holder("role:read"),
         answers={200: wire.RoleAnswer},
+        sends=("etag",),
+        problems=(errors.RoleNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -430,7 +636,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.RoleBody,
         conditional=True,
         answers={200: wire.RoleAnswer},
+        sends=("etag",),
+        problems=(
+            errors.RoleNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_UPDATED,
     ),
     Route(
         method="PATCH",
@@ -442,7 +656,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.RolePatchBody,
         conditional=True,
         answers={200: wire.RoleAnswer},
+        sends=("etag",),
+        problems=(
+            errors.RoleNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_UPDATED,
     ),
     Route(
         method="DELETE",
@@ -452,8 +674,17 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.delete_role,
         who=Holder("role:delete"),
         query=wire.DeletionQuery,
+        conditional=True,
         answers={204: None},
+        problems=(
+            errors.RoleNotFoundError,
+            errors.RoleInUseError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_DELETED,
     ),
     Route(
         method="GET",
@@ -462,7 +693,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="List what a role grants",
         handler=roles.list_role_permissions,
         who=Holder("role:list_permissions"),
-        answers={200: wire.PermissionsAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.PermissionListAnswer},
+        problems=(errors.RoleNotFoundError,),
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -474,7 +708,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:assign_permissions"),
         body=wire.PermissionIdsBody,
         answers={200: wire.PermissionsAnswer},
+        problems=(
+            errors.RoleNotFoundError,
+            errors.PermissionNotFoundError,
+            errors.GrantNotHeldError,
+            errors.WildcardGrantError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_PERMISSIONS_ASSIGNED,
     ),
     Route(
         method="DELETE",
@@ -485,16 +727,25 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:remove_permissions"),
         query=wire.PermissionIdsQuery,
         answers={200: wire.PermissionsAnswer},
+        problems=(
+            errors.RoleNotFoundError,
+            errors.PermissionNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_PERMISSIONS_REMOVED,
     ),
     Route(
         method="GET",
         path="/admin/permissions",
         operation_id="list_permissions",
-        summary="List all permissions",
+        summary="List permissions",
         handler=permissions.list_permissions,
         who=Holder("permission:list"),
-        answers={200: wire.PermissionsAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.PermissionListAnswer},
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -506,7 +757,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("permission:create"),
         body=wire.NewPermissionBody,
         answers={201: wire.PermissionAnswer},
+        sends=("etag", "location"),
+        problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_CREATED,
     ),
     Route(
         method="GET",
@@ -516,6 +770,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=permissions.get_permission,
         who=Holder("permission:read"),
         answers={200: wire.PermissionAnswer},
+        sends=("etag",),
+        problems=(errors.PermissionNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -528,7 +784,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.PermissionBody,
         conditional=True,
         answers={200: wire.PermissionAnswer},
+        sends=("etag",),
+        problems=(
+            errors.PermissionNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+        ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_UPDATED,
     ),
     Route(
         method="PATCH",
@@ -540,7 +805,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.PermissionPatchBody,
         conditional=True,
         answers={200: wire.PermissionAnswer},
+        sends=("etag",),
+        problems=(
+            errors.PermissionNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+        ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_UPDATED,
     ),
     Route(
         method="DELETE",
@@ -550,8 +824,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=permissions.delete_permission,
         who=Holder("permission:delete"),
         query=wire.DeletionQuery,
+        conditional=True,
         answers={204: None},
+        problems=(
+            errors.PermissionNotFoundError,
+            errors.PermissionInUseError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_DELETED,
     ),
     Route(
         method="GET",
@@ -560,7 +842,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="List the roles that grant a permission by its name",
         handler=permissions.list_permission_roles,
         who=Holder("permission:list_roles"),
-        answers={200: wire.RolesAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.RoleListAnswer},
+        problems=(errors.PermissionNotFoundError,),
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -571,6 +856,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.list_user_roles,
         who=Holder("user:list_roles"),
         answers={200: wire.AssignedRolesAnswer},
+        problems=(errors.UserNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -582,8 +868,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("user:assign_roles"),
         body=wire.RoleIdsBody,
         answers={200: wire.AssignedRolesAnswer},
+        problems=(
+            errors.UserNotFoundError,
+            errors.RoleNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+        ),
         rate_class=RateClass.WRITE,
         fresh=True,
+        audit=AuditAction.USER_ROLES_ASSIGNED,
     ),
     Route(
         method="DELETE",
@@ -594,8 +887,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("user:remove_roles"),
         query=wire.RoleIdsQuery,
         answers={200: wire.AssignedRolesAnswer},
+        problems=(
+            errors.UserNotFoundError,
+            errors.RoleNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
         rate_class=RateClass.WRITE,
         fresh=True,
+        audit=AuditAction.USER_ROLES_REMOVED,
     ),
     Route(
         method="GET",
@@ -605,6 +905,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=system.get_jwks,
         who=Caller.ANYONE,
         answers={200: wire.JwksAnswer},
+        sends=("etag",),
         rate_class=RateClass.UNLIMITED,
         pure=True,
     ),
@@ -638,6 +939,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=system.get_openapi,
         who=Caller.ANYONE,
         answers={200: wire.OpenApiAnswer},
+        sends=("etag",),
         rate_class=RateClass.UNLIMITED,
         pure=True,
     ),

@@ -14,6 +14,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from userservice_core.domain.address_kinds import AddressType
+from userservice_core.domain.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET_ROWS
+from userservice_core.domain.users import UserStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +32,7 @@ MAX_LONG_TEXT_CHARACTERS = 4_096
 MAX_TOKEN_CHARACTERS = 8_192
 MAX_MAILED_TOKEN_CHARACTERS = 512
 MAX_PERMISSION_CHARACTERS = 129
+MAX_CURSOR_CHARACTERS = 2_048
 MAX_ITEMS = 100
 
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARACTERS)]
@@ -64,10 +67,24 @@ class RegisterBody(Body, frozen=True, kw_only=True):
 
 
 class LoginBody(Body, frozen=True, kw_only=True):
-    """Who wants to sign in."""
+    """Who wants to sign in; a password that was issued has to be replaced by a new one."""
 
     email: Text
     password: Text
+    new_password: Text | None = None
+
+
+class ReauthenticateBody(Body, frozen=True, kw_only=True):
+    """How somebody who is signed in proves again who they are."""
+
+    password: Text
+
+
+class ChangePasswordBody(Body, frozen=True, kw_only=True):
+    """The password that is, and the one that is to be."""
+
+    current_password: Text
+    new_password: Text
 
 
 class RefreshTokenBody(Body, frozen=True, kw_only=True):
@@ -146,6 +163,47 @@ class UserAnswer(Body, frozen=True, kw_only=True):
             deleted_at=user.deleted_at,
             version=user.version,
         )
+
+
+class UserPatchBody(Body, frozen=True, kw_only=True):
+    """
+    What is to be different about a user (RFC 7396); the members that cannot be changed here may be sent as read.
+
+    Another status may come with its reason, and a suspension has to.
+    """
+
+    status: UserStatus | UnsetType = UNSET
+    status_reason: Text | UnsetType | None = UNSET
+    id: UUID | UnsetType = UNSET
+    email: str | UnsetType = UNSET
+    email_verified: bool | UnsetType = UNSET
+    pending_email: str | UnsetType | None = UNSET
+    roles: tuple[str, ...] | UnsetType = UNSET
+    attributes: dict[str, Any] | UnsetType = UNSET
+    created_at: datetime | UnsetType = UNSET
+    updated_at: datetime | UnsetType = UNSET
+    mfa_enabled: bool | UnsetType = UNSET
+    deleted_at: datetime | UnsetType | None = UNSET
+    version: int | UnsetType = UNSET
+
+
+class UserDeletionQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether to erase the user for good, instead of keeping them for a while so that they can be restored."""
+
+    hard_delete: Literal["true", "false"] = "false"
+
+
+class RestoreAccountBody(Body, frozen=True, kw_only=True):
+    """The token of a mailed link."""
+
+    token: MailedTokenText
+
+
+class AccountRestoredAnswer(Body, frozen=True, kw_only=True):
+    """That the account is no longer deleted or deactivated; its status tells whether it can be used."""
+
+    email: str
+    status: str
 
 
 class ProfileAnswer(Body, frozen=True, kw_only=True):
@@ -235,6 +293,22 @@ class PageItem(Body, frozen=True, kw_only=True):
     total_is_estimate: bool = False
 
 
+class ListQuery(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True
+):
+    """
+    Which part of a list is wanted; a query of a list adds its filters, and `sort` with the orders that it has.
+
+    Parameters that it does not know are refused: a filter that is misspelled would filter nothing.
+    """
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+    cursor: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CURSOR_CHARACTERS)] | UnsetType = UNSET
+    page: Annotated[int, msgspec.Meta(ge=1, le=MAX_OFFSET_ROWS)] | UnsetType = UNSET
+    fields: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_CHARACTERS)] | UnsetType = UNSET
+    sort: str = ""
+
+
 class AddressAnswer(Body, frozen=True, kw_only=True):
     """An address, as the contract describes the entity."""
 
@@ -314,6 +388,14 @@ class SignedInAnswer(Body, frozen=True, kw_only=True):
             refresh_expires_in=signed_in.refresh_expires_in_seconds,
             user=UserAnswer.of(signed_in.user),
         )
+
+
+class ReauthenticatedAnswer(Body, frozen=True, kw_only=True):
+    """A new access token of the same session; time in seconds."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the name of a scheme, no secret
+    expires_in: int
 
 
 class TokenInspectionAnswer(Body, frozen=True, kw_only=True):
@@ -454,10 +536,17 @@ class RoleAnswer(Body, frozen=True, kw_only=True):
         )
 
 
-class RolesAnswer(Body, frozen=True, kw_only=True):
-    """Roles, by name; there are at most 1,000."""
+class NamedQuery(ListQuery, frozen=True, kw_only=True):
+    """Which part of a list of what has a name."""
+
+    sort: Literal["name", "-name"] = "name"
+
+
+class RoleListAnswer(Body, frozen=True, kw_only=True):
+    """Some of the roles, of which there are at most 1,000; names are in order regardless of case."""
 
     data: tuple[RoleAnswer, ...]
+    page: PageItem
 
 
 class DeletionQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -565,8 +654,15 @@ class PermissionAnswer(Body, frozen=True, kw_only=True):
         )
 
 
+class PermissionListAnswer(Body, frozen=True, kw_only=True):
+    """Some of the permissions, of which there are at most 1,000."""
+
+    data: tuple[PermissionAnswer, ...]
+    page: PageItem
+
+
 class PermissionsAnswer(Body, frozen=True, kw_only=True):
-    """Permissions, by name; there are at most 1,000."""
+    """All permissions that a role grants, by name; there are at most 1,000."""
 
     data: tuple[PermissionAnswer, ...]
 

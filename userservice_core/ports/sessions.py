@@ -8,7 +8,7 @@ from typing import Protocol
 import attrs
 
 from userservice_core.domain.ids import SessionId, UserId
-from userservice_core.domain.sessions import Session
+from userservice_core.domain.sessions import Origin, Session
 from userservice_core.domain.users import User
 
 
@@ -76,10 +76,14 @@ class SessionRepository(Protocol):
         """Return the sessions that can be used at *now*, most recently used first."""
         ...
 
+    def list_origins(self, user_id: UserId, *, limit: int) -> tuple[Origin, ...]:
+        """Return where the latest sessions began, ended ones included, latest first; nothing is locked."""
+        ...
+
     def add(self, session: Session) -> None:
         """Store a new session."""
         ...
 
     def save(self, session: Session) -> None:
-        """Store that a session was ended; the state of its refresh tokens is not written."""
+        """Store that a session was ended, or that its user proved who they are again; nothing else is written."""
         ...

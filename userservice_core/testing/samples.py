@@ -10,10 +10,11 @@ import attrs
 
 from userservice_core.domain.address_kinds import AddressType
 from userservice_core.domain.addresses import Address
+from userservice_core.domain.audit import SYSTEM, AuditAction, AuditEntry, Subject
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import LoginFailed, NotificationKind, NotificationRequested, UserRegistered
-from userservice_core.domain.ids import AddressId, EventId, PermissionId, RoleId, SessionId, UserId
+from userservice_core.domain.ids import AddressId, AuditEntryId, EventId, PermissionId, RoleId, SessionId, UserId
 from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
 from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.roles import Permission, Role
@@ -147,6 +148,20 @@ def sample_permission(**changes: Any) -> Permission:  # noqa: ANN401 - as above
         id=permission_id, resource=f"sample_{permission_id.hex}", action="read", description="A sample."
     )
     return attrs.evolve(permission, **changes)
+
+
+def sample_audit_entry(subject: Subject | None, **changes: Any) -> AuditEntry:  # noqa: ANN401 - as above
+    """Return an entry of a change by the system, of an id that no other has."""
+    entry = AuditEntry(
+        id=AuditEntryId(_ids.new()),
+        at=NOW,
+        action=AuditAction.ROLE_UPDATED,
+        actor=SYSTEM,
+        subject=subject,
+        before={"name": "é", "description": None},
+        after={"name": "e", "description": None},
+    )
+    return attrs.evolve(entry, **changes)
 
 
 def sample_event_id() -> EventId:

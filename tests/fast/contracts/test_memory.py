@@ -22,9 +22,11 @@ from userservice_core.ports.publishing import Delivery
 from userservice_core.ports.revocations import RevocationBatch
 from userservice_core.testing.clocks import NOON, FakeClock
 from userservice_core.testing.contracts.addresses import AddressesContract
+from userservice_core.testing.contracts.audit import AuditContract
 from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.contracts.cache import CacheContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
+from userservice_core.testing.contracts.idempotency import IdempotencyContract
 from userservice_core.testing.contracts.mail_sender import MailSenderContract
 from userservice_core.testing.contracts.metrics import MetricsContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
@@ -87,8 +89,16 @@ class TestRevocations(_InMemory, RevocationsContract):
     """The log of revocations and its writer."""
 
 
+class TestAudit(_InMemory, AuditContract):
+    """The audit log."""
+
+
 class TestUnitOfWork(_InMemory, UnitOfWorkContract):
     """Transactions and their events."""
+
+
+class TestIdempotency(_InMemory, IdempotencyContract):
+    """Calls that take effect once."""
 
 
 class TestOutboxStore(_InMemory, OutboxStoreContract):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
+from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
+from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
 from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
 from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
 
 def backend_of(database: Database) -> Backend:
     """Return the ports over *database*."""
+    uow = PostgresUnitOfWork(database)
     return Backend(
-        uow=PostgresUnitOfWork(database),
+        uow=uow,
+        joining=uow,
+        answers=PostgresAnswerStore(database),
         users=PostgresUserReader(database),
         sign_ins=PostgresSignInReader(database),
         sessions=PostgresSessionStore(database),
@@ -32,5 +37,6 @@ def backend_of(database: Database) -> Backend:
         addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
         revocations=PostgresRevocationLog(database),
+        audit=PostgresAuditReader(database),
         outbox=lambda: PostgresOutboxStore(database),
     )

@@ -17,6 +17,8 @@ from userservice_core.infrastructure.memory.publishing import (
 )
 from userservice_core.infrastructure.memory.readers import (
     InMemoryAddressReader,
+    InMemoryAnswerStore,
+    InMemoryAuditReader,
     InMemoryOneTimeTokenReader,
     InMemoryProfileReader,
     InMemoryRevocationLog,
@@ -30,6 +32,8 @@ from userservice_core.infrastructure.memory.unit_of_work import InMemoryUnitOfWo
 
 __all__ = [
     "InMemoryAddressReader",
+    "InMemoryAnswerStore",
+    "InMemoryAuditReader",
     "InMemoryCache",
     "InMemoryEventPublisher",
     "InMemoryEventSource",

@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from userservice_core.domain.addresses import Address
+    from userservice_core.domain.audit import AuditEntry
     from userservice_core.domain.ids import AddressId, PermissionId, RoleId, SessionId, UserId
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.users import User
     from userservice_core.infrastructure.memory.store import InMemoryStore, Rows
+    from userservice_core.ports.audit import AuditFilter, AuditPosition, AuditRecord
     from userservice_core.ports.clock import Clock
+    from userservice_core.ports.idempotency import CallId
     from userservice_core.ports.sessions import Rotation
 
 
@@ -59,6 +62,13 @@ class InMemorySignInReader:
         rows = self._store.read()
         user = find_user(rows, email_key)
         return None if user is None else sign_in_of(rows, user)
+
+    def get(self, user_id: UserId) -> SignIn:
+        rows = self._store.read()
+        user = rows.find_user(user_id)
+        if user is None:
+            raise UserNotFoundError
+        return sign_in_of(rows, user)
 
 
 class InMemorySessionStore:
@@ -101,6 +111,27 @@ class InMemoryOneTimeTokenReader:
 
     def find(self, user_id: UserId, digest: bytes) -> OneTimeToken | None:
         return self._store.read().one_time_tokens.get((user_id, digest))
+
+
+class InMemoryAnswerStore:
+    """An :class:`~userservice_core.ports.idempotency.AnswerStore`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def find(self, call_id: CallId, *, now: datetime) -> str | None:
+        kept = self._store.read().answers.get(call_id)
+        return None if kept is None or kept.expires_at <= now else kept.answer
+
+    def remove_expired(self, *, now: datetime, limit: int) -> int:
+        with self._store.held():
+            rows = self._store.read().copy()
+            expired = [(kept.expires_at, key) for key, kept in rows.answers.items() if kept.expires_at <= now]
+            oldest = sorted(expired, key=lambda pair: pair[0])[:limit]
+            for _, key in oldest:
+                del rows.answers[key]
+            self._store.rows = rows
+        return len(oldest)
 
 
 class InMemoryProfileReader:
@@ -198,6 +229,43 @@ class InMemoryRevocationLog:
             or ((revocation.kind, revocation.subject) == of_user and issued_at < revocation.not_before)
             for revocation in (row.revocation for row in self._store.read().revocations)
         )
+
+
+class InMemoryAuditReader:
+    """A :class:`~userservice_core.ports.audit.AuditReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def read(
+        self,
+        wanted: AuditFilter,
+        *,
+        limit: int,
+        beyond: AuditPosition | None = None,
+        oldest_first: bool = False,
+    ) -> tuple[AuditRecord, ...]:
+        found = sorted(
+            (record for record in self._store.read().audit if _is_wanted(record.entry, wanted)),
+            key=lambda record: record.position,
+            reverse=not oldest_first,
+        )
+        if beyond is not None and oldest_first:
+            found = [record for record in found if record.position > beyond]
+        elif beyond is not None:
+            found = [record for record in found if record.position < beyond]
+        return tuple(found[:limit])
+
+
+def _is_wanted(entry: AuditEntry, wanted: AuditFilter) -> bool:
+    return (
+        wanted.actor_id in {None, entry.actor.id}
+        and (wanted.actions is None or entry.action in wanted.actions)
+        and wanted.subject in {None, entry.subject}
+        and wanted.outcome in {None, entry.outcome}
+        and (wanted.after is None or entry.at >= wanted.after)
+        and (wanted.before is None or entry.at < wanted.before)
+    )
 
 
 def find_user(rows: Rows, email_key: str) -> User | None:

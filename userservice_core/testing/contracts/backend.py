@@ -9,7 +9,9 @@ import attrs
 import pytest
 
 from userservice_core.ports.addresses import AddressReader
+from userservice_core.ports.audit import AuditReader
 from userservice_core.ports.credentials import SignInReader
+from userservice_core.ports.idempotency import AnswerStore, JoiningUnitOfWork
 from userservice_core.ports.one_time_tokens import OneTimeTokenReader
 from userservice_core.ports.profiles import ProfileReader
 from userservice_core.ports.publishing import OutboxStore
@@ -44,6 +46,8 @@ class Backend:
     """
 
     uow: UnitOfWork
+    joining: JoiningUnitOfWork
+    answers: AnswerStore
     users: UserReader
     sign_ins: SignInReader
     sessions: SessionStore
@@ -52,6 +56,7 @@ class Backend:
     addresses: AddressReader
     roles: RoleReader
     revocations: RevocationLog
+    audit: AuditReader
     outbox: Callable[[], OutboxStore]
     topic_prefix: str = "userservice."
     source: str = "/userservice"
@@ -62,8 +67,11 @@ class Backend:
         from userservice_core.infrastructure import memory
 
         store = memory.InMemoryStore()
+        uow = memory.InMemoryUnitOfWork(store, clock=clock)
         return cls(
-            uow=memory.InMemoryUnitOfWork(store, clock=clock),
+            uow=uow,
+            joining=uow,
+            answers=memory.InMemoryAnswerStore(store),
             users=memory.InMemoryUserReader(store),
             sign_ins=memory.InMemorySignInReader(store),
             sessions=memory.InMemorySessionStore(store),
@@ -72,6 +80,7 @@ class Backend:
             addresses=memory.InMemoryAddressReader(store),
             roles=memory.InMemoryRoleReader(store),
             revocations=memory.InMemoryRevocationLog(store, clock=clock),
+            audit=memory.InMemoryAuditReader(store),
             outbox=lambda: memory.InMemoryOutboxStore(store),
         )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
+from userservice_core.domain.sessions import Origin
 from userservice_core.domain.users import UserStatus
 from userservice_core.errors import SessionNotFoundError
 from userservice_core.ports.sessions import Rotation, SessionOfUser
@@ -265,6 +266,21 @@ class SessionsContract(StoredContract):
 
         assert (sessions[2], sessions[0], sessions[3], sessions[1]) == listed
 
+    def test_where_the_latest_sessions_began_is_listed(self, backend: Backend) -> None:
+        """Ended ones included, latest first, as many as asked for, and no other user's."""
+        user = backend.add_user()
+        for number in range(4):
+            backend.add_session(
+                sample_session(user, ip=f"192.0.2.{number}", user_agent=None, revoked_at=NOW if number % 2 else None)
+            )
+        backend.add_session(sample_session(backend.add_user()))
+
+        def listed(limit: int) -> tuple[Origin, ...]:
+            return backend.uow.run(lambda transaction: transaction.sessions.list_origins(user.id, limit=limit))
+
+        assert [Origin(ip=f"192.0.2.{number}") for number in (3, 2, 1, 0)] == list(listed(9))
+        assert [Origin(ip=f"192.0.2.{number}") for number in (3, 2)] == list(listed(2))
+
     def test_a_user_without_sessions_has_none(self, backend: Backend) -> None:
         """Known or not."""
         for user_id in (backend.add_user().id, sample_user_id()):
@@ -276,13 +292,24 @@ class SessionsContract(StoredContract):
     def test_saving_ends_a_session(self, backend: Backend) -> None:
         """Nothing else of it changes."""
         session = _started(backend)
-        other = attrs.evolve(session, ip="203.0.113.1", last_used_at=_LATER, amr=("otp",)).revoked(now=_LATER)
+        other = attrs.evolve(session, ip="203.0.113.1", last_used_at=_LATER, generation=7).revoked(now=_LATER)
 
         backend.uow.run(lambda transaction: transaction.sessions.save(other))
 
         found = backend.sessions.find(session.user_id, session.id)
         assert found is not None
         assert session.revoked(now=_LATER) == found.session
+
+    def test_saving_tells_that_the_user_proved_again_who_they_are(self, backend: Backend) -> None:
+        """When, and how."""
+        session = _started(backend)
+        proved = attrs.evolve(session, auth_time=_LATER, amr=("pwd", "otp"))
+
+        backend.uow.run(lambda transaction: transaction.sessions.save(proved))
+
+        found = backend.sessions.find(session.user_id, session.id)
+        assert found is not None
+        assert proved == found.session
 
     def test_ending_a_session_keeps_the_state_of_its_tokens(self, backend: Backend) -> None:
         """It may have moved on since it was read outside."""
