@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import pytest
@@ -16,9 +15,17 @@ from userservice_core.errors import EventRejectedError, ProgrammingError, Unavai
 from userservice_core.infrastructure.memory import InMemoryMetrics
 from userservice_core.infrastructure.messaging.consumer import EventConsumer, Retries
 from userservice_core.ports.consuming import AfterDeadLetter, ConsumedEvent, EventSource, Inbox
-from userservice_core.ports.publishing import OutboxRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from userservice_core.ports.publishing import OutboxRecord
+
+Transaction = Any
+"""What an inbox gives a handler; each bus has its own."""
 
 TYPE = "example.thing.happened.v1"
+_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 QUICK = Retries(attempts=3, first_seconds=0.01, longest_seconds=0.02)
 
 
@@ -39,7 +46,7 @@ class Bus(Protocol):
         """Return the inbox of the test."""
         ...
 
-    def write(self, event: ConsumedEvent, transaction: Any) -> None:  # noqa: ANN401 - the inbox's own
+    def write(self, event: ConsumedEvent, transaction: Transaction) -> None:
         """Write the effect of *event*."""
         ...
 
@@ -100,7 +107,7 @@ class ConsumerSuite:
         """One without handlers, that does not wait long before it tries again."""
         return EventConsumer(bus.source("g"), inbox=bus.inbox(), retries=QUICK, metrics=metrics)
 
-    def again(self, bus: Bus, metrics: InMemoryMetrics, **options: Any) -> EventConsumer:
+    def again(self, bus: Bus, metrics: InMemoryMetrics, **options: Any) -> EventConsumer:  # noqa: ANN401
         """Return another member of the same group."""
         return EventConsumer(bus.source("g"), inbox=bus.inbox(), retries=QUICK, metrics=metrics, **options)
 
@@ -127,8 +134,10 @@ class ConsumerSuite:
     def test_a_handler_gets_the_whole_event(self, bus: Bus, consumer: EventConsumer) -> None:
         """As it was published."""
         got: list[ConsumedEvent] = []
-        consumer.on(TYPE)(lambda event: got.append(event))
-        record = attrs.evolve(self.event(bus, "a", 1), traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        consumer.on(TYPE)(got.append)
+        record = attrs.evolve(
+            self.event(bus, "a", 1), traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        )
         bus.publish([record])
 
         with running(consumer):
@@ -158,9 +167,11 @@ class ConsumerSuite:
         with running(consumer):
             until(lambda: metrics.counts["consumer", "repeated"] == 4)
 
-        assert [("a", 1), ("a", 2), ("a", 3)] == bus.effects()
+        assert bus.effects() == [("a", 1), ("a", 2), ("a", 3)]
 
-    def test_what_is_done_does_not_come_again(self, bus: Bus, consumer: EventConsumer, metrics: InMemoryMetrics) -> None:
+    def test_what_is_done_does_not_come_again(
+        self, bus: Bus, consumer: EventConsumer, metrics: InMemoryMetrics
+    ) -> None:
         """A member that stops tells the bus, so the next one goes on where it stopped."""
         consumer.on(TYPE)(bus.write)
         bus.publish([self.event(bus, "a", number) for number in range(1, 6)])
@@ -180,7 +191,7 @@ class ConsumerSuite:
         began, go_on = threading.Event(), threading.Event()
 
         @consumer.on(TYPE)
-        def slow(event: ConsumedEvent, transaction: Any) -> None:
+        def slow(event: ConsumedEvent, transaction: Transaction) -> None:
             began.set()
             assert go_on.wait(20)
             bus.write(event, transaction)
@@ -195,14 +206,14 @@ class ConsumerSuite:
         go_on.set()
         thread.join()
 
-        assert [("a", 1)] == bus.effects()
+        assert bus.effects() == [("a", 1)]
 
     def test_a_key_that_fails_holds_no_other_up(self, bus: Bus, consumer: EventConsumer) -> None:
         """It is tried again after a while, and its later events wait for it."""
         others_are_done = threading.Event()
 
         @consumer.on(TYPE)
-        def failing(event: ConsumedEvent, transaction: Any) -> None:
+        def failing(event: ConsumedEvent, transaction: Transaction) -> None:
             bus.write(event, transaction)
             if event.key == "bad" and event.sequence == 1 and not others_are_done.is_set():
                 # Rolled back together with what was written.
@@ -218,7 +229,7 @@ class ConsumerSuite:
             until(lambda: len(bus.effects()) == 18)
 
         assert "bad" not in {key for key, _ in without_it}
-        assert [("bad", 1), ("bad", 2)] == bus.effects()[16:]
+        assert bus.effects()[16:] == [("bad", 1), ("bad", 2)]
 
     def test_a_hopeless_event_is_put_aside_and_its_key_waits(
         self, bus: Bus, consumer: EventConsumer, metrics: InMemoryMetrics
@@ -227,7 +238,7 @@ class ConsumerSuite:
         tries = []
 
         @consumer.on(TYPE)
-        def failing(event: ConsumedEvent, transaction: Any) -> None:
+        def failing(event: ConsumedEvent, transaction: Transaction) -> None:
             bus.write(event, transaction)
             if (event.key, event.sequence) == ("bad", 2):
                 tries.append(event)
@@ -251,7 +262,7 @@ class ConsumerSuite:
         """What still fails stays, with all that is behind it; then the key goes on as ever."""
         broken = {2, 4}
 
-        def handle(event: ConsumedEvent, transaction: Any) -> None:
+        def handle(event: ConsumedEvent, transaction: Transaction) -> None:
             if event.sequence in broken:
                 raise EventRejectedError
             bus.write(event, transaction)
@@ -267,12 +278,12 @@ class ConsumerSuite:
         with running(first):
             until(lambda: metrics.counts["consumer", "behind"] == 3)
 
-        assert {"failed": 1, "behind": 3} == replayed()
+        assert replayed() == {"failed": 1, "behind": 3}
         broken.discard(2)
-        assert {"applied": 2, "failed": 1, "behind": 1} == replayed()
+        assert replayed() == {"applied": 2, "failed": 1, "behind": 1}
         broken.discard(4)
-        assert {"applied": 2} == replayed()
-        assert {} == replayed()
+        assert replayed() == {"applied": 2}
+        assert replayed() == {}
         last = self.again(bus, metrics)
         last.on(TYPE)(handle)
         with running(last):
@@ -286,7 +297,7 @@ class ConsumerSuite:
         """Where the order matters less than the delay; a replay still applies what was put aside."""
         is_broken = True
 
-        def handle(event: ConsumedEvent, transaction: Any) -> None:
+        def handle(event: ConsumedEvent, transaction: Transaction) -> None:
             if is_broken and event.sequence == 2:
                 raise EventRejectedError
             bus.write(event, transaction)
@@ -300,8 +311,8 @@ class ConsumerSuite:
         replaying = self.again(bus, metrics, after_dead_letter=AfterDeadLetter.GO_ON)
         replaying.on(TYPE)(handle)
 
-        assert {"applied": 1} == replaying.replay_dead_letters()
-        assert [("a", 1), ("a", 3), ("a", 2)] == bus.effects()
+        assert replaying.replay_dead_letters() == {"applied": 1}
+        assert bus.effects() == [("a", 1), ("a", 3), ("a", 2)]
 
     def test_what_nobody_handles_is_counted_and_passed(
         self, bus: Bus, consumer: EventConsumer, metrics: InMemoryMetrics
@@ -320,11 +331,13 @@ class ConsumerSuite:
         with running(consumer):
             until(lambda: len(bus.effects()) == 1)
 
-        assert (1, 1) == (metrics.counts["consumer", "unhandled"], metrics.counts["consumer", "unknown-version"])
+        assert (metrics.counts["consumer", "unhandled"], metrics.counts["consumer", "unknown-version"]) == (1, 1)
         assert bus.dead_letters() == []
 
-    def test_data_of_another_shape_is_put_aside(self, bus: Bus, consumer: EventConsumer, metrics: InMemoryMetrics) -> None:
-        """Whether the handler names a class, or the type is one of the service's own; members that are new do no harm."""
+    def test_data_of_another_shape_is_put_aside(
+        self, bus: Bus, consumer: EventConsumer, metrics: InMemoryMetrics
+    ) -> None:
+        """Whether the handler names a class, or the type is one of the service's; new members do no harm."""
 
         @attrs.frozen
         class Thing:
@@ -359,7 +372,7 @@ class ConsumerSuite:
         consumer = self.again(bus, metrics, workers=1)
 
         @consumer.on_batch(TYPE, most=10)
-        def many(events: Sequence[ConsumedEvent], transaction: Any) -> None:
+        def many(events: Sequence[ConsumedEvent], transaction: Transaction) -> None:
             sizes.append(len(events))
             for event in events:
                 if event.key == "bad":
@@ -390,7 +403,7 @@ class ConsumerSuite:
         with running(consumer):
             until(lambda: metrics.counts["consumer", "repeated"] == 3)
 
-        assert [("a", None)] * 2 == bus.effects()
+        assert bus.effects() == [("a", None)] * 2
 
     def test_a_handler_without_a_transaction_is_not_called_for_a_repeat(
         self, bus: Bus, consumer: EventConsumer, metrics: InMemoryMetrics
@@ -404,7 +417,7 @@ class ConsumerSuite:
         with running(consumer):
             until(lambda: metrics.counts["consumer", "repeated"] == 2)
 
-        assert (2, 2) == (len(called), len(set(called)))
+        assert (len(called), len(set(called))) == (2, 2)
         assert called[0] == f"/userservice#{first.id}"
 
     def test_groups_are_apart(self, bus: Bus, consumer: EventConsumer, metrics: InMemoryMetrics) -> None:
@@ -417,7 +430,7 @@ class ConsumerSuite:
         with running(consumer), running(other):
             until(lambda: len(bus.effects()) == 2)
 
-        assert [("a", 1)] * 2 == bus.effects()
+        assert bus.effects() == [("a", 1)] * 2
 
     def test_too_much_at_once_waits_on_the_bus(self, bus: Bus, metrics: InMemoryMetrics) -> None:
         """What was taken in is bounded, while a handler is slow."""
@@ -425,13 +438,13 @@ class ConsumerSuite:
         consumer = self.again(bus, metrics, most_per_partition=20)
 
         @consumer.on(TYPE)
-        def slow(event: ConsumedEvent, transaction: Any) -> None:
+        def slow(event: ConsumedEvent, transaction: Transaction) -> None:
             assert go_on.wait(20)
             bus.write(event, transaction)
 
         bus.publish([self.event(bus, "a", number) for number in range(1, 4)])
         with running(consumer):
-            until(lambda: consumer.is_healthy())
+            until(consumer.is_healthy)
             bus.publish([self.event(bus, "a", number) for number in range(4, 301)])
             time.sleep(0.3)
             held = len(consumer._queues)  # noqa: SLF001 - what is held is the point
@@ -441,7 +454,7 @@ class ConsumerSuite:
         assert held < 300
         assert list(range(1, 301)) == [number for _, number in bus.effects()]
 
-    def test_health_is_that_of_polling(self, bus: Bus, consumer: EventConsumer) -> None:
+    def test_health_is_that_of_polling(self, consumer: EventConsumer) -> None:
         """Before and after there is none."""
         assert not consumer.is_healthy()
         with running(consumer):
@@ -455,6 +468,3 @@ class ConsumerSuite:
 
         with pytest.raises(ProgrammingError):
             consumer.run(threading.Event())
-
-
-

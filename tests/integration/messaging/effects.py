@@ -9,6 +9,8 @@ import psycopg
 from userservice_core.infrastructure.postgres.inbox import PostgresInbox
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from userservice_core.ports.consuming import ConsumedEvent
 
 Effects = list[tuple[str, int | None]]
@@ -38,6 +40,11 @@ class PostgresEffects:
         transaction.execute(
             "INSERT INTO effect (key, sequence, event_id) VALUES (%s, %s, %s)", (event.key, event.sequence, event.id)
         )
+
+    def write_all(self, events: Sequence[ConsumedEvent], transaction: Any) -> None:  # noqa: ANN401 - as above
+        """Write the effects of *events*."""
+        for event in events:
+            self.write(event, transaction)
 
     def effects(self) -> Effects:
         """Return key and sequence of each, in order."""

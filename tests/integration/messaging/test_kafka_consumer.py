@@ -43,6 +43,7 @@ class KafkaBus(PostgresEffects):
         self._publisher = publisher
 
     def publish(self, records: Sequence[OutboxRecord]) -> None:
+        """Publish as a relay does."""
         deliveries = self._publisher.publish(records)
         assert [delivery.error for delivery in deliveries] == [None] * len(records)
 
@@ -56,15 +57,21 @@ class KafkaBus(PostgresEffects):
             producer.close()
 
     def source(self, group: str, **options: str | float) -> KafkaEventSource:
+        """Return a new member."""
         servers = [self.topics.broker.bootstrap_servers]
         return KafkaEventSource(servers, group=f"{self.topics.prefix}{group}", topics=[self.topic], **options)  # type: ignore[arg-type]
 
     def dead_letters(self) -> list[tuple[str, int | None, str]]:
+        """Return what is kept for the group and was not replayed."""
         if not self.topics.exists("things.dlq"):
             return []
         replayed = self.topics.committed(f"{self.topics.prefix}g.dlq", "things.dlq")
         return [
-            (arrival.key, int(arrival.headers["ce_sequence"]) if "ce_sequence" in arrival.headers else None, arrival.headers["dlq_cause"])
+            (
+                arrival.key,
+                int(arrival.headers["ce_sequence"]) if "ce_sequence" in arrival.headers else None,
+                arrival.headers["dlq_cause"],
+            )
             for arrival in self.topics.arrivals("things.dlq")
             if arrival.offset >= replayed.get(arrival.partition, 0)
         ]
@@ -76,14 +83,14 @@ class TestKafkaConsumer(ConsumerSuite):
     @pytest.fixture
     def bus(self, kafka_broker: KafkaBroker, database: str) -> Iterator[KafkaBus]:
         """With nothing on it."""
-        with contextlib.closing(
-            KafkaEventPublisher([kafka_broker.bootstrap_servers], client_id="test")
-        ) as publisher:
+        with contextlib.closing(KafkaEventPublisher([kafka_broker.bootstrap_servers], client_id="test")) as publisher:
             yield KafkaBus(database, Topics(kafka_broker, prefix=f"c{uuid.uuid4().hex}."), publisher)
 
     # --- what only Kafka does -----------------------------------------------------------------------------------------
 
-    def test_a_poison_record_blocks_nobody(self, bus: KafkaBus, consumer: EventConsumer, metrics: InMemoryMetrics) -> None:
+    def test_a_poison_record_blocks_nobody(
+        self, bus: KafkaBus, consumer: EventConsumer, metrics: InMemoryMetrics
+    ) -> None:
         """Whatever a record is, it goes to the dead letters with its cause, or is passed and counted."""
         consumer.on(TYPE)(bus.write)
         good = [self.event(bus, f"k{number % 50}", number // 50 + 1) for number in range(500)]
@@ -102,7 +109,9 @@ class TestKafkaConsumer(ConsumerSuite):
         assert all(cause.startswith("EventRejectedError: ") for cause in causes.values())
         assert metrics.counts["consumer", "retried"] == 0
 
-    def test_a_dead_letter_is_what_it_was(self, bus: KafkaBus, consumer: EventConsumer, metrics: InMemoryMetrics) -> None:
+    def test_a_dead_letter_is_what_it_was(
+        self, bus: KafkaBus, consumer: EventConsumer, metrics: InMemoryMetrics
+    ) -> None:
         """Key, value and headers as they came, and beside them where it stood, why it failed, and how often."""
 
         @consumer.on(TYPE)
@@ -130,12 +139,12 @@ class TestKafkaConsumer(ConsumerSuite):
         bus.publish(records)
         for times in (1, 2, 3):
             consumer = self.again(bus, metrics)
-            consumer.on_batch(TYPE)(lambda events, connection: [bus.write(event, connection) for event in events])
+            consumer.on_batch(TYPE)(bus.write_all)
             with running(consumer):
                 until(lambda: metrics.counts.total() >= 200 * times, seconds=40)  # noqa: B023 - called at once
             bus.topics.rewind(f"{bus.topics.prefix}g", "things")
 
-        assert (200, 400) == (metrics.counts["consumer", "applied"], metrics.counts["consumer", "repeated"])
+        assert (metrics.counts["consumer", "applied"], metrics.counts["consumer", "repeated"]) == (200, 400)
         assert len(bus.effects()) == 200
 
     def test_a_handler_may_be_slower_than_the_poll_interval(self, bus: KafkaBus, metrics: InMemoryMetrics) -> None:

@@ -34,13 +34,16 @@ class PostgresBus(PostgresEffects):
             PostgresEventGroup(pool, group=group).register()
 
     def publish(self, records: Sequence[OutboxRecord]) -> None:
+        """Publish as a relay does."""
         deliveries = PostgresEventPublisher(self._pool).publish(records)
         assert [delivery.error for delivery in deliveries] == [None] * len(records)
 
     def source(self, group: str, member_id: str = "m") -> PostgresEventSource:
+        """Return a new member."""
         return PostgresEventSource(self._dsn, group=group, topics=[self.topic], member_id=member_id)
 
     def dead_letters(self) -> list[tuple[str, int | None, str]]:
+        """Return what is kept for the group and was not replayed."""
         with psycopg.connect(self._dsn) as connection:
             return connection.execute("SELECT key, sequence, cause FROM bus_dead_letter ORDER BY number").fetchall()
 

@@ -41,7 +41,7 @@ class InMemoryEventSource:
         self._topics = frozenset(topics)
         self._lock = threading.Lock()
         self._next = 0
-        self._open: dict[int, bool] = {}
+        self._open: dict[int, Arrival | None] = {}
         self._paused: frozenset[str] = frozenset()
         self._held_back: deque[Arrival] = deque()
         self._lost: Callable[[frozenset[str]], None] = lambda _: None
@@ -60,13 +60,13 @@ class InMemoryEventSource:
 
     def done(self, arrival: Arrival) -> None:
         with self._lock:
-            if arrival.position in self._open:
-                self._open[arrival.position] = True
+            if self._open.get(arrival.position) is arrival:
+                self._open[arrival.position] = None
 
     def commit(self) -> None:
         with self._lock:
             for position in sorted(self._open):
-                if not self._open[position]:
+                if self._open[position] is not None:
                     break
                 del self._open[position]
             self._first_open = min(self._open, default=self._next)
@@ -79,7 +79,7 @@ class InMemoryEventSource:
 
     def lag(self) -> int | None:
         with self._lock:
-            return len(self._publisher.published) - self._next + sum(not is_done for is_done in self._open.values())
+            return len(self._publisher.published) - self._next + sum(each is not None for each in self._open.values())
 
     def put_aside(self, arrival: Arrival, *, cause: str, attempts: int) -> None:
         with self._lock:
@@ -117,8 +117,9 @@ class InMemoryEventSource:
             for position in range(self._next, end):
                 record = self._publisher.published[position]
                 if record.topic in self._topics:
-                    self._open[position] = False
-                    arrived.append(arrival_of(attrs.evolve(record, position=position), partition=record.topic))
+                    arrival = arrival_of(attrs.evolve(record, position=position), partition=record.topic)
+                    self._open[position] = arrival
+                    arrived.append(arrival)
             self._next = max(self._next, end)
             ready: list[Arrival] = []
             for arrival in arrived:

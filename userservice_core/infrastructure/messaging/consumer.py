@@ -8,7 +8,6 @@ as done only when its effect is kept, or it is among the dead letters.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import random
 import signal
@@ -206,12 +205,17 @@ class EventConsumer:
         """Tell whether it runs and asked the bus lately: what a liveness probe wants to know."""
         return self._polled_at is not None and time.monotonic() - self._polled_at < most_silent_seconds
 
+    @property
+    def metrics(self) -> Metrics | None:
+        """What it counts with."""
+        return self._metrics
+
     def replay_dead_letters(self) -> dict[str, int]:
         """
         Handle again what was put aside until now, each event once, and return how many had which outcome.
 
-        What fails again stays among the dead letters (`failed`). It may run beside the consumers of the group, and closes
-        its own source.
+        What fails again stays among the dead letters (`failed`). It may run beside the consumers of the group, and
+        closes its own source.
 
         Raises:
             UnavailableError: If the bus or the inbox cannot be reached; what was handled until then is.
@@ -239,14 +243,12 @@ class EventConsumer:
         """
         self._require_inbox()
         deadline = time.monotonic() + seconds
-        failed: list[Arrival] = []
-        held_up: set[tuple[str, str]] = set()
-        for arrival in arrivals:
-            key = key_of(arrival)
-            if key in held_up or not self._handle_until(arrival, deadline):
-                failed.append(arrival)
-                held_up.add(key)
-        return tuple(failed)
+        left = [Waiting(arrival) for arrival in arrivals]
+        rounds = 1
+        while (left := self._handle_round(left, deadline)) and time.monotonic() < deadline:
+            time.sleep(max(0.0, min(self._retries.pause_seconds(rounds), deadline - time.monotonic())))
+            rounds += 1
+        return tuple(waiting.arrival for waiting in left)
 
     # --- the polling thread -------------------------------------------------------------------------------------------
 
@@ -359,23 +361,12 @@ class EventConsumer:
         return True
 
     def _failed(self, waiting: Waiting, error: Exception) -> bool:
-        arrival = waiting.arrival
-        waiting.attempts += 1
-        is_counted = not self._is_outage(error)
-        if self._is_hopeless(error, waiting.attempts):
-            try:
-                self._put_aside(arrival, cause=_cause(error), attempts=waiting.attempts)
-            except Exception as failure:  # noqa: BLE001 - until it is kept somewhere, its key waits
-                error, is_counted = failure, False
-            else:
-                self._queues.done(waiting)
-                self._source.done(arrival)
-                return True
-        pause = self._retries.pause_seconds(waiting.attempts)
-        if not is_counted:
-            waiting.attempts -= 1
-        self._count("retried" if is_counted else "outage")
-        _log.warning("an event is tried again in %.1f s: %s: %s", pause, _shown(arrival), _cause(error))
+        if self._is_put_aside(waiting, error):
+            self._queues.done(waiting)
+            self._source.done(waiting.arrival)
+            return True
+        pause = self._retries.pause_seconds(max(1, waiting.attempts))
+        _log.warning("an event is tried again in %.1f s: %s: %s", pause, _shown(waiting.arrival), _cause(error))
         self._queues.again(waiting, after_seconds=pause)
         return False
 
@@ -421,34 +412,42 @@ class EventConsumer:
             self._source.put_aside(arrival, cause=_BEHIND, attempts=arrival.attempts)
         return outcome.value
 
-    def _handle_until(self, arrival: Arrival, deadline: float) -> bool:
-        """Handle an arrival or put it aside before *deadline*; returns False where it must come again."""
+    def _handle_round(self, waiting: Sequence[Waiting], deadline: float) -> list[Waiting]:
+        """Try each once, and return those that are left: what failed, and what is behind it in its key."""
+        left = []
+        held_up: set[tuple[str, str]] = set()
+        for each in waiting:
+            key = key_of(each.arrival)
+            if key in held_up or time.monotonic() >= deadline or not self._handle_given(each):
+                left.append(each)
+                held_up.add(key)
+        return left
+
+    def _handle_given(self, waiting: Waiting) -> bool:
+        arrival = waiting.arrival
         passed = self._handlers.passed(arrival)
         if passed is not None:
             self._count(passed.value)
             return True
-        for attempt in itertools.count(1):
-            if time.monotonic() >= deadline:
-                break
-            try:
-                (outcome,) = self._apply([arrival])
-                if outcome is Outcome.BEHIND:
-                    self._put_aside(arrival, cause=_BEHIND, attempts=0)
-            except Exception as error:  # noqa: BLE001 - a handler may raise anything
-                if self._is_hopeless(error, attempt):
-                    return self._is_put_aside(arrival, error, attempt)
-                pause = self._retries.pause_seconds(attempt)
-                time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
-            else:
-                self._count(outcome.value)
-                return True
-        return False
-
-    def _is_put_aside(self, arrival: Arrival, error: Exception, attempts: int) -> bool:
         try:
-            self._put_aside(arrival, cause=_cause(error), attempts=attempts)
+            (outcome,) = self._apply([arrival])
+            if outcome is Outcome.BEHIND:
+                self._put_aside(arrival, cause=_BEHIND, attempts=0)
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything
+            return self._is_put_aside(waiting, error)
+        self._count(outcome.value)
+        return True
+
+    def _is_put_aside(self, waiting: Waiting, error: Exception) -> bool:
+        """Put aside what failed for good; returns False where it is to be tried again."""
+        waiting.attempts += not self._is_outage(error)
+        if not self._is_hopeless(error, waiting.attempts):
+            self._count("outage" if self._is_outage(error) else "retried")
+            return False
+        try:
+            self._put_aside(waiting.arrival, cause=_cause(error), attempts=waiting.attempts)
         except Exception as failure:  # noqa: BLE001 - then it comes again
-            _log.warning("an event could not be put aside: %s: %s", _shown(arrival), _cause(failure))
+            _log.warning("an event could not be put aside: %s: %s", _shown(waiting.arrival), _cause(failure))
             return False
         return True
 
