@@ -12,6 +12,7 @@ from userservice_core.application.authentication import Authentication
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.idempotency import IdempotentCalls
+from userservice_core.application.invitations import Invitations
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
@@ -43,6 +44,7 @@ class UseCases:
     permissions: Permissions
     role_assignments: RoleAssignments
     user_directory: UserDirectory
+    invitations: Invitations
     idempotent_calls: IdempotentCalls
     refusals: Refusals
     token_issuer: AccessTokenIssuer
