@@ -8,6 +8,7 @@ from userservice_core.application.access import Access
 from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
+from userservice_core.application.audit_trail import AuditTrail
 from userservice_core.application.authentication import Authentication
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.email_verification import EmailVerification
@@ -19,6 +20,7 @@ from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
 from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
+from userservice_core.application.retention import Retention
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
 from userservice_core.application.user_directory import UserDirectory
@@ -38,6 +40,7 @@ class UseCases:
     accounts: Accounts
     own_account: OwnAccount
     account_administration: AccountAdministration
+    retention: Retention
     profiles: Profiles
     addresses: Addresses
     roles: Roles
@@ -47,5 +50,6 @@ class UseCases:
     invitations: Invitations
     idempotent_calls: IdempotentCalls
     refusals: Refusals
+    audit_trail: AuditTrail
     token_issuer: AccessTokenIssuer
     cursors: CursorSigner
