@@ -26,6 +26,7 @@ from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication, TokenLifetimes
 from userservice_core.application.authorization import Authorization
+from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.application.passwords import Passwords
@@ -34,6 +35,7 @@ from userservice_core.application.profiles import Profiles
 from userservice_core.application.registration import Registration
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
+from userservice_core.application.service_clients import ServiceClients
 from userservice_core.application.use_cases import UseCases
 from userservice_core.domain.events import Topic
 from userservice_core.domain.passwords import PasswordPolicy
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.security.keys import KeyRing
     from userservice_core.ports.addresses import AddressReader
     from userservice_core.ports.cache import Cache
+    from userservice_core.ports.clients import ClientReader
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
     from userservice_core.ports.health import Health, Ping
@@ -165,6 +168,7 @@ class _Driven:
     profiles: ProfileReader
     addresses: AddressReader
     roles: RoleReader
+    clients: ClientReader
     revocation_log: RevocationLog
     cache: Cache
     hasher: PasswordHasher
@@ -201,7 +205,22 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         log=driven.revocation_log,
         users=driven.users,
         roles=driven.roles,
+        clients=driven.clients,
         cache=driven.cache,
+    )
+    authentication = Authentication(
+        uow=driven.uow,
+        sign_ins=driven.sign_ins,
+        sessions=driven.sessions,
+        access=access,
+        hasher=driven.hasher,
+        sealer=sealer,
+        issuer=issuer,
+        refresh_tokens=HmacRefreshTokens(ring, driven.entropy),
+        clock=driven.clock,
+        ids=driven.ids,
+        entropy=driven.entropy,
+        lifetimes=rules.lifetimes,
     )
     return UseCases(
         access=access,
@@ -222,20 +241,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             clock=driven.clock,
             ids=driven.ids,
         ),
-        authentication=Authentication(
-            uow=driven.uow,
-            sign_ins=driven.sign_ins,
-            sessions=driven.sessions,
-            access=access,
-            hasher=driven.hasher,
-            sealer=sealer,
-            issuer=issuer,
-            refresh_tokens=HmacRefreshTokens(ring, driven.entropy),
-            clock=driven.clock,
-            ids=driven.ids,
-            entropy=driven.entropy,
-            lifetimes=rules.lifetimes,
-        ),
+        authentication=authentication,
         authorization=Authorization(access=access),
         passwords=Passwords(
             uow=driven.uow,
@@ -280,6 +286,26 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         ),
         permissions=Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
         role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
+        service_clients=ServiceClients(
+            uow=driven.uow,
+            clients=driven.clients,
+            clock=driven.clock,
+            ids=driven.ids,
+            entropy=driven.entropy,
+            access_lifetime=rules.lifetimes.access,
+            wildcards_in_any_role=rules.wildcards_in_any_role,
+        ),
+        client_tokens=ClientTokens(
+            uow=driven.uow,
+            clients=driven.clients,
+            access=access,
+            authentication=authentication,
+            issuer=issuer,
+            clock=driven.clock,
+            ids=driven.ids,
+            entropy=driven.entropy,
+            access_lifetime=rules.lifetimes.access,
+        ),
         token_issuer=issuer,
     )
 
@@ -460,6 +486,7 @@ def _on_postgres(
     settings: Settings, common: _Common, database: Database, signal_port: Signal | None, cache: Cache
 ) -> _Driven:
     from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
+    from userservice_core.infrastructure.postgres.clients import PostgresClientReader
     from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
     from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
     from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
@@ -485,6 +512,7 @@ def _on_postgres(
         profiles=PostgresProfileReader(database),
         addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
+        clients=PostgresClientReader(database),
         revocation_log=PostgresRevocationLog(database),
         cache=cache,
         hasher=Argon2PasswordHasher(
@@ -736,6 +764,7 @@ def bootstrap_in_memory(
         profiles=memory.InMemoryProfileReader(store),
         addresses=memory.InMemoryAddressReader(store),
         roles=memory.InMemoryRoleReader(store),
+        clients=memory.InMemoryClientReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
         cache=cache,
         hasher=hasher or Argon2PasswordHasher(slots=2, queue=128, memory_kib=8, time_cost=1, metrics=metrics),

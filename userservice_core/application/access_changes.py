@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from userservice_core.application.access import access_changed, role_map_changed
+from userservice_core.domain.clients import ClientActor, Operator
 from userservice_core.domain.events import RolePermissionRemoved, UserRoleRemoved
-from userservice_core.domain.ids import EventId
+from userservice_core.domain.ids import EventId, UserId
 from userservice_core.domain.roles import EVERYTHING, PermissionSet
 from userservice_core.errors import (
     GrantNotHeldError,
@@ -23,10 +24,14 @@ from userservice_core.ports.unit_of_work import Transaction
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from userservice_core.domain.ids import RoleId, UserId
+    from userservice_core.domain.ids import RoleId
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.users import User
     from userservice_core.ports.clock import Clock
+
+
+Actor = UserId | ClientActor | Operator
+"""Who changes something: a user by their id, a service client, or an operator at the machine."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,13 +51,13 @@ class AccessChange:
     ids: IdGenerator
 
     @classmethod
-    def begin(cls, transaction: Transaction, *, actor: UserId, clock: Clock, ids: IdGenerator) -> AccessChange:
+    def begin(cls, transaction: Transaction, *, actor: Actor, clock: Clock, ids: IdGenerator) -> AccessChange:
         """Take the lock, before anything else is read."""
         epoch = transaction.roles.lock()
         return cls(
             transaction=transaction,
             epoch=epoch,
-            held=transaction.roles.permissions_of(actor),
+            held=_held_by(transaction, actor),
             now=clock.now(),
             ids=ids,
         )
@@ -93,7 +98,7 @@ class AccessChange:
             raise LastAdministratorError
 
     def tell_of_roles(self) -> None:
-        """Tell every process that roles grant something else now."""
+        """Tell every process that roles grant, or clients hold, something else now."""
         self.transaction.revocations.add(role_map_changed(self.epoch + 1, now=self.now))
 
     def take_permission(self, role: Role, permissions: Collection[Permission]) -> Role:
@@ -130,6 +135,19 @@ class AccessChange:
         self.transaction.users.save(user)
         self.transaction.users.save_roles(user)
         self.transaction.revocations.add(access_changed(user, now=self.now))
+
+
+def _held_by(transaction: Transaction, actor: Actor) -> PermissionSet:
+    match actor:
+        case Operator():
+            return PermissionSet(frozenset({EVERYTHING}))
+        case ClientActor(client_id=client_id, scope=scope):
+            client = transaction.clients.find_held(client_id)
+            if client is None or client.is_disabled:
+                return PermissionSet(frozenset())
+            return client.held.within(scope)
+        case _:
+            return transaction.roles.permissions_of(actor)
 
 
 def require_version(version: int, expected: Collection[int] | None) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from userservice_core.application.session_ends import end_session
+from userservice_core.application.token_times import jittered
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import (
     LoggedIn,
@@ -67,7 +68,6 @@ CLIENT_ID = "userservice"
 ORDINARY_SESSION = SessionLifetime()
 ADMINISTRATOR_SESSION = SessionLifetime(idle=timedelta(hours=1), absolute=timedelta(hours=12))
 
-_JITTER = 0.05
 _WRONG = "wrong-password"
 _UNKNOWN_EMAIL = "unknown-email"
 
@@ -348,7 +348,7 @@ class Authentication:
                 return token.user_id, token.session_id
         if access_token is None:
             raise InvalidAccessTokenError
-        principal = self._access.authenticate(token=access_token)
+        principal = self._access.authenticate_user(token=access_token)
         return principal.user_id, principal.session_id
 
     def _end_sessions(self, user_id: UserId, *, only: SessionId | None) -> None:
@@ -381,7 +381,7 @@ class Authentication:
         now = self._clock.now()
         if permissions is None:
             permissions = self._access.permissions_of_roles(user.roles)
-        lifetime = self._access_lifetime()
+        lifetime = jittered(self._lifetimes.access, self._entropy)
         claims = AccessClaims(
             user_id=user.id,
             session_id=session.id,
@@ -401,11 +401,6 @@ class Authentication:
             refresh_expires_in_seconds=max(0, int((session.expires_at - now).total_seconds())),
             user=user,
         )
-
-    def _access_lifetime(self) -> timedelta:
-        share = int.from_bytes(self._entropy.token_bytes(2), "big") / 0xFFFF
-        seconds = self._lifetimes.access.total_seconds() * (1 - _JITTER * share)
-        return timedelta(seconds=int(seconds))
 
     def _logged_in(self, session: Session, *, now: datetime) -> LoggedIn:
         return LoggedIn(

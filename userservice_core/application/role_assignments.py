@@ -11,6 +11,7 @@ from userservice_core.domain.roles import AssignedRole
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from userservice_core.application.access_changes import Actor
     from userservice_core.domain.ids import RoleId, UserId
     from userservice_core.domain.roles import Role
     from userservice_core.domain.users import User
@@ -37,7 +38,7 @@ class RoleAssignments:
         """
         return self._users.get(user_id).roles
 
-    def assign(self, *, actor: UserId, user_id: UserId, role_ids: Collection[RoleId]) -> tuple[AssignedRole, ...]:
+    def assign(self, *, actor: Actor, user_id: UserId, role_ids: Collection[RoleId]) -> tuple[AssignedRole, ...]:
         """
         Give roles to a user; those that they hold already change nothing.
 
@@ -76,7 +77,7 @@ class RoleAssignments:
 
         return self._uow.run(work)
 
-    def remove(self, *, actor: UserId, user_id: UserId, role_ids: Collection[RoleId]) -> tuple[AssignedRole, ...]:
+    def remove(self, *, actor: Actor, user_id: UserId, role_ids: Collection[RoleId]) -> tuple[AssignedRole, ...]:
         """
         Take roles from a user; those that they do not hold change nothing.
 
@@ -100,7 +101,7 @@ class RoleAssignments:
 
         return self._uow.run(work)
 
-    def _begin(self, transaction: Transaction, actor: UserId) -> AccessChange:
+    def _begin(self, transaction: Transaction, actor: Actor) -> AccessChange:
         return AccessChange.begin(transaction, actor=actor, clock=self._clock, ids=self._ids)
 
 

@@ -9,6 +9,7 @@ from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication
 from userservice_core.application.authorization import Authorization
+from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
@@ -16,6 +17,7 @@ from userservice_core.application.profiles import Profiles
 from userservice_core.application.registration import Registration
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
+from userservice_core.application.service_clients import ServiceClients
 from userservice_core.ports.security import AccessTokenIssuer
 
 
@@ -35,4 +37,6 @@ class UseCases:
     roles: Roles
     permissions: Permissions
     role_assignments: RoleAssignments
+    service_clients: ServiceClients
+    client_tokens: ClientTokens
     token_issuer: AccessTokenIssuer

@@ -8,7 +8,7 @@ import msgspec
 
 from userservice_core.http import problems
 from userservice_core.http.routes import Caller, Holder, Route
-from userservice_core.http.wire import ProblemAnswer
+from userservice_core.http.wire import OAuthErrorAnswer, ProblemAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ _REASONS: Final = {
 
 def openapi_document(routes: Sequence[Route], *, issuer: str) -> bytes:
     """Describe *routes* as JSON; *issuer* is the address they are served under."""
-    shapes = {shape for route in routes for shape in _shapes_of(route)} | {ProblemAnswer}
+    shapes = {shape for route in routes for shape in _shapes_of(route)} | {ProblemAnswer, OAuthErrorAnswer}
     _, schemas = msgspec.json.schema_components(sorted(shapes, key=lambda shape: shape.__name__), ref_template=_REF)
     document = {
         "openapi": "3.1.0",
@@ -41,9 +41,13 @@ def openapi_document(routes: Sequence[Route], *, issuer: str) -> bytes:
                 "Problem": {
                     "description": "What went wrong (RFC 9457)",
                     "content": {problems.CONTENT_TYPE: {"schema": {"$ref": _REF.format(name=_PROBLEM)}}},
-                }
+                },
+                "OAuthError": {
+                    "description": "What went wrong (RFC 6749)",
+                    "content": _content(OAuthErrorAnswer),
+                },
             },
-            "securitySchemes": {"accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": _security_schemes(routes, issuer=issuer),
         },
     }
     return msgspec.json.encode(document)
@@ -80,9 +84,31 @@ def _operation(route: Route) -> dict[str, Any]:
     return operation
 
 
+def _security_schemes(routes: Sequence[Route], *, issuer: str) -> dict[str, Any]:
+    scopes = {
+        route.who.permission: route.summary for route in routes if isinstance(route.who, Holder) and route.takes_clients
+    }
+    return {
+        "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+        "clientToken": {
+            "type": "oauth2",
+            "flows": {"clientCredentials": {"tokenUrl": f"{issuer}/oauth/token", "scopes": scopes}},
+        },
+        "clientSecret": {
+            "type": "http",
+            "scheme": "basic",
+            "description": "Id and secret of a service client; both may be in the body instead.",
+        },
+    }
+
+
 def _security(route: Route) -> list[dict[str, list[str]]]:
+    if isinstance(route.who, Holder) and route.takes_clients:
+        return [{"accessToken": []}, {"clientToken": [route.who.permission]}]
     if route.wants_user:
         return [{"accessToken": []}]
+    if route.who is Caller.CLIENT:
+        return [{"clientSecret": []}, {}]
     takes_any = route.who is Caller.BEARER and not route.body_required
     return [{"accessToken": []}, {}] if takes_any else []
 
@@ -96,16 +122,17 @@ def _responses(route: Route) -> dict[str, Any]:
         elif route.content_type != "application/json":
             answer["content"] = {route.content_type: {"schema": {"type": "string"}}}
         responses[str(status)] = answer
-    responses["default"] = {"$ref": "#/components/responses/Problem"}
+    error = "OAuthError" if route.who is Caller.CLIENT else "Problem"
+    responses["default"] = {"$ref": f"#/components/responses/{error}"}
     return responses
 
 
-def _content(shape: type[msgspec.Struct]) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": _REF.format(name=shape.__name__)}}}
+def _content(shape: type[msgspec.Struct], *, content_type: str = "application/json") -> dict[str, Any]:
+    return {content_type: {"schema": {"$ref": _REF.format(name=shape.__name__)}}}
 
 
 def _body_content(route: Route) -> dict[str, Any]:
-    content = _content(route.body) if route.body is not None else {}
+    content = _content(route.body, content_type=route.body_format.value) if route.body is not None else {}
     if route.method == "PATCH":
         content["application/merge-patch+json"] = content["application/json"]
     return content

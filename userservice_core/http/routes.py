@@ -15,8 +15,20 @@ import attrs
 import msgspec
 
 from userservice_core.http import wire
+from userservice_core.http.body_format import BodyFormat
 from userservice_core.http.call import Call
-from userservice_core.http.handlers import addresses, auth, authorization, permissions, profiles, roles, system, users
+from userservice_core.http.handlers import (
+    addresses,
+    auth,
+    authorization,
+    clients,
+    oauth,
+    permissions,
+    profiles,
+    roles,
+    system,
+    users,
+)
 from userservice_core.http.messages import Response
 
 Handler = Callable[[Call], Response]
@@ -32,11 +44,13 @@ class Caller(enum.Enum):
     USER = "user"
     BEARER = "bearer"
     """Whoever presents a token that the operation itself takes and checks: refresh, logout, mailed links."""
+    CLIENT = "client"
+    """A service client that shows its secret to the operation itself; such a route speaks OAuth, errors included."""
 
 
 @attrs.frozen
 class Holder:
-    """Users who hold this permission (`resource:action`) may call the route."""
+    """Users who hold this permission (`resource:action`) may call the route, and clients unless it is fresh."""
 
     permission: str = attrs.field(validator=attrs.validators.matches_re(r"[a-z_]+:[a-z_]+"))
 
@@ -70,6 +84,7 @@ class Route:
         who: Who may call it.
         answers: What it answers with when all is well, by status; None for no body.
         body: The shape of the body it takes, None for none.
+        body_format: How the body is written.
         body_required: Whether the body must be there; a missing one counts as ``{}`` otherwise.
         query: The shape of its query parameters, None for none.
         conditional: Whether it changes a resource that has a version, and honours `If-Match`.
@@ -90,6 +105,7 @@ class Route:
     answers: Mapping[int, type[msgspec.Struct] | None]
     rate_class: RateClass
     body: type[msgspec.Struct] | None = None
+    body_format: BodyFormat = BodyFormat.JSON
     body_required: bool = True
     query: type[msgspec.Struct] | None = None
     conditional: bool = False
@@ -105,6 +121,8 @@ class Route:
             raise ValueError(f"The handler of {self.operation_id} has another name.")
         if self.pure and (self.who is not Caller.ANYONE or self.body is not None):
             raise ValueError(f"{self.operation_id} cannot be pure: telling who calls, and reading a body, may block.")
+        if (self.who is Caller.CLIENT) != (self.body_format is BodyFormat.FORM):
+            raise ValueError(f"{self.operation_id} takes a form and is not for clients, or the other way round.")
         if (self.sensitive or self.fresh) and not self.wants_user:
             raise ValueError(f"{self.operation_id} is sensitive or fresh, and yet for others than users.")
 
@@ -117,6 +135,11 @@ class Route:
     def wants_user(self) -> bool:
         """Whether the caller has to show an access token that stands."""
         return self.who is Caller.USER or isinstance(self.who, Holder)
+
+    @property
+    def takes_clients(self) -> bool:
+        """Whether the access token may be a service client's; where a recent sign-in is wanted, it has none to show."""
+        return isinstance(self.who, Holder) and not self.fresh
 
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -596,6 +619,143 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.AssignedRolesAnswer},
         rate_class=RateClass.WRITE,
         fresh=True,
+    ),
+    Route(
+        method="GET",
+        path="/admin/clients",
+        operation_id="list_clients",
+        summary="List all service clients, the oldest first",
+        handler=clients.list_clients,
+        who=Holder("client:list"),
+        answers={200: wire.ClientsAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="POST",
+        path="/admin/clients",
+        operation_id="create_client",
+        summary="Make a service client; its first secret is shown this once",
+        handler=clients.create_client,
+        who=Holder("client:create"),
+        body=wire.NewClientBody,
+        answers={201: wire.NewClientAnswer},
+        rate_class=RateClass.WRITE,
+        fresh=True,
+    ),
+    Route(
+        method="GET",
+        path="/admin/clients/{id}",
+        operation_id="get_client",
+        summary="Show a service client, without its secrets",
+        handler=clients.get_client,
+        who=Holder("client:read"),
+        answers={200: wire.ClientAnswer},
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="PATCH",
+        path="/admin/clients/{id}",
+        operation_id="update_client",
+        summary="Give a service client another name or other permissions, disable it, or enable it again",
+        handler=clients.update_client,
+        who=Holder("client:update"),
+        body=wire.ClientPatchBody,
+        conditional=True,
+        answers={200: wire.ClientAnswer},
+        rate_class=RateClass.WRITE,
+        fresh=True,
+    ),
+    Route(
+        method="DELETE",
+        path="/admin/clients/{id}",
+        operation_id="delete_client",
+        summary="Erase a service client; its tokens end at once",
+        handler=clients.delete_client,
+        who=Holder("client:delete"),
+        conditional=True,
+        answers={204: None},
+        rate_class=RateClass.WRITE,
+        fresh=True,
+    ),
+    Route(
+        method="POST",
+        path="/admin/clients/{id}/secrets",
+        operation_id="create_client_secret",
+        summary="Make a second secret of a service client, which is shown this once",
+        handler=clients.create_client_secret,
+        who=Holder("client:create_secret"),
+        answers={201: wire.NewClientSecretAnswer},
+        rate_class=RateClass.WRITE,
+        fresh=True,
+    ),
+    Route(
+        method="DELETE",
+        path="/admin/clients/{id}/secrets/{secretId}",
+        operation_id="delete_client_secret",
+        summary="Erase a secret of a service client; all tokens of the client end at once",
+        handler=clients.delete_client_secret,
+        who=Holder("client:delete_secret"),
+        answers={204: None},
+        rate_class=RateClass.WRITE,
+        fresh=True,
+    ),
+    Route(
+        method="POST",
+        path="/oauth/token",
+        operation_id="issue_token",
+        summary="Give a service client an access token (RFC 6749, client credentials)",
+        handler=oauth.issue_token,
+        who=Caller.CLIENT,
+        body=wire.TokenForm,
+        body_format=BodyFormat.FORM,
+        answers={200: wire.ClientTokenAnswer},
+        rate_class=RateClass.SIGN_IN,
+    ),
+    Route(
+        method="POST",
+        path="/oauth/introspect",
+        operation_id="introspect_token",
+        summary="Tell whether an access token stands, and what it says (RFC 7662)",
+        handler=oauth.introspect_token,
+        who=Caller.CLIENT,
+        body=wire.PresentedTokenForm,
+        body_format=BodyFormat.FORM,
+        answers={200: wire.IntrospectionAnswer},
+        rate_class=RateClass.SIGN_IN,
+    ),
+    Route(
+        method="POST",
+        path="/oauth/revoke",
+        operation_id="revoke_token",
+        summary="End a token, or the session that it belongs to (RFC 7009)",
+        handler=oauth.revoke_token,
+        who=Caller.CLIENT,
+        body=wire.PresentedTokenForm,
+        body_format=BodyFormat.FORM,
+        answers={200: None},
+        rate_class=RateClass.SIGN_IN,
+    ),
+    Route(
+        method="GET",
+        path="/.well-known/oauth-authorization-server",
+        operation_id="get_authorization_server",
+        summary="Where tokens are issued, and how (RFC 8414)",
+        handler=oauth.get_authorization_server,
+        who=Caller.ANYONE,
+        answers={200: wire.AuthorizationServerAnswer},
+        rate_class=RateClass.UNLIMITED,
+        pure=True,
+    ),
+    Route(
+        method="GET",
+        path="/.well-known/openid-configuration",
+        operation_id="get_openid_configuration",
+        summary="The same, at the address that older libraries ask",
+        handler=oauth.get_openid_configuration,
+        who=Caller.ANYONE,
+        answers={200: wire.AuthorizationServerAnswer},
+        rate_class=RateClass.UNLIMITED,
+        pure=True,
     ),
     Route(
         method="GET",

@@ -50,7 +50,7 @@ def list_roles(call: Call) -> Response:
 def create_role(call: Call) -> Response:
     """Make a role that grants nothing yet."""
     body = call.body(NewRoleBody)
-    role = _roles(call).create(actor=_actor(call), name=body.name, description=body.description)
+    role = _roles(call).create(actor=call.require_actor(), name=body.name, description=body.description)
     return _shown(role, status=201, headers=(("location", f"/admin/roles/{role.id}"),))
 
 
@@ -87,7 +87,7 @@ def update_role(call: Call) -> Response:
 def delete_role(call: Call) -> Response:
     """Delete a role."""
     _roles(call).delete(
-        actor=_actor(call),
+        actor=call.require_actor(),
         role_id=RoleId(call.parameter("id")),
         force=call.query(DeletionQuery).force == "true",
         expected=call.versions,
@@ -103,7 +103,7 @@ def list_role_permissions(call: Call) -> Response:
 def assign_role_permissions(call: Call) -> Response:
     """Let a role grant permissions."""
     granted = _roles(call).assign_permissions(
-        actor=_actor(call),
+        actor=call.require_actor(),
         role_id=RoleId(call.parameter("id")),
         permission_ids=_permission_ids(call.body(PermissionIdsBody).permission_ids),
     )
@@ -113,7 +113,7 @@ def assign_role_permissions(call: Call) -> Response:
 def remove_role_permissions(call: Call) -> Response:
     """Let a role grant permissions no longer."""
     granted = _roles(call).remove_permissions(
-        actor=_actor(call),
+        actor=call.require_actor(),
         role_id=RoleId(call.parameter("id")),
         permission_ids=_permission_ids(call.query(PermissionIdsQuery).permission_id),
     )
@@ -131,7 +131,7 @@ def list_user_roles(call: Call) -> Response:
 def assign_user_roles(call: Call) -> Response:
     """Give roles to a user."""
     held = _assignments(call).assign(
-        actor=_actor(call),
+        actor=call.require_actor(),
         user_id=UserId(call.parameter("id")),
         role_ids=_role_ids(call.body(RoleIdsBody).role_ids),
     )
@@ -141,7 +141,7 @@ def assign_user_roles(call: Call) -> Response:
 def remove_user_roles(call: Call) -> Response:
     """Take roles from a user."""
     held = _assignments(call).remove(
-        actor=_actor(call),
+        actor=call.require_actor(),
         user_id=UserId(call.parameter("id")),
         role_ids=_role_ids(call.query(RoleIdsQuery).role_id),
     )
@@ -156,10 +156,6 @@ def _assignments(call: Call) -> RoleAssignments:
     return call.services.use_cases.role_assignments
 
 
-def _actor(call: Call) -> UserId:
-    return call.require_caller().user_id
-
-
 def _role_ids(ids: Iterable[UUID]) -> frozenset[RoleId]:
     return frozenset(RoleId(each) for each in ids)
 
@@ -170,7 +166,7 @@ def _permission_ids(ids: Iterable[UUID]) -> frozenset[PermissionId]:
 
 def _changed(call: Call, revise: Callable[[Role], Role]) -> Response:
     role = _roles(call).change(
-        actor=_actor(call),
+        actor=call.require_actor(),
         role_id=RoleId(call.parameter("id")),
         revise=revise,
         expected=call.versions,

@@ -16,6 +16,7 @@ from userservice_core.infrastructure.memory.publishing import (
 )
 from userservice_core.infrastructure.memory.readers import (
     InMemoryAddressReader,
+    InMemoryClientReader,
     InMemoryOneTimeTokenReader,
     InMemoryProfileReader,
     InMemoryRevocationLog,
@@ -30,6 +31,7 @@ from userservice_core.infrastructure.memory.unit_of_work import InMemoryUnitOfWo
 __all__ = [
     "InMemoryAddressReader",
     "InMemoryCache",
+    "InMemoryClientReader",
     "InMemoryEventPublisher",
     "InMemoryMailSender",
     "InMemoryMetrics",

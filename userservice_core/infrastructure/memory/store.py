@@ -12,9 +12,10 @@ from uuid import UUID
 import attrs
 
 from userservice_core.domain.addresses import Address
+from userservice_core.domain.clients import ServiceClient
 from userservice_core.domain.credentials import Credential, LoginState
 from userservice_core.domain.events import SequencedBy
-from userservice_core.domain.ids import AddressId, PermissionId, RoleId, SessionId, UserId
+from userservice_core.domain.ids import AddressId, ClientId, PermissionId, RoleId, SessionId, UserId
 from userservice_core.domain.one_time_tokens import OneTimeToken
 from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.revocations import Revocation
@@ -86,6 +87,7 @@ class Rows:
     permissions: dict[str, Permission] = attrs.field(
         factory=lambda: {permission.name: permission for permission in SYSTEM_PERMISSIONS}
     )
+    clients: dict[ClientId, ServiceClient] = attrs.field(factory=dict)
     access_epoch: int = 1
     revocations: list[WrittenRevocation] = attrs.field(factory=list)
     event_versions: dict[tuple[SequencedBy, UUID], int] = attrs.field(factory=lambda: dict.fromkeys(_COUNTED, 0))
@@ -106,6 +108,7 @@ class Rows:
             addresses=self.addresses.copy(),
             roles=self.roles.copy(),
             permissions=self.permissions.copy(),
+            clients=self.clients.copy(),
             access_epoch=self.access_epoch,
             revocations=self.revocations.copy(),
             event_versions=self.event_versions.copy(),

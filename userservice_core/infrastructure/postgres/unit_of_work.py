@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from userservice_core.infrastructure.postgres.addresses import PostgresAddressRepository
+from userservice_core.infrastructure.postgres.clients import PostgresClientRepository
 from userservice_core.infrastructure.postgres.event_recorder import EventRecorder
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenRepository
 from userservice_core.infrastructure.postgres.profiles import PostgresProfileRepository
@@ -41,6 +42,7 @@ class PostgresTransaction:
         self.addresses = PostgresAddressRepository(transaction)
         self.roles = PostgresRoleRepository(transaction, recorder)
         self.permissions = PostgresPermissionRepository(transaction, recorder)
+        self.clients = PostgresClientRepository(transaction)
         self.revocations = PostgresRevocationWriter(transaction)
 
     def record(self, event: Event) -> None:

@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from userservice_core.ports.addresses import AddressReader
+from userservice_core.ports.clients import ClientReader
 from userservice_core.ports.credentials import SignInReader
 from userservice_core.ports.one_time_tokens import OneTimeTokenReader
 from userservice_core.ports.profiles import ProfileReader
@@ -51,6 +52,7 @@ class Backend:
     profiles: ProfileReader
     addresses: AddressReader
     roles: RoleReader
+    clients: ClientReader
     revocations: RevocationLog
     outbox: Callable[[], OutboxStore]
     topic_prefix: str = "userservice."
@@ -71,6 +73,7 @@ class Backend:
             profiles=memory.InMemoryProfileReader(store),
             addresses=memory.InMemoryAddressReader(store),
             roles=memory.InMemoryRoleReader(store),
+            clients=memory.InMemoryClientReader(store),
             revocations=memory.InMemoryRevocationLog(store, clock=clock),
             outbox=lambda: memory.InMemoryOutboxStore(store),
         )
