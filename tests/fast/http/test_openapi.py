@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from userservice_core.http.openapi import openapi_document
-from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Route
+from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Holder, Route
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,9 @@ def test_every_route_is_described(document: dict[str, Any], route: Route) -> Non
     assert operation["operationId"] == route.operation_id
     assert operation["responses"].keys() == {*map(str, route.answers), "default"}
     assert ("requestBody" in operation) == (route.body is not None)
-    assert operation["security"] == [{"accessToken": []}] or not route.wants_user
+    assert ({"accessToken": []} in operation["security"]) or not route.wants_user
+    if isinstance(route.who, Holder) and route.takes_clients:
+        assert {"clientToken": [route.who.permission]} in operation["security"]
 
 
 def test_bodies_refuse_unknown_members(document: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from userservice_core.infrastructure.postgres.bus import PostgresEventGroup, Pos
 from userservice_core.infrastructure.postgres.database import Database
 from userservice_core.infrastructure.postgres.signal import PostgresSignal
 from userservice_core.testing.contracts.addresses import AddressesContract
+from userservice_core.testing.contracts.clients import ClientsContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
@@ -86,6 +87,10 @@ class TestAddresses(_InPostgres, AddressesContract):
 
 class TestRoles(_InPostgres, RolesContract):
     """Roles."""
+
+
+class TestClients(_InPostgres, ClientsContract):
+    """Service clients."""
 
 
 class TestRevocations(_InPostgres, RevocationsContract):
