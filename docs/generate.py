@@ -28,14 +28,18 @@ from userservice_core import errors
 from userservice_core.cli import main as userservice
 from userservice_core.config import Settings, declaration_of, variable
 from userservice_core.domain.events import EVENT_TYPES, Event, SequencedBy
+from userservice_core.http.openapi import openapi_document
+from userservice_core.http.possible_problems import possible_problems
 from userservice_core.http.problems import INTERNAL_STATUS, STATUS_BY_CODE
 from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Caller, Holder, Route
+from userservice_core.http.vocabulary import term_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 FOLDER: Final = Path(__file__).parent / "reference"
 SCHEMAS: Final = FOLDER / "events"
+OPENAPI: Final = FOLDER / "openapi.json"
 CODE: Final = Path(__file__).parents[1] / "userservice_core"
 
 _BEGIN: Final = "<!-- From here to the end mark: made by `make docs` from the code. -->"
@@ -275,19 +279,35 @@ def _route(route: Route) -> str:
             parts.append(f"Answers {status}{content or ' without a body'}.")
         else:
             parts.append(f"Answers {status}:\n\n{_shape(shape)}")
+    parts.append(f"Refuses with {_refusals(route)}.")
     return "\n\n".join(parts)
+
+
+def _refusals(route: Route) -> str:
+    return ", ".join(
+        f"{status} {' or '.join(f'[{kind.code}](errors.md#{heading_anchor(kind.code)})' for kind in kinds)}"
+        for status, kinds in possible_problems(route).items()
+    )
 
 
 def _shape(shape: type[msgspec.Struct], *, is_input: bool = False) -> str:
     rows = []
     for field in msgspec.structs.fields(shape):
         kind = _json_type(get_type_hints(shape)[field.name])
-        rows.append((f"`{field.encode_name}`", f"{kind}; may be left out" if is_input and not field.required else kind))
-    return _table(("member", "JSON"), rows)
+        term = term_of(shape.__name__, field.encode_name)
+        told = f"{kind}; may be left out" if is_input and not field.required else kind
+        rows.append((f"`{field.encode_name}`", told, term.meaning if term else ""))
+    return _table(("member", "JSON", "meaning"), rows)
 
 
 def _members_of(shape: type[msgspec.Struct]) -> Iterator[str]:
     return (field.encode_name for field in msgspec.structs.fields(shape))
+
+
+def openapi() -> str:
+    """Return the OpenAPI document of an installation, a member a line, so that its changes can be read."""
+    document = openapi_document((*ROUTES, METRICS_ROUTE), issuer="https://accounts.example.com")
+    return msgspec.json.format(document, indent=1).decode() + "\n"
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
@@ -426,6 +446,7 @@ def renew_schemas(folder: Path = SCHEMAS) -> None:
 def main() -> None:
     """Renew every page and schema."""
     renew_schemas()
+    OPENAPI.write_text(openapi(), encoding="utf-8")
     for name, reference in REFERENCES.items():
         file = FOLDER / name
         file.write_text(renewed(file.read_text(encoding="utf-8"), reference()), encoding="utf-8")

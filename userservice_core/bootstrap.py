@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.security.keys import KeyRing
     from userservice_core.ports.addresses import AddressReader
+    from userservice_core.ports.audit import AuditReader
     from userservice_core.ports.cache import Cache
     from userservice_core.ports.clients import ClientReader
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
@@ -170,6 +171,7 @@ class _Driven:
     roles: RoleReader
     clients: ClientReader
     revocation_log: RevocationLog
+    audit: AuditReader
     cache: Cache
     hasher: PasswordHasher
     clock: Clock
@@ -195,6 +197,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
     from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer, JwtAccessTokenVerifier
     from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+    from userservice_core.infrastructure.system.pacer import RecentPacer
 
     issuer = JwtAccessTokenIssuer(ring, issuer=rules.issuer, audience=rules.audience)
     sealer = AesGcmSecretSealer(ring, driven.entropy)
@@ -214,6 +217,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         sessions=driven.sessions,
         access=access,
         hasher=driven.hasher,
+        pacer=RecentPacer(),
         sealer=sealer,
         issuer=issuer,
         refresh_tokens=HmacRefreshTokens(ring, driven.entropy),
@@ -486,6 +490,7 @@ def _on_postgres(
     settings: Settings, common: _Common, database: Database, signal_port: Signal | None, cache: Cache
 ) -> _Driven:
     from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
+    from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
     from userservice_core.infrastructure.postgres.clients import PostgresClientReader
     from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
     from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
@@ -514,6 +519,7 @@ def _on_postgres(
         roles=PostgresRoleReader(database),
         clients=PostgresClientReader(database),
         revocation_log=PostgresRevocationLog(database),
+        audit=PostgresAuditReader(database),
         cache=cache,
         hasher=Argon2PasswordHasher(
             slots=hash_slots(settings.workers),
@@ -766,6 +772,7 @@ def bootstrap_in_memory(
         roles=memory.InMemoryRoleReader(store),
         clients=memory.InMemoryClientReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
+        audit=memory.InMemoryAuditReader(store),
         cache=cache,
         hasher=hasher or Argon2PasswordHasher(slots=2, queue=128, memory_kib=8, time_cost=1, metrics=metrics),
         clock=clock,

@@ -76,12 +76,17 @@ def check() -> None:
 
 @main.command()
 @click.option("--target", default="heads", show_default=True, help="Revision or branch label, such as expand@head.")
-def migrate(target: str) -> None:
-    """Bring the database's schema up to date."""
+@click.option("--service-role", help="Role of the database that is to get the rights that serving needs, and no more.")
+@click.option("--erasure-role", help="Role of the database that is to get the right to erase details of the audit log.")
+def migrate(target: str, service_role: str | None, erasure_role: str | None) -> None:
+    """Bring the database's schema up to date, and give other roles than its own their rights."""
     from userservice_core.infrastructure.postgres import migrate as migrations
+    from userservice_core.infrastructure.postgres.rights import grant_rights
 
     settings = Settings.from_environment(os.environ)
-    migrations.upgrade(settings.database_direct_url or settings.database_url, target=target)
+    dsn = settings.database_direct_url or settings.database_url
+    migrations.upgrade(dsn, target=target)
+    grant_rights(dsn, service_role=service_role, erasure_role=erasure_role)
 
 
 @main.command()

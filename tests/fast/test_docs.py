@@ -43,6 +43,11 @@ def test_a_reference_page_says_what_the_code_says(name: str) -> None:
     assert generate.renewed(page, generate.REFERENCES[name]()) == page
 
 
+def test_the_committed_openapi_document_is_that_of_the_code() -> None:
+    """Those who make clients of it need not run the service; after a change of the code, `make docs` renews it."""
+    assert generate.OPENAPI.read_text(encoding="utf-8") == generate.openapi()
+
+
 def test_every_error_code_has_an_answer_and_an_entry() -> None:
     """A code without a status would answer 500 by accident; one without an entry would be a riddle."""
     assert set(generate.kinds_of_errors()) == set(STATUS_BY_CODE)

@@ -11,6 +11,7 @@ from adapters.flask_app.app import create_app as create_flask_app
 from adapters.lambda_handler.app import create_handler
 from adapters.starlette_app.app import create_app as create_starlette_app
 from tests.hosts.clients import AsgiClient, LambdaClient, WsgiClient
+from tests.hosts.described import DescribedClient
 from tests.lambda_events import http_api_event, load_balancer_event, rest_api_event, several_values_event
 from userservice_core.bootstrap import InMemoryUserService, UserService, bootstrap_in_memory
 from userservice_core.domain.ids import SessionId
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 ISSUER: Final = "https://accounts.example.com"
 
-HOSTS: Final[dict[str, Callable[[UserService], HostClient]]] = {
+_HOSTS: Final[dict[str, Callable[[UserService], HostClient]]] = {
     "pipeline": lambda service: PipelineClient(service.pipeline),
     "starlette": lambda service: AsgiClient(create_starlette_app(service)),
     "flask": lambda service: WsgiClient(create_flask_app(service)),
@@ -42,6 +43,13 @@ HOSTS: Final[dict[str, Callable[[UserService], HostClient]]] = {
     "lambda-balancer": lambda service: LambdaClient(create_handler(service), make_event=load_balancer_event),
     "lambda-balancer-several": lambda service: LambdaClient(create_handler(service), make_event=several_values_event),
 }
+
+
+def _described(make: Callable[[UserService], HostClient]) -> Callable[[UserService], HostClient]:
+    return lambda service: DescribedClient(make(service))
+
+
+HOSTS: Final = {name: _described(make) for name, make in _HOSTS.items()}
 """Every host, each with a client that speaks to it as its server would; Lambda with each shape of event."""
 
 

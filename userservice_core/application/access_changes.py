@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from userservice_core.application.access import access_changed, role_map_changed
+from userservice_core.domain.audit import SYSTEM, Actor, AuditAction, AuditEntry, Subject
 from userservice_core.domain.clients import ClientActor, Operator
 from userservice_core.domain.events import RolePermissionRemoved, UserRoleRemoved
-from userservice_core.domain.ids import EventId, UserId
+from userservice_core.domain.ids import AuditEntryId, EventId, UserId
 from userservice_core.domain.roles import EVERYTHING, PermissionSet
 from userservice_core.errors import (
     GrantNotHeldError,
@@ -22,7 +23,7 @@ from userservice_core.ports.clock import IdGenerator
 from userservice_core.ports.unit_of_work import Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from userservice_core.domain.ids import RoleId
     from userservice_core.domain.roles import Permission, Role
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from userservice_core.ports.clock import Clock
 
 
-Actor = UserId | ClientActor | Operator
+_NOTHING: Final[Mapping[str, object]] = {}
+
+Agent = UserId | ClientActor | Operator
 """Who changes something: a user by their id, a service client, or an operator at the machine."""
 
 
@@ -40,22 +43,25 @@ class AccessChange:
     A transaction that holds the lock.
 
     Attributes:
+        actor: Who changes something.
         epoch: Which it found.
         held: What the actor may do.
     """
 
     transaction: Transaction
+    actor: Agent
     epoch: int
     held: PermissionSet
     now: datetime
     ids: IdGenerator
 
     @classmethod
-    def begin(cls, transaction: Transaction, *, actor: Actor, clock: Clock, ids: IdGenerator) -> AccessChange:
+    def begin(cls, transaction: Transaction, *, actor: Agent, clock: Clock, ids: IdGenerator) -> AccessChange:
         """Take the lock, before anything else is read."""
         epoch = transaction.roles.lock()
         return cls(
             transaction=transaction,
+            actor=actor,
             epoch=epoch,
             held=_held_by(transaction, actor),
             now=clock.now(),
@@ -65,6 +71,27 @@ class AccessChange:
     def event_id(self) -> EventId:
         """Return the id of a new event."""
         return EventId(self.ids.new())
+
+    def audit(
+        self,
+        action: AuditAction,
+        subject: Subject,
+        *,
+        before: Mapping[str, object] = _NOTHING,
+        after: Mapping[str, object] = _NOTHING,
+    ) -> None:
+        """Write into the audit log that the actor did this."""
+        self.transaction.audit.add(
+            AuditEntry(
+                id=AuditEntryId(self.ids.new()),
+                at=self.now,
+                action=action,
+                actor=_as_audited(self.actor),
+                subject=subject,
+                before=before,
+                after=after,
+            )
+        )
 
     def require_rank_over(self, permissions: Iterable[str]) -> None:
         """
@@ -105,6 +132,12 @@ class AccessChange:
         """Write that *role* does not grant *permissions* any more, which it did, and return it so."""
         left = role.granting(role.permissions - {permission.name for permission in permissions})
         self.transaction.roles.save(left)
+        self.audit(
+            AuditAction.ROLE_PERMISSIONS_REMOVED,
+            Subject.role(role.id),
+            before={"permissions": role.permissions},
+            after={"permissions": left.permissions},
+        )
         for permission in permissions:
             self.transaction.record(
                 RolePermissionRemoved(
@@ -121,6 +154,12 @@ class AccessChange:
         """Write that *user* does not hold these roles any more, of which they held some, and return them so."""
         left = user.with_roles((role for role in user.roles if role.id not in role_ids), now=self.now)
         self.save_roles(left)
+        self.audit(
+            AuditAction.USER_ROLES_REMOVED,
+            Subject.user(user.id),
+            before={"roles": user.role_names},
+            after={"roles": left.role_names},
+        )
         for role in user.roles:
             if role.id in role_ids:
                 self.transaction.record(
@@ -137,7 +176,17 @@ class AccessChange:
         self.transaction.revocations.add(access_changed(user, now=self.now))
 
 
-def _held_by(transaction: Transaction, actor: Actor) -> PermissionSet:
+def _as_audited(actor: Agent) -> Actor:
+    match actor:
+        case Operator():
+            return SYSTEM
+        case ClientActor(client_id=client_id):
+            return Actor.client(client_id)
+        case _:
+            return Actor.user(actor)
+
+
+def _held_by(transaction: Transaction, actor: Agent) -> PermissionSet:
     match actor:
         case Operator():
             return PermissionSet(frozenset({EVERYTHING}))

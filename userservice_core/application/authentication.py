@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
 from userservice_core.application.token_times import jittered
 from userservice_core.domain.emails import EmailAddress
@@ -15,7 +16,6 @@ from userservice_core.domain.events import (
     LoggedOut,
     LoginFailed,
     NotificationKind,
-    NotificationRequested,
     RefreshReused,
     SessionRevoked,
     UnknownLoginFailed,
@@ -23,6 +23,7 @@ from userservice_core.domain.events import (
 from userservice_core.domain.ids import EventId, SessionId, UserId
 from userservice_core.domain.passwords import normalise_password
 from userservice_core.domain.sessions import (
+    MAX_ORIGINS_COMPARED,
     MAX_SESSIONS_PER_USER,
     Origin,
     RefreshVerdict,
@@ -48,10 +49,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from userservice_core.application.access import Access
+    from userservice_core.application.security_notices import NoticeKind
     from userservice_core.domain.credentials import Credential, SignIn
+    from userservice_core.domain.events import NotificationRequested
     from userservice_core.domain.roles import PermissionSet
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
+    from userservice_core.ports.pacing import Pacer
     from userservice_core.ports.security import (
         AccessTokenIssuer,
         PasswordHasher,
@@ -110,6 +114,7 @@ class Authentication:
         sessions: SessionStore,
         access: Access,
         hasher: PasswordHasher,
+        pacer: Pacer,
         sealer: SecretSealer,
         issuer: AccessTokenIssuer,
         refresh_tokens: RefreshTokens,
@@ -123,6 +128,7 @@ class Authentication:
         self._sessions = sessions
         self._access = access
         self._hasher = hasher
+        self._pacer = pacer
         self._sealer = sealer
         self._issuer = issuer
         self._refresh_tokens = refresh_tokens
@@ -148,11 +154,13 @@ class Authentication:
             PasswordChangeRequiredError: If the password was issued and has to be replaced first.
             OverloadedError: If too many passwords are being hashed already.
         """
+        began = self._pacer.start()
         key = _sign_in_key(email)
         found = self._sign_ins.find_sign_in(key)
         credential = self._verified_credential(found, normalise_password(password))
         if found is None or credential is None:
             self._record_failure(found, key, reason=_WRONG, origin=origin)
+            self._pacer.hold("failed sign-in", since=began)
             raise InvalidCredentialsError
         try:
             _require_usable(found.user, credential)
@@ -193,6 +201,7 @@ class Authentication:
             _require_same_password(found, latest)
             _require_usable(latest.user, credential)
             sessions = transaction.sessions.list_open(found.user.id, now=now)
+            is_new_device = self._is_new_device(transaction, latest, origin)
             for surplus in sessions[MAX_SESSIONS_PER_USER - 1 :]:
                 self._end_session(transaction, surplus, now=now)
                 transaction.record(self._session_revoked(surplus, now=now))
@@ -201,6 +210,8 @@ class Authentication:
             transaction.sessions.add(session)
             transaction.sign_ins.save_state(latest.state.signed_in(now=now))
             transaction.record(self._logged_in(session, now=now))
+            if is_new_device:
+                transaction.record(self._notice(latest.user, NotificationKind.NEW_DEVICE, now=now))
             return latest.user
 
         try:
@@ -208,6 +219,14 @@ class Authentication:
         except UserNotFoundError as error:
             raise InvalidCredentialsError from error
         return self._answer(session, user, token, permissions=permissions)
+
+    @staticmethod
+    def _is_new_device(transaction: Transaction, sign_in: SignIn, origin: Origin) -> bool:
+        """Tell whether none of the latest sign-ins came from there; the first of all is none to be told of."""
+        if sign_in.state.last_login_at is None:
+            return False
+        known = transaction.sessions.list_origins(sign_in.user.id, limit=MAX_ORIGINS_COMPARED)
+        return not any(origin.is_like(each) for each in known)
 
     def _record_failure(self, found: SignIn | None, key: str, *, reason: str, origin: Origin) -> None:
         """Count and tell of a wrong password; for an unknown address the same statements run and count nobody."""
@@ -298,15 +317,7 @@ class Authentication:
                     user_agent=origin.user_agent,
                 )
             )
-            transaction.record(
-                NotificationRequested(
-                    id=EventId(self._ids.new()),
-                    occurred_at=now,
-                    user_id=user.id,
-                    kind=NotificationKind.REFRESH_REUSED,
-                    to=user.email.address,
-                )
-            )
+            transaction.record(self._notice(user, NotificationKind.REFRESH_REUSED, now=now))
 
         try:
             self._uow.run(work)
@@ -401,6 +412,9 @@ class Authentication:
             refresh_expires_in_seconds=max(0, int((session.expires_at - now).total_seconds())),
             user=user,
         )
+
+    def _notice(self, user: User, kind: NoticeKind, *, now: datetime) -> NotificationRequested:
+        return security_notice(user, kind, event_id=EventId(self._ids.new()), now=now)
 
     def _logged_in(self, session: Session, *, now: datetime) -> LoggedIn:
         return LoggedIn(

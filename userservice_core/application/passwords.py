@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from userservice_core.application.mailed_tokens import read_mailed_token
+from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import (
     NotificationKind,
-    NotificationRequested,
     SessionRevoked,
     UserEmailVerified,
     UserPasswordChanged,
@@ -116,18 +116,18 @@ class Passwords:
         now = self._clock.now()
         state = transaction.sign_ins.get(reference.user_id).state
         user = transaction.users.get(reference.user_id)
-        stored = self._require_good(user, transaction.one_time_tokens.find(reference.user_id, reference.digest))
+        self._require_good(user, transaction.one_time_tokens.find(reference.user_id, reference.digest))
         sessions = transaction.sessions.list_open(user.id, now=now)
 
         transaction.sign_ins.save_credential(Credential(user_id=user.id, password_hash=password_hash, changed_at=now))
         transaction.sign_ins.save_state(attrs.evolve(state, failed_attempts=0, locked_until=None))
-        transaction.one_time_tokens.save(stored.used(now=now))
+        transaction.one_time_tokens.end_all(user.id, now=now)
         for session in sessions:
             end_session(transaction, session, now=now, access_lifetime=self._access_lifetime)
             transaction.record(self._session_revoked(session, now=now))
         verified = self._verified(transaction, user, now=now)
         transaction.record(UserPasswordChanged(id=self._event_id(), occurred_at=now, user_id=user.id, method="reset"))
-        transaction.record(self._notice(user, now=now))
+        transaction.record(security_notice(user, NotificationKind.PASSWORD_CHANGED, event_id=self._event_id(), now=now))
         return verified
 
     def _verified(self, transaction: Transaction, user: User, *, now: datetime) -> User:
@@ -140,15 +140,14 @@ class Passwords:
         )
         return verified
 
-    def _require_good(self, user: User, stored: OneTimeToken | None) -> OneTimeToken:
+    def _require_good(self, user: User, stored: OneTimeToken | None) -> None:
         is_good = (
             stored is not None
             and _may_reset(user)
             and stored.is_good_for(TokenPurpose.RESET_PASSWORD, email_key=user.email.key, now=self._clock.now())
         )
-        if stored is None or not is_good:
+        if not is_good:
             raise OneTimeTokenInvalidError
-        return stored
 
     def _session_revoked(self, session: Session, *, now: datetime) -> SessionRevoked:
         return SessionRevoked(
@@ -157,15 +156,6 @@ class Passwords:
             user_id=session.user_id,
             session_id=session.id,
             reason="password-changed",
-        )
-
-    def _notice(self, user: User, *, now: datetime) -> NotificationRequested:
-        return NotificationRequested(
-            id=self._event_id(),
-            occurred_at=now,
-            user_id=user.id,
-            kind=NotificationKind.PASSWORD_CHANGED,
-            to=user.email.address,
         )
 
     def _event_id(self) -> EventId:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from userservice_core.application.access_changes import AccessChange, Actor, require_version
+from userservice_core.application.access_changes import AccessChange, Agent, require_version
+from userservice_core.domain.audit import AuditAction, Subject
 from userservice_core.domain.events import PermissionCreated, PermissionDeleted, PermissionUpdated
 from userservice_core.domain.ids import PermissionId
 from userservice_core.domain.roles import MAX_PERMISSIONS, Permission
@@ -54,7 +55,7 @@ class Permissions:
         return granting
 
     def create(
-        self, *, actor: Actor, resource: str, action: str, description: str | None, group_name: str | None
+        self, *, actor: Agent, resource: str, action: str, description: str | None, group_name: str | None
     ) -> Permission:
         """
         Make a permission that no role grants yet.
@@ -78,6 +79,9 @@ class Permissions:
                 raise LimitReachedError(limit=MAX_PERMISSIONS)
             transaction.permissions.add(permission)
             change.tell_of_roles()
+            change.audit(
+                AuditAction.PERMISSION_CREATED, Subject.permission(permission.id), after=_values_of(permission)
+            )
             transaction.record(
                 PermissionCreated(
                     id=change.event_id(),
@@ -95,7 +99,7 @@ class Permissions:
     def change(
         self,
         *,
-        actor: Actor,
+        actor: Agent,
         permission_id: PermissionId,
         revise: Callable[[Permission], Permission],
         expected: Collection[int] | None = None,
@@ -132,6 +136,12 @@ class Permissions:
                 change.require_held((revised.name,))
             transaction.permissions.save(revised)
             change.tell_of_roles()
+            change.audit(
+                AuditAction.PERMISSION_UPDATED,
+                Subject.permission(permission_id),
+                before=_values_of(permission),
+                after=_values_of(revised),
+            )
             transaction.record(
                 PermissionUpdated(
                     id=change.event_id(),
@@ -149,7 +159,7 @@ class Permissions:
     def delete(
         self,
         *,
-        actor: Actor,
+        actor: Agent,
         permission_id: PermissionId,
         force: bool = False,
         expected: Collection[int] | None = None,
@@ -189,6 +199,9 @@ class Permissions:
                 transaction.clients.save(client.holding(client.permissions - {permission.name}))
             transaction.permissions.remove(permission_id)
             change.tell_of_roles()
+            change.audit(
+                AuditAction.PERMISSION_DELETED, Subject.permission(permission_id), before=_values_of(permission)
+            )
             transaction.record(
                 PermissionDeleted(
                     id=change.event_id(),
@@ -200,5 +213,9 @@ class Permissions:
 
         self._uow.run(work)
 
-    def _begin(self, transaction: Transaction, actor: Actor) -> AccessChange:
+    def _begin(self, transaction: Transaction, actor: Agent) -> AccessChange:
         return AccessChange.begin(transaction, actor=actor, clock=self._clock, ids=self._ids)
+
+
+def _values_of(permission: Permission) -> dict[str, object]:
+    return {"name": permission.name, "description": permission.description, "groupName": permission.group_name}

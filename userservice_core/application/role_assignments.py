@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from userservice_core.application.access_changes import AccessChange
+from userservice_core.domain.audit import AuditAction, Subject
 from userservice_core.domain.events import UserRoleAssigned
 from userservice_core.domain.roles import AssignedRole
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from userservice_core.application.access_changes import Actor
+    from userservice_core.application.access_changes import Agent
     from userservice_core.domain.ids import RoleId, UserId
     from userservice_core.domain.roles import Role
     from userservice_core.domain.users import User
@@ -38,7 +39,7 @@ class RoleAssignments:
         """
         return self._users.get(user_id).roles
 
-    def assign(self, *, actor: Actor, user_id: UserId, role_ids: Collection[RoleId]) -> tuple[AssignedRole, ...]:
+    def assign(self, *, actor: Agent, user_id: UserId, role_ids: Collection[RoleId]) -> tuple[AssignedRole, ...]:
         """
         Give roles to a user; those that they hold already change nothing.
 
@@ -63,6 +64,12 @@ class RoleAssignments:
             given = [AssignedRole(role.id, role.name) for role in added]
             changed = user.with_roles((*user.roles, *given), now=change.now)
             change.save_roles(changed)
+            change.audit(
+                AuditAction.USER_ROLES_ASSIGNED,
+                Subject.user(user_id),
+                before={"roles": user.role_names},
+                after={"roles": changed.role_names},
+            )
             for role in given:
                 transaction.record(
                     UserRoleAssigned(
@@ -77,7 +84,7 @@ class RoleAssignments:
 
         return self._uow.run(work)
 
-    def remove(self, *, actor: Actor, user_id: UserId, role_ids: Collection[RoleId]) -> tuple[AssignedRole, ...]:
+    def remove(self, *, actor: Agent, user_id: UserId, role_ids: Collection[RoleId]) -> tuple[AssignedRole, ...]:
         """
         Take roles from a user; those that they do not hold change nothing.
 
@@ -101,7 +108,7 @@ class RoleAssignments:
 
         return self._uow.run(work)
 
-    def _begin(self, transaction: Transaction, actor: Actor) -> AccessChange:
+    def _begin(self, transaction: Transaction, actor: Agent) -> AccessChange:
         return AccessChange.begin(transaction, actor=actor, clock=self._clock, ids=self._ids)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from userservice_core.application.access_changes import AccessChange, Actor, require_version
+from userservice_core.application.access_changes import AccessChange, Agent, require_version
+from userservice_core.domain.audit import AuditAction, Subject
 from userservice_core.domain.events import RoleCreated, RoleDeleted, RolePermissionAssigned, RoleUpdated
 from userservice_core.domain.ids import RoleId
 from userservice_core.domain.roles import MAX_ROLES, Role
@@ -56,7 +57,7 @@ class Roles:
         """
         return self._roles.get(role_id)
 
-    def create(self, *, actor: Actor, name: str, description: str | None) -> Role:
+    def create(self, *, actor: Agent, name: str, description: str | None) -> Role:
         """
         Make a role that grants nothing yet.
 
@@ -73,6 +74,7 @@ class Roles:
                 raise LimitReachedError(limit=MAX_ROLES)
             transaction.roles.add(role)
             change.tell_of_roles()
+            change.audit(AuditAction.ROLE_CREATED, Subject.role(role.id), after=_values_of(role))
             transaction.record(
                 RoleCreated(
                     id=change.event_id(),
@@ -89,7 +91,7 @@ class Roles:
     def change(
         self,
         *,
-        actor: Actor,
+        actor: Agent,
         role_id: RoleId,
         revise: Callable[[Role], Role],
         expected: Collection[int] | None = None,
@@ -118,6 +120,12 @@ class Roles:
                 return role
             transaction.roles.save(revised)
             change.tell_of_roles()
+            change.audit(
+                AuditAction.ROLE_UPDATED,
+                Subject.role(role_id),
+                before=_values_of(role),
+                after=_values_of(revised),
+            )
             transaction.record(
                 RoleUpdated(
                     id=change.event_id(),
@@ -132,7 +140,7 @@ class Roles:
         return self._uow.run(work)
 
     def delete(
-        self, *, actor: Actor, role_id: RoleId, force: bool = False, expected: Collection[int] | None = None
+        self, *, actor: Agent, role_id: RoleId, force: bool = False, expected: Collection[int] | None = None
     ) -> None:
         """
         Delete a role.
@@ -162,7 +170,7 @@ class Roles:
         self,
         transaction: Transaction,
         *,
-        actor: Actor,
+        actor: Agent,
         role_id: RoleId,
         force: bool,
         expected: Collection[int] | None,
@@ -182,6 +190,8 @@ class Roles:
             return False
         transaction.roles.remove(role_id)
         change.tell_of_roles()
+        before = {**_values_of(role), "permissions": role.permissions}
+        change.audit(AuditAction.ROLE_DELETED, Subject.role(role_id), before=before)
         transaction.record(RoleDeleted(id=change.event_id(), occurred_at=change.now, role_id=role_id, name=role.name))
         return True
 
@@ -197,7 +207,7 @@ class Roles:
         return self._roles.list_permissions_of(role_id)
 
     def assign_permissions(
-        self, *, actor: Actor, role_id: RoleId, permission_ids: Collection[PermissionId]
+        self, *, actor: Agent, role_id: RoleId, permission_ids: Collection[PermissionId]
     ) -> tuple[Permission, ...]:
         """
         Let a role grant permissions; those that it grants already change nothing.
@@ -222,8 +232,15 @@ class Roles:
             if any(permission.is_wildcard for permission in added) and not self._may_grant_wildcards(role):
                 raise WildcardGrantError
             if added:
-                transaction.roles.save(role.granting(role.permissions | {permission.name for permission in added}))
+                granting = role.granting(role.permissions | {permission.name for permission in added})
+                transaction.roles.save(granting)
                 change.tell_of_roles()
+                change.audit(
+                    AuditAction.ROLE_PERMISSIONS_ASSIGNED,
+                    Subject.role(role_id),
+                    before={"permissions": role.permissions},
+                    after={"permissions": granting.permissions},
+                )
             for permission in added:
                 transaction.record(
                     RolePermissionAssigned(
@@ -239,7 +256,7 @@ class Roles:
         return self._roles.list_permissions_of(role_id)
 
     def remove_permissions(
-        self, *, actor: Actor, role_id: RoleId, permission_ids: Collection[PermissionId]
+        self, *, actor: Agent, role_id: RoleId, permission_ids: Collection[PermissionId]
     ) -> tuple[Permission, ...]:
         """
         Let a role grant permissions no longer; those that it does not grant change nothing.
@@ -271,7 +288,7 @@ class Roles:
     def _may_grant_wildcards(self, role: Role) -> bool:
         return role.is_system_role or self._wildcards_in_any_role
 
-    def _begin(self, transaction: Transaction, actor: Actor) -> AccessChange:
+    def _begin(self, transaction: Transaction, actor: Agent) -> AccessChange:
         return AccessChange.begin(transaction, actor=actor, clock=self._clock, ids=self._ids)
 
     @staticmethod
@@ -280,3 +297,7 @@ class Roles:
         require_version(role.version, expected)
         change.require_rank_over(role.permissions)
         return role
+
+
+def _values_of(role: Role) -> dict[str, object]:
+    return {"name": role.name, "description": role.description}

@@ -10,6 +10,7 @@ import attrs
 
 from userservice_core.application.access_changes import AccessChange, require_version
 from userservice_core.application.session_ends import LEEWAY
+from userservice_core.domain.audit import AuditAction, Subject
 from userservice_core.domain.clients import MAX_CLIENT_SECRETS, MAX_CLIENTS, ClientSecret, ServiceClient
 from userservice_core.domain.ids import ClientId, ClientSecretId
 from userservice_core.domain.revocations import Revocation, RevocationKind
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from datetime import datetime, timedelta
 
-    from userservice_core.application.access_changes import Actor
+    from userservice_core.application.access_changes import Agent
     from userservice_core.ports.clients import ClientReader
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
@@ -83,7 +84,7 @@ class ServiceClients:
         """
         return self._clients.get(client_id)
 
-    def create(self, *, actor: Actor, name: str, permissions: Collection[str]) -> NewSecret:
+    def create(self, *, actor: Agent, name: str, permissions: Collection[str]) -> NewSecret:
         """
         Make a client with its first secret.
 
@@ -109,6 +110,7 @@ class ServiceClients:
             self._require_givable(change, client.permissions)
             transaction.clients.add(client)
             change.tell_of_roles()
+            change.audit(AuditAction.CLIENT_CREATED, Subject.client(client.id), after=_values_of(client))
             return NewSecret(client=client, id=secret.id, text=text)
 
         return self._uow.run(work)
@@ -116,7 +118,7 @@ class ServiceClients:
     def change(
         self,
         *,
-        actor: Actor,
+        actor: Agent,
         client_id: ClientId,
         revise: Callable[[ServiceClient, datetime], ServiceClient],
         expected: Collection[int] | None = None,
@@ -150,11 +152,17 @@ class ServiceClients:
                 return client
             self._require_givable(change, revised.permissions - client.permissions)
             self._save(change, client, revised)
+            change.audit(
+                AuditAction.CLIENT_UPDATED,
+                Subject.client(client_id),
+                before=_values_of(client),
+                after=_values_of(revised),
+            )
             return revised
 
         return self._uow.run(work)
 
-    def delete(self, *, actor: Actor, client_id: ClientId, expected: Collection[int] | None = None) -> None:
+    def delete(self, *, actor: Agent, client_id: ClientId, expected: Collection[int] | None = None) -> None:
         """
         Erase a client; its tokens end at once.
 
@@ -170,12 +178,13 @@ class ServiceClients:
             transaction.clients.remove(client_id)
             self._end_tokens(change, client, client.end_of_tokens(now=change.now))
             change.tell_of_roles()
+            change.audit(AuditAction.CLIENT_DELETED, Subject.client(client_id), before=_values_of(client))
 
         self._uow.run(work)
 
     # --- secrets ------------------------------------------------------------------------------------------------------
 
-    def create_secret(self, *, actor: Actor, client_id: ClientId, expected: Collection[int] | None = None) -> NewSecret:
+    def create_secret(self, *, actor: Agent, client_id: ClientId, expected: Collection[int] | None = None) -> NewSecret:
         """
         Make a further secret; the other one stays good.
 
@@ -187,7 +196,7 @@ class ServiceClients:
         """
         return self._add_secret(actor, client_id, expected, make_room=False)
 
-    def rotate_secret(self, *, actor: Actor, client_id: ClientId) -> NewSecret:
+    def rotate_secret(self, *, actor: Agent, client_id: ClientId) -> NewSecret:
         """
         Make a further secret; of two the older one goes, and with it all tokens until now.
 
@@ -202,7 +211,7 @@ class ServiceClients:
     def delete_secret(
         self,
         *,
-        actor: Actor,
+        actor: Agent,
         client_id: ClientId,
         secret_id: ClientSecretId,
         expected: Collection[int] | None = None,
@@ -225,7 +234,7 @@ class ServiceClients:
         self._uow.run(work)
 
     def _add_secret(
-        self, actor: Actor, client_id: ClientId, expected: Collection[int] | None, *, make_room: bool
+        self, actor: Agent, client_id: ClientId, expected: Collection[int] | None, *, make_room: bool
     ) -> NewSecret:
         text, secret = self._new_secret(now=self._clock.now())
 
@@ -247,7 +256,7 @@ class ServiceClients:
 
     # --- what they share ----------------------------------------------------------------------------------------------
 
-    def _begin(self, transaction: Transaction, actor: Actor) -> AccessChange:
+    def _begin(self, transaction: Transaction, actor: Agent) -> AccessChange:
         return AccessChange.begin(transaction, actor=actor, clock=self._clock, ids=self._ids)
 
     @staticmethod
@@ -272,6 +281,11 @@ class ServiceClients:
 
     def _save(self, change: AccessChange, before: ServiceClient, after: ServiceClient) -> None:
         change.transaction.clients.save(after)
+        old, new = ({secret.id for secret in client.secrets} for client in (before, after))
+        if old - new:
+            change.audit(AuditAction.CLIENT_SECRET_REMOVED, Subject.client(after.id))
+        if new - old:
+            change.audit(AuditAction.CLIENT_SECRET_ADDED, Subject.client(after.id))
         if after.tokens_not_before is not None and after.tokens_not_before != before.tokens_not_before:
             self._end_tokens(change, after, after.tokens_not_before)
         change.tell_of_roles()
@@ -285,6 +299,10 @@ class ServiceClients:
                 expires_at=not_before + self._access_lifetime + LEEWAY,
             )
         )
+
+
+def _values_of(client: ServiceClient) -> dict[str, object]:
+    return {"name": client.name, "permissions": sorted(client.permissions), "disabled": client.is_disabled}
 
 
 def secret_digest(text: str) -> bytes:

@@ -419,6 +419,16 @@ class NotificationKind(enum.StrEnum):
     RESET_PASSWORD = "reset_password"  # noqa: S105 - a name, and no password
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a name, and no password
     REFRESH_REUSED = "refresh_reused"
+    NEW_DEVICE = "new_device"
+    CHANGE_EMAIL = "change_email"
+    EMAIL_CHANGE_REQUESTED = "email_change_requested"
+    EMAIL_CHANGED = "email_changed"
+    EMAIL_CHANGE_UNDONE = "email_change_undone"
+    ACCOUNT_SUSPENDED = "account_suspended"
+    ACCOUNT_REACTIVATED = "account_reactivated"
+    ACCOUNT_DEACTIVATED = "account_deactivated"
+    ACCOUNT_DELETED = "account_deleted"
+    ACCOUNT_RESTORED = "account_restored"
 
 
 @attrs.frozen(kw_only=True)

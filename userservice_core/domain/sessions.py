@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import ipaddress
 from datetime import datetime, timedelta
 
 import attrs
@@ -12,6 +13,13 @@ from userservice_core.domain.ids import SessionId, UserId
 MAX_SESSIONS_PER_USER = 50
 REFRESH_GRACE = timedelta(seconds=10)
 """How long a superseded refresh token still yields its successor: for parallel tabs and lost answers."""
+
+
+MAX_ORIGINS_COMPARED = 100
+"""How many of the latest sign-ins a new one is compared with, to tell whether its device is a new one."""
+
+_IPV4_PREFIX = 24
+_IPV6_PREFIX = 48  # what a site is given (RFC 6177 §2)
 
 
 @attrs.frozen(kw_only=True)
@@ -28,6 +36,15 @@ class Origin:
 
     ip: str | None = None
     user_agent: str | None = None
+
+    @property
+    def network(self) -> str | None:
+        """The network that the address is in: what changes with it is the provider or the place."""
+        return None if self.ip is None else network_of(self.ip)
+
+    def is_like(self, other: Origin) -> bool:
+        """Tell whether both are taken for one device: the same kind of client in the same network."""
+        return (self.user_agent, self.network) == (other.user_agent, other.network)
 
 
 @attrs.frozen(kw_only=True)
@@ -97,6 +114,15 @@ class Session:
     def revoked(self, *, now: datetime) -> Session:
         """End the session; one that has ended already stays as it is."""
         return self if self.revoked_at is not None else attrs.evolve(self, revoked_at=now)
+
+
+def network_of(ip: str) -> str:
+    """Return the network of an address: /24 of IPv4, also where IPv6 carries it, and /48 of IPv6."""
+    address = ipaddress.ip_address(ip)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    prefix = _IPV4_PREFIX if address.version == 4 else _IPV6_PREFIX  # noqa: PLR2004 - the version's own name
+    return str(ipaddress.ip_network((address, prefix), strict=False))
 
 
 class RefreshVerdict(enum.Enum):

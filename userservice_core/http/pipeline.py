@@ -265,6 +265,7 @@ class Pipeline:
             seconds,
             request_id=request_id_of(request) or str(self._ids.new()),
             traceparent=traceparent_of(request),
+            origin=origin_of(request, trusted_proxy_hops=self._options.trusted_proxy_hops),
         )
 
     # --- at work ----------------------------------------------------------------------------------------------------
@@ -287,7 +288,7 @@ class Pipeline:
         caller = self._authorized(exchange, route) if route.wants_user else None
         return Call(
             services=self._services,
-            origin=origin_of(request, trusted_proxy_hops=self._options.trusted_proxy_hops),
+            origin=exchange.context.origin,
             decoded_body=_decoded_body(route, request),
             decoded_query=None if route.query is None else decode_query(request.query, route.query),
             access_token=exchange.access_token,

@@ -111,7 +111,7 @@ def problem_response(error: UserServiceError, *, request_id: str) -> Response:
         error = UserServiceError()
     document = ProblemAnswer(
         type=f"{TYPE_PREFIX}{error.code}",
-        title=error.code.replace("-", " ").capitalize(),
+        title=title_of(error.code),
         status=status,
         detail=error.detail,
         request_id=request_id,
@@ -120,6 +120,11 @@ def problem_response(error: UserServiceError, *, request_id: str) -> Response:
     )
     headers = (("content-type", CONTENT_TYPE), *headers_of(error))
     return Response(status=status, headers=headers, body=msgspec.json.encode(document))
+
+
+def title_of(code: str) -> str:
+    """Return *code* in words."""
+    return code.replace("-", " ").capitalize()
 
 
 def json_pointer(place: Sequence[str | int]) -> str:

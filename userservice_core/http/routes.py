@@ -14,9 +14,11 @@ from typing import Final
 import attrs
 import msgspec
 
+from userservice_core import errors
 from userservice_core.http import wire
 from userservice_core.http.body_format import BodyFormat
 from userservice_core.http.call import Call
+from userservice_core.http.errors import UnsupportedGrantTypeError
 from userservice_core.http.handlers import (
     addresses,
     auth,
@@ -88,6 +90,8 @@ class Route:
         body_required: Whether the body must be there; a missing one counts as ``{}`` otherwise.
         query: The shape of its query parameters, None for none.
         conditional: Whether it changes a resource that has a version, and honours `If-Match`.
+        sends: The headers, in lower case, that its answers carry when all is well, beside those that all carry.
+        problems: The errors it may answer with, beside those that its other members imply.
         content_type: Of the answer with a body.
         bulkhead: Where it runs, unless it is pure.
         pure: Whether it touches the process's memory only, so that it may run on an event loop.
@@ -109,6 +113,8 @@ class Route:
     body_required: bool = True
     query: type[msgspec.Struct] | None = None
     conditional: bool = False
+    sends: tuple[str, ...] = ()
+    problems: tuple[type[errors.UserServiceError], ...] = ()
     content_type: str = "application/json"
     bulkhead: Bulkhead = Bulkhead.DATABASE
     pure: bool = False
@@ -152,6 +158,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.ANYONE,
         body=wire.RegisterBody,
         answers={201: wire.UserAnswer},
+        problems=(errors.EmailTakenError,),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
     ),
@@ -164,6 +171,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.ANYONE,
         body=wire.LoginBody,
         answers={200: wire.SignedInAnswer},
+        problems=(
+            errors.InvalidCredentialsError,
+            errors.EmailNotVerifiedError,
+            errors.AccountSuspendedError,
+            errors.AccountDeactivatedError,
+            errors.PasswordChangeRequiredError,
+        ),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
     ),
@@ -176,6 +190,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.BEARER,
         body=wire.RefreshTokenBody,
         answers={200: wire.SignedInAnswer},
+        problems=(errors.InvalidRefreshTokenError,),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -188,6 +203,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.LogoutBody,
         body_required=False,
         answers={204: None},
+        problems=(
+            errors.InvalidAccessTokenError,
+            errors.InvalidRefreshTokenError,
+            errors.RevocationsUnknownError,
+            errors.UserTokenRequiredError,
+        ),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -200,6 +221,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.LogoutBody,
         body_required=False,
         answers={204: None},
+        problems=(
+            errors.InvalidAccessTokenError,
+            errors.InvalidRefreshTokenError,
+            errors.RevocationsUnknownError,
+            errors.UserTokenRequiredError,
+        ),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -233,6 +260,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.BEARER,
         body=wire.VerifyEmailBody,
         answers={200: wire.EmailVerifiedAnswer},
+        problems=(errors.OneTimeTokenInvalidError,),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -255,6 +283,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.BEARER,
         body=wire.ResetPasswordBody,
         answers={200: wire.EmailVerifiedAnswer},
+        problems=(errors.OneTimeTokenInvalidError,),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
     ),
@@ -277,6 +306,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=users.get_current_user,
         who=Caller.USER,
         answers={200: wire.UserAnswer},
+        sends=("etag",),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -287,6 +317,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=profiles.get_profile,
         who=Caller.USER,
         answers={200: wire.ProfileAnswer},
+        sends=("etag",),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -299,6 +330,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.ProfileBody,
         conditional=True,
         answers={200: wire.ProfileAnswer},
+        sends=("etag",),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -311,6 +343,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.ProfilePatchBody,
         conditional=True,
         answers={200: wire.ProfileAnswer},
+        sends=("etag",),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -321,6 +354,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=addresses.list_addresses,
         who=Caller.USER,
         answers={200: wire.AddressListAnswer},
+        sends=("etag",),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -332,6 +366,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.USER,
         body=wire.AddressBody,
         answers={201: wire.AddressAnswer},
+        sends=("etag", "location"),
+        problems=(errors.TooManyAddressesError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -342,6 +378,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=addresses.get_address,
         who=Caller.USER,
         answers={200: wire.AddressAnswer},
+        sends=("etag",),
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -354,6 +392,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.AddressBody,
         conditional=True,
         answers={200: wire.AddressAnswer},
+        sends=("etag",),
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -365,6 +405,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.USER,
         conditional=True,
         answers={204: None},
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -377,6 +418,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.DefaultAddressBody,
         conditional=True,
         answers={200: wire.AddressAnswer},
+        sends=("etag",),
+        problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -410,6 +453,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("user:read_effective_permissions"),
         query=wire.EffectivePermissionsQuery,
         answers={200: wire.EffectivePermissionsAnswer},
+        problems=(errors.UserNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -431,6 +475,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:create"),
         body=wire.NewRoleBody,
         answers={201: wire.RoleAnswer},
+        sends=("etag", "location"),
+        problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -441,6 +487,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.get_role,
         who=Holder("role:read"),
         answers={200: wire.RoleAnswer},
+        sends=("etag",),
+        problems=(errors.RoleNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -453,6 +501,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.RoleBody,
         conditional=True,
         answers={200: wire.RoleAnswer},
+        sends=("etag",),
+        problems=(
+            errors.RoleNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -465,6 +520,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.RolePatchBody,
         conditional=True,
         answers={200: wire.RoleAnswer},
+        sends=("etag",),
+        problems=(
+            errors.RoleNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -475,7 +537,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.delete_role,
         who=Holder("role:delete"),
         query=wire.DeletionQuery,
+        conditional=True,
         answers={204: None},
+        problems=(
+            errors.RoleNotFoundError,
+            errors.RoleInUseError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -486,6 +556,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.list_role_permissions,
         who=Holder("role:list_permissions"),
         answers={200: wire.PermissionsAnswer},
+        problems=(errors.RoleNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -497,6 +568,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:assign_permissions"),
         body=wire.PermissionIdsBody,
         answers={200: wire.PermissionsAnswer},
+        problems=(
+            errors.RoleNotFoundError,
+            errors.PermissionNotFoundError,
+            errors.GrantNotHeldError,
+            errors.WildcardGrantError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -508,6 +586,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("role:remove_permissions"),
         query=wire.PermissionIdsQuery,
         answers={200: wire.PermissionsAnswer},
+        problems=(
+            errors.RoleNotFoundError,
+            errors.PermissionNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -529,6 +613,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("permission:create"),
         body=wire.NewPermissionBody,
         answers={201: wire.PermissionAnswer},
+        sends=("etag", "location"),
+        problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -539,6 +625,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=permissions.get_permission,
         who=Holder("permission:read"),
         answers={200: wire.PermissionAnswer},
+        sends=("etag",),
+        problems=(errors.PermissionNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -551,6 +639,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.PermissionBody,
         conditional=True,
         answers={200: wire.PermissionAnswer},
+        sends=("etag",),
+        problems=(
+            errors.PermissionNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -563,6 +659,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.PermissionPatchBody,
         conditional=True,
         answers={200: wire.PermissionAnswer},
+        sends=("etag",),
+        problems=(
+            errors.PermissionNotFoundError,
+            errors.AlreadyExistsError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -573,7 +677,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=permissions.delete_permission,
         who=Holder("permission:delete"),
         query=wire.DeletionQuery,
+        conditional=True,
         answers={204: None},
+        problems=(
+            errors.PermissionNotFoundError,
+            errors.PermissionInUseError,
+            errors.SystemObjectError,
+            errors.TargetOutranksActorError,
+        ),
         rate_class=RateClass.WRITE,
     ),
     Route(
@@ -584,6 +695,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=permissions.list_permission_roles,
         who=Holder("permission:list_roles"),
         answers={200: wire.RolesAnswer},
+        problems=(errors.PermissionNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -594,6 +706,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=roles.list_user_roles,
         who=Holder("user:list_roles"),
         answers={200: wire.AssignedRolesAnswer},
+        problems=(errors.UserNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -605,6 +718,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("user:assign_roles"),
         body=wire.RoleIdsBody,
         answers={200: wire.AssignedRolesAnswer},
+        problems=(
+            errors.UserNotFoundError,
+            errors.RoleNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+        ),
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -617,6 +736,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("user:remove_roles"),
         query=wire.RoleIdsQuery,
         answers={200: wire.AssignedRolesAnswer},
+        problems=(
+            errors.UserNotFoundError,
+            errors.RoleNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -639,6 +764,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("client:create"),
         body=wire.NewClientBody,
         answers={201: wire.NewClientAnswer},
+        sends=("etag", "location"),
+        problems=(errors.GrantNotHeldError, errors.WildcardGrantError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -650,6 +777,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=clients.get_client,
         who=Holder("client:read"),
         answers={200: wire.ClientAnswer},
+        sends=("etag",),
+        problems=(errors.ClientNotFoundError,),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -662,6 +791,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.ClientPatchBody,
         conditional=True,
         answers={200: wire.ClientAnswer},
+        sends=("etag",),
+        problems=(
+            errors.ClientNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+            errors.WildcardGrantError,
+        ),
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -674,6 +810,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("client:delete"),
         conditional=True,
         answers={204: None},
+        problems=(errors.ClientNotFoundError, errors.TargetOutranksActorError),
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -685,6 +822,9 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=clients.create_client_secret,
         who=Holder("client:create_secret"),
         answers={201: wire.NewClientSecretAnswer},
+        conditional=True,
+        sends=("etag",),
+        problems=(errors.ClientNotFoundError, errors.TargetOutranksActorError, errors.TooManyClientSecretsError),
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -696,6 +836,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=clients.delete_client_secret,
         who=Holder("client:delete_secret"),
         answers={204: None},
+        conditional=True,
+        problems=(errors.ClientNotFoundError, errors.ClientSecretNotFoundError, errors.TargetOutranksActorError),
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -709,6 +851,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.TokenForm,
         body_format=BodyFormat.FORM,
         answers={200: wire.ClientTokenAnswer},
+        problems=(UnsupportedGrantTypeError, errors.InvalidScopeError),
         rate_class=RateClass.SIGN_IN,
     ),
     Route(
@@ -721,6 +864,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.PresentedTokenForm,
         body_format=BodyFormat.FORM,
         answers={200: wire.IntrospectionAnswer},
+        problems=(errors.RevocationsUnknownError,),
         rate_class=RateClass.SIGN_IN,
     ),
     Route(
@@ -733,6 +877,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.PresentedTokenForm,
         body_format=BodyFormat.FORM,
         answers={200: None},
+        problems=(errors.UnauthorizedClientError, errors.RevocationsUnknownError),
         rate_class=RateClass.SIGN_IN,
     ),
     Route(
@@ -743,6 +888,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=oauth.get_authorization_server,
         who=Caller.ANYONE,
         answers={200: wire.AuthorizationServerAnswer},
+        sends=("etag",),
         rate_class=RateClass.UNLIMITED,
         pure=True,
     ),
@@ -754,6 +900,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=oauth.get_openid_configuration,
         who=Caller.ANYONE,
         answers={200: wire.AuthorizationServerAnswer},
+        sends=("etag",),
         rate_class=RateClass.UNLIMITED,
         pure=True,
     ),
@@ -765,6 +912,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=system.get_jwks,
         who=Caller.ANYONE,
         answers={200: wire.JwksAnswer},
+        sends=("etag",),
         rate_class=RateClass.UNLIMITED,
         pure=True,
     ),
@@ -798,6 +946,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=system.get_openapi,
         who=Caller.ANYONE,
         answers={200: wire.OpenApiAnswer},
+        sends=("etag",),
         rate_class=RateClass.UNLIMITED,
         pure=True,
     ),

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from userservice_core.domain.sessions import Origin
 from userservice_core.errors import DeadlineExceededError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_NOWHERE = Origin()
 
 
 @attrs.frozen(kw_only=True)
@@ -29,11 +32,13 @@ class CallContext:
         deadline: Point of :func:`time.monotonic` after which no more work is to be begun; None for no limit.
         request_id: Correlates logs, events and the answer; empty outside a request.
         traceparent: W3C Trace Context header of the caller, None where there is none.
+        origin: Where it came from; empty outside a request.
     """
 
     deadline: float | None = None
     request_id: str = ""
     traceparent: str | None = None
+    origin: Origin = _NOWHERE
 
     def remaining_seconds(self) -> float | None:
         """
@@ -71,19 +76,21 @@ def call_context(context: CallContext) -> Iterator[CallContext]:
         _current.reset(token)
 
 
-def call_within(seconds: float, *, request_id: str = "", traceparent: str | None = None) -> CallContext:
+def call_within(
+    seconds: float, *, request_id: str = "", traceparent: str | None = None, origin: Origin = _NOWHERE
+) -> CallContext:
     """Return the context of a call that begins now and has *seconds*, or less where the present call has less."""
     deadline = time.monotonic() + seconds
     outer = _current.get().deadline
     if outer is not None and outer < deadline:
         deadline = outer
-    return CallContext(deadline=deadline, request_id=request_id, traceparent=traceparent)
+    return CallContext(deadline=deadline, request_id=request_id, traceparent=traceparent, origin=origin)
 
 
 @contextmanager
 def deadline_after(seconds: float) -> Iterator[CallContext]:
     """Give the block *seconds* to finish; an earlier deadline of the surrounding call stays in force."""
     outer = current_call()
-    within = call_within(seconds, request_id=outer.request_id, traceparent=outer.traceparent)
+    within = attrs.evolve(outer, deadline=call_within(seconds).deadline)
     with call_context(within) as context:
         yield context

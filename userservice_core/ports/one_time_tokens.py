@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
     from userservice_core.domain.ids import UserId
-    from userservice_core.domain.one_time_tokens import OneTimeToken
+    from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
 
 
 class OneTimeTokenReader(Protocol):
@@ -30,4 +33,12 @@ class OneTimeTokenRepository(Protocol):
 
     def save(self, token: OneTimeToken) -> None:
         """Store that a token was used."""
+        ...
+
+    def end_all(self, user_id: UserId, *, now: datetime, keep: Collection[TokenPurpose] = ()) -> None:
+        """
+        End every unused token of the user, except for those of the purposes in *keep*.
+
+        Takes effect after every :meth:`add` and :meth:`save` before it, and before those that follow.
+        """
         ...

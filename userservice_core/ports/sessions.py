@@ -8,7 +8,7 @@ from typing import Protocol
 import attrs
 
 from userservice_core.domain.ids import SessionId, UserId
-from userservice_core.domain.sessions import Session
+from userservice_core.domain.sessions import Origin, Session
 from userservice_core.domain.users import User
 
 
@@ -74,6 +74,10 @@ class SessionRepository(Protocol):
 
     def list_open(self, user_id: UserId, *, now: datetime) -> tuple[Session, ...]:
         """Return the sessions that can be used at *now*, most recently used first."""
+        ...
+
+    def list_origins(self, user_id: UserId, *, limit: int) -> tuple[Origin, ...]:
+        """Return where the latest sessions began, ended ones included, latest first; nothing is locked."""
         ...
 
     def add(self, session: Session) -> None:

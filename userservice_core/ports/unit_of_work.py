@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from userservice_core.domain.events import Event
     from userservice_core.ports.addresses import AddressRepository
+    from userservice_core.ports.audit import AuditLog
     from userservice_core.ports.clients import ClientRepository
     from userservice_core.ports.credentials import SignInRepository
     from userservice_core.ports.one_time_tokens import OneTimeTokenRepository
@@ -77,6 +78,11 @@ class Transaction(Protocol):
     @property
     def revocations(self) -> RevocationWriter:
         """What every process must forget."""
+        ...
+
+    @property
+    def audit(self) -> AuditLog:
+        """Who did what to whom."""
         ...
 
     def record(self, event: Event) -> None:

@@ -10,12 +10,14 @@ import attrs
 
 from userservice_core.domain.address_kinds import AddressType
 from userservice_core.domain.addresses import Address
+from userservice_core.domain.audit import SYSTEM, AuditAction, AuditEntry, Subject
 from userservice_core.domain.clients import ClientSecret, ServiceClient
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import LoginFailed, NotificationKind, NotificationRequested, UserRegistered
 from userservice_core.domain.ids import (
     AddressId,
+    AuditEntryId,
     ClientId,
     ClientSecretId,
     EventId,
@@ -175,6 +177,20 @@ def sample_client(**changes: Any) -> ServiceClient:  # noqa: ANN401 - as above
         created_at=NOW,
     )
     return attrs.evolve(client, **changes)
+
+
+def sample_audit_entry(subject: Subject | None, **changes: Any) -> AuditEntry:  # noqa: ANN401 - as above
+    """Return an entry of a change by the system, of an id that no other has."""
+    entry = AuditEntry(
+        id=AuditEntryId(_ids.new()),
+        at=NOW,
+        action=AuditAction.ROLE_UPDATED,
+        actor=SYSTEM,
+        subject=subject,
+        before={"name": "é", "description": None},
+        after={"name": "e", "description": None},
+    )
+    return attrs.evolve(entry, **changes)
 
 
 def sample_event_id() -> EventId:

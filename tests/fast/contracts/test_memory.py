@@ -22,6 +22,7 @@ from userservice_core.ports.publishing import Delivery
 from userservice_core.ports.revocations import RevocationBatch
 from userservice_core.testing.clocks import NOON, FakeClock
 from userservice_core.testing.contracts.addresses import AddressesContract
+from userservice_core.testing.contracts.audit import AuditContract
 from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.contracts.cache import CacheContract
 from userservice_core.testing.contracts.clients import ClientsContract
@@ -90,6 +91,10 @@ class TestClients(_InMemory, ClientsContract):
 
 class TestRevocations(_InMemory, RevocationsContract):
     """The log of revocations and its writer."""
+
+
+class TestAudit(_InMemory, AuditContract):
+    """The audit log."""
 
 
 class TestUnitOfWork(_InMemory, UnitOfWorkContract):

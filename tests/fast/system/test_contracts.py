@@ -10,12 +10,18 @@ import pytest
 from tests.fast.system.doubles import wait_until
 from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.infrastructure.memory import InMemoryRevocationLog, InMemoryStore, InMemoryUnitOfWork
+from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
 from userservice_core.infrastructure.system.clock import SystemClock, SystemEntropy, Uuid7Generator
+from userservice_core.infrastructure.system.health import AssumedHealth, HealthProbe
 from userservice_core.infrastructure.system.metrics import PrometheusMetrics
+from userservice_core.infrastructure.system.pacer import RecentPacer
 from userservice_core.infrastructure.system.revocation_mirror import PrimaryRevocationChecker, RevocationMirror
+from userservice_core.ports.health import HealthStatus
 from userservice_core.testing.clocks import FakeClock
 from userservice_core.testing.contracts.clock import ClockContract, EntropyContract, IdGeneratorContract
+from userservice_core.testing.contracts.health import HealthContract
 from userservice_core.testing.contracts.metrics import MetricsContract
+from userservice_core.testing.contracts.pacing import PacerContract
 from userservice_core.testing.contracts.revocations import RevocationCheckerContract
 from userservice_core.testing.samples import NOW
 
@@ -52,6 +58,44 @@ class TestSystemEntropy(EntropyContract):
     def entropy(self) -> SystemEntropy:
         """The source."""
         return SystemEntropy()
+
+
+class TestRecentPacer(PacerContract):
+    """The past of one process."""
+
+    @pytest.fixture
+    def pacer(self) -> RecentPacer:
+        """Without a past."""
+        return RecentPacer()
+
+
+class TestHealthProbe(HealthContract):
+    """That asks one resource."""
+
+    @pytest.fixture
+    def health(self) -> Iterator[HealthProbe]:
+        """After the first answer."""
+        probe = HealthProbe([_AnsweringPing()], is_loaded=lambda: True, metrics=InMemoryMetrics())
+        probe.start()
+        wait_until(lambda: probe.report().status is HealthStatus.READY)
+        yield probe
+        probe.close()
+
+
+class TestAssumedHealth(HealthContract):
+    """That asks nobody."""
+
+    @pytest.fixture
+    def health(self) -> AssumedHealth:
+        """For platforms without a probe."""
+        return AssumedHealth()
+
+
+class _AnsweringPing:
+    name = "sample"
+
+    def ping(self) -> None:
+        """Answer."""
 
 
 class TestPrometheusMetrics(MetricsContract):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
+from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
 from userservice_core.infrastructure.postgres.clients import PostgresClientReader
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
 from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
@@ -34,5 +35,6 @@ def backend_of(database: Database) -> Backend:
         roles=PostgresRoleReader(database),
         clients=PostgresClientReader(database),
         revocations=PostgresRevocationLog(database),
+        audit=PostgresAuditReader(database),
         outbox=lambda: PostgresOutboxStore(database),
     )

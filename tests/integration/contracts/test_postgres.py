@@ -11,10 +11,13 @@ import pytest
 from tests.integration.contracts.postgres_backend import backend_of
 from userservice_core.infrastructure.postgres.bus import PostgresEventGroup, PostgresEventPublisher
 from userservice_core.infrastructure.postgres.database import Database
+from userservice_core.infrastructure.postgres.ping import PostgresPing
 from userservice_core.infrastructure.postgres.signal import PostgresSignal
 from userservice_core.testing.contracts.addresses import AddressesContract
+from userservice_core.testing.contracts.audit import AuditContract
 from userservice_core.testing.contracts.clients import ClientsContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
+from userservice_core.testing.contracts.health import PingContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
 from userservice_core.testing.contracts.profiles import ProfilesContract
@@ -97,6 +100,10 @@ class TestRevocations(_InPostgres, RevocationsContract):
     """The log of revocations and its writer."""
 
 
+class TestAudit(_InPostgres, AuditContract):
+    """The audit log."""
+
+
 class TestUnitOfWork(_InPostgres, UnitOfWorkContract):
     """Transactions and their events."""
 
@@ -154,3 +161,18 @@ class TestSignal(SignalContract):
         """Over the shared database."""
         with contextlib.closing(PostgresSignal(shared_dsn)) as signal:
             yield signal
+
+
+class TestPostgresPing(PingContract):
+    """Of the primary."""
+
+    @pytest.fixture
+    def ping(self, shared_database: Database) -> PostgresPing:
+        """That answers."""
+        return PostgresPing(shared_database)
+
+    @pytest.fixture
+    def lost(self) -> Iterator[PostgresPing]:
+        """At an address where nobody listens."""
+        with contextlib.closing(Database("postgresql://127.0.0.1:1/none")) as away:
+            yield PostgresPing(away)

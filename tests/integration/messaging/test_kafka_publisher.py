@@ -121,6 +121,17 @@ def test_a_record_that_no_request_can_hold_is_refused_for_good(publisher: KafkaE
     assert [arrival.key for arrival in topics.arrivals()] == ["b"]
 
 
+def test_what_was_sent_before_a_refused_record_has_arrived(publisher: KafkaEventPublisher, topics: Topics) -> None:
+    """It is acknowledged, and so not sent again."""
+    name = topics.create()
+    huge = outbox_record("a", 2, topic=name, payload=b"x" * 2_000_000)
+
+    first, refused = publisher.publish([outbox_record("a", 1, topic=name), huge])
+
+    assert (first.error, refused.retriable) == (None, False)
+    assert [arrival.key for arrival in topics.arrivals()] == ["a"]
+
+
 def test_a_broker_that_is_away_is_told_and_leaves_nothing_behind() -> None:
     """No thread goes on trying to send what somebody else may have sent by then."""
     publisher = KafkaEventPublisher(

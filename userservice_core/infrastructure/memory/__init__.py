@@ -16,6 +16,7 @@ from userservice_core.infrastructure.memory.publishing import (
 )
 from userservice_core.infrastructure.memory.readers import (
     InMemoryAddressReader,
+    InMemoryAuditReader,
     InMemoryClientReader,
     InMemoryOneTimeTokenReader,
     InMemoryProfileReader,
@@ -30,6 +31,7 @@ from userservice_core.infrastructure.memory.unit_of_work import InMemoryUnitOfWo
 
 __all__ = [
     "InMemoryAddressReader",
+    "InMemoryAuditReader",
     "InMemoryCache",
     "InMemoryClientReader",
     "InMemoryEventPublisher",

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from userservice_core.domain.addresses import Address
+    from userservice_core.domain.audit import AuditEntry
     from userservice_core.domain.clients import ServiceClient
     from userservice_core.domain.ids import AddressId, ClientId, PermissionId, RoleId, SessionId, UserId
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.users import User
     from userservice_core.infrastructure.memory.store import InMemoryStore, Rows
+    from userservice_core.ports.audit import AuditFilter, AuditPosition, AuditRecord
     from userservice_core.ports.clock import Clock
     from userservice_core.ports.sessions import Rotation
 
@@ -230,6 +232,43 @@ class InMemoryRevocationLog:
             or ((revocation.kind, revocation.subject) in ended and issued_at < revocation.not_before)
             for revocation in (row.revocation for row in self._store.read().revocations)
         )
+
+
+class InMemoryAuditReader:
+    """A :class:`~userservice_core.ports.audit.AuditReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def read(
+        self,
+        wanted: AuditFilter,
+        *,
+        limit: int,
+        beyond: AuditPosition | None = None,
+        oldest_first: bool = False,
+    ) -> tuple[AuditRecord, ...]:
+        found = sorted(
+            (record for record in self._store.read().audit if _is_wanted(record.entry, wanted)),
+            key=lambda record: record.position,
+            reverse=not oldest_first,
+        )
+        if beyond is not None and oldest_first:
+            found = [record for record in found if record.position > beyond]
+        elif beyond is not None:
+            found = [record for record in found if record.position < beyond]
+        return tuple(found[:limit])
+
+
+def _is_wanted(entry: AuditEntry, wanted: AuditFilter) -> bool:
+    return (
+        wanted.actor_id in {None, entry.actor.id}
+        and (wanted.actions is None or entry.action in wanted.actions)
+        and wanted.subject in {None, entry.subject}
+        and wanted.outcome in {None, entry.outcome}
+        and (wanted.after is None or entry.at >= wanted.after)
+        and (wanted.before is None or entry.at < wanted.before)
+    )
 
 
 def find_user(rows: Rows, email_key: str) -> User | None:

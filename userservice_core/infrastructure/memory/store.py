@@ -23,6 +23,7 @@ from userservice_core.domain.roles import SYSTEM_PERMISSIONS, SYSTEM_ROLES, Assi
 from userservice_core.domain.sessions import Session
 from userservice_core.domain.users import User
 from userservice_core.errors import DeadlineExceededError
+from userservice_core.ports.audit import AuditRecord
 from userservice_core.ports.context import current_call
 from userservice_core.ports.publishing import LANES, OutboxRecord
 
@@ -90,6 +91,7 @@ class Rows:
     clients: dict[ClientId, ServiceClient] = attrs.field(factory=dict)
     access_epoch: int = 1
     revocations: list[WrittenRevocation] = attrs.field(factory=list)
+    audit: list[AuditRecord] = attrs.field(factory=list)
     event_versions: dict[tuple[SequencedBy, UUID], int] = attrs.field(factory=lambda: dict.fromkeys(_COUNTED, 0))
     outbox: list[WaitingRecord] = attrs.field(factory=list)
     parked: list[tuple[OutboxRecord, str]] = attrs.field(factory=list)
@@ -111,6 +113,7 @@ class Rows:
             clients=self.clients.copy(),
             access_epoch=self.access_epoch,
             revocations=self.revocations.copy(),
+            audit=self.audit.copy(),
             event_versions=self.event_versions.copy(),
             outbox=self.outbox.copy(),
             parked=self.parked.copy(),

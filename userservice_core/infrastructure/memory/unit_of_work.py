@@ -10,10 +10,12 @@ import attrs
 import msgspec
 
 from userservice_core.domain.addresses import displaced_by
+from userservice_core.domain.audit import Actor, Subject, SubjectKind
 from userservice_core.domain.credentials import LoginState
 from userservice_core.domain.event_data import MAX_DATA_BYTES, event_data, wire_type
 from userservice_core.domain.events import SequencedBy
 from userservice_core.domain.roles import EVERYTHING, PermissionSet
+from userservice_core.domain.sessions import Origin
 from userservice_core.errors import (
     AlreadyExistsError,
     EmailTakenError,
@@ -36,6 +38,7 @@ from userservice_core.infrastructure.memory.readers import (
     sign_in_of,
 )
 from userservice_core.infrastructure.memory.store import WaitingRecord, WrittenRevocation
+from userservice_core.ports.audit import AuditRecord
 from userservice_core.ports.context import current_call
 from userservice_core.ports.failpoints import failpoint
 from userservice_core.ports.publishing import OutboxRecord, lane_of
@@ -46,11 +49,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from userservice_core.domain.addresses import Address
+    from userservice_core.domain.audit import AuditEntry
     from userservice_core.domain.clients import ServiceClient
     from userservice_core.domain.credentials import Credential, SignIn
     from userservice_core.domain.events import Event
     from userservice_core.domain.ids import AddressId, ClientId, ClientSecretId, PermissionId, RoleId, SessionId, UserId
-    from userservice_core.domain.one_time_tokens import OneTimeToken
+    from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.revocations import Revocation
     from userservice_core.domain.roles import Permission, Role
@@ -74,6 +78,7 @@ class _Turn(enum.IntEnum):
     EVENT = enum.auto()
     # An event of what is removed takes its number from the row that goes.
     REMOVAL = enum.auto()
+    ERASURE = enum.auto()
 
 
 class _Writes:
@@ -238,6 +243,11 @@ class InMemorySessionRepository:
         )
         return tuple(sorted(sessions, key=lambda session: (session.last_used_at, session.id.int), reverse=True))
 
+    def list_origins(self, user_id: UserId, *, limit: int) -> tuple[Origin, ...]:
+        sessions = self._writes.read().sessions.values()
+        begun = sorted((each for each in sessions if each.user_id == user_id), key=lambda each: each.id.int)
+        return tuple(Origin(ip=each.ip, user_agent=each.user_agent) for each in begun[::-1][:limit])
+
     def add(self, session: Session) -> None:
         def write(rows: Rows) -> None:
             _require_user(rows, session.user_id)
@@ -274,6 +284,14 @@ class InMemoryOneTimeTokenRepository:
             if (token.user_id, token.digest) in rows.one_time_tokens:
                 raise AlreadyExistsError
             rows.one_time_tokens[token.user_id, token.digest] = token
+
+        self._writes.add(write)
+
+    def end_all(self, user_id: UserId, *, now: datetime, keep: Collection[TokenPurpose] = ()) -> None:
+        def write(rows: Rows) -> None:
+            for key, token in rows.one_time_tokens.items():
+                if (token.user_id, token.used_at) == (user_id, None) and token.purpose not in keep:
+                    rows.one_time_tokens[key] = token.used(now=now)
 
         self._writes.add(write)
 
@@ -547,6 +565,46 @@ class InMemoryRevocationWriter:
         self._writes.add(lambda rows: rows.revocations.append(WrittenRevocation(revocation, self._clock.now())))
 
 
+class InMemoryAuditLog:
+    """A :class:`~userservice_core.ports.audit.AuditLog`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def add(self, entry: AuditEntry) -> None:
+        call = current_call()
+        record = AuditRecord(entry=entry, request_id=call.request_id, origin=call.origin)
+
+        def write(rows: Rows) -> None:
+            if any(other.position == record.position for other in rows.audit):
+                raise AlreadyExistsError
+            rows.audit.append(_erased(record) if _is_of_nobody(rows, entry.subject) else record)
+
+        self._writes.add(write)
+
+    def erase_details(self, user_id: UserId) -> None:
+        def write(rows: Rows) -> None:
+            rows.audit = [_without(record, user_id) for record in rows.audit]
+
+        self._writes.add(write, turn=_Turn.ERASURE)
+
+
+def _is_of_nobody(rows: Rows, subject: Subject | None) -> bool:
+    return subject is not None and subject.kind is SubjectKind.USER and subject.id not in rows.users
+
+
+def _without(record: AuditRecord, user_id: UserId) -> AuditRecord:
+    """Leave out of *record* what is the user's."""
+    if record.entry.subject == Subject.user(user_id):
+        return _erased(record)
+    return attrs.evolve(record, origin=Origin()) if record.entry.actor == Actor.user(user_id) else record
+
+
+def _erased(record: AuditRecord) -> AuditRecord:
+    entry = attrs.evolve(record.entry, before={}, after={})
+    return attrs.evolve(record, entry=entry, origin=Origin(), is_erased=True)
+
+
 class InMemoryTransaction:
     """A :class:`~userservice_core.ports.unit_of_work.Transaction`."""
 
@@ -561,6 +619,7 @@ class InMemoryTransaction:
         self.permissions = InMemoryPermissionRepository(writes)
         self.clients = InMemoryClientRepository(writes)
         self.revocations = InMemoryRevocationWriter(writes, clock=clock)
+        self.audit = InMemoryAuditLog(writes)
         self.events: list[Event] = []
 
     def record(self, event: Event) -> None:

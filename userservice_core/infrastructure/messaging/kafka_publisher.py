@@ -217,6 +217,8 @@ class _Wave:
         self.doubtful: set[UUID] = set()
         self._producer = producer
         self._sent: list[tuple[OutboxRecord, FutureRecordMetadata | Delivery]] = []
+        # Apart: what was sent before a record of its key was refused is on its way all the same.
+        self._refused_keys: set[tuple[str, str]] = set()
         self._failed_keys: set[tuple[str, str]] = set()
         self._failed_topics: dict[str, str] = {}
 
@@ -230,7 +232,7 @@ class _Wave:
 
     def _send(self, record: OutboxRecord) -> FutureRecordMetadata | Delivery:
         key = (record.topic, record.key)
-        if key in self._failed_keys:
+        if key in self._refused_keys:
             return Delivery(record, _WAITS)
         if record.topic in self._failed_topics:
             return self._topic_failure(record)
@@ -243,7 +245,7 @@ class _Wave:
                 timestamp_ms=int(record.occurred_at.timestamp() * 1000),
             )
         except _TOO_LARGE:
-            self._failed_keys.add(key)
+            self._refused_keys.add(key)
             return Delivery(record, "the event is larger than the broker takes", retriable=False)
         except KafkaError as error:
             self._failed_topics[record.topic] = f"the topic cannot be had: {type(error).__name__}"

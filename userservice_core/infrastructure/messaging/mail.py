@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _PATHS: Final[Mapping[NotificationKind, str]] = {
     NotificationKind.VERIFY_EMAIL: "verify-email",
     NotificationKind.RESET_PASSWORD: "reset-password",
+    NotificationKind.CHANGE_EMAIL: "verify-email",
+    NotificationKind.EMAIL_CHANGED: "verify-email",
 }
 """Below the base of links, for the kinds that carry a token."""
 
@@ -233,7 +235,7 @@ class SmtpMailSender:
 
     def _message(self, mail: Mail) -> EmailMessage:
         try:
-            subject, body = _text_of(mail)
+            subject, body = text_of(mail)
             message = EmailMessage()
             # Structured headers: what is in an address cannot begin a header of its own.
             local_part, _, domain = mail.to.rpartition("@")
@@ -275,28 +277,97 @@ def _hang_up(connection: smtplib.SMTP) -> None:
     connection.close()
 
 
-def _text_of(mail: Mail) -> tuple[str, str]:
-    match mail.kind:
-        case NotificationKind.VERIFY_EMAIL:
-            return "Confirm your e-mail address", (
-                "Somebody, probably you, opened an account with this address.\n\n"
-                f"To confirm that it is yours, open this link within 24 hours:\n\n{mail.link}\n\n"
-                "If it was not you, do nothing: without confirmation the account cannot be used.\n"
-            )
-        case NotificationKind.RESET_PASSWORD:
-            return "Choose a new password", (
-                "Somebody, probably you, asked for a new password for the account with this address.\n\n"
-                f"To choose one, open this link within an hour:\n\n{mail.link}\n\n"
-                "If it was not you, do nothing: your password stays as it is.\n"
-            )
-        case NotificationKind.PASSWORD_CHANGED:
-            return "Your password was changed", (
-                "The password of your account was changed, and every device was signed out.\n\n"
-                "If it was not you, ask for a new password at once, and look after the mailbox of this address.\n"
-            )
-        case NotificationKind.REFRESH_REUSED:
-            return "One of your sessions was ended", (
-                "A token of one of your sessions was used a second time, so somebody else may hold a copy of it.\n"
-                "The session was ended to protect your account. Sign in again on your device.\n\n"
-                "If this happens again, change your password.\n"
-            )
+def text_of(mail: Mail) -> tuple[str, str]:
+    """Return the subject and the body of *mail*."""
+    subject, *paragraphs = _TEXTS[mail.kind]
+    return subject, "\n\n".join(paragraphs).format(link=mail.link) + "\n"
+
+
+_TEXTS: Final[Mapping[NotificationKind, tuple[str, ...]]] = {
+    NotificationKind.VERIFY_EMAIL: (
+        "Confirm your e-mail address",
+        "Somebody, probably you, opened an account with this address.",
+        "To confirm that it is yours, open this link within 24 hours:",
+        "{link}",
+        "If it was not you, do nothing: without confirmation the account cannot be used.",
+    ),
+    NotificationKind.RESET_PASSWORD: (
+        "Choose a new password",
+        "Somebody, probably you, asked for a new password for the account with this address.",
+        "To choose one, open this link within an hour:",
+        "{link}",
+        "If it was not you, do nothing: your password stays as it is.",
+    ),
+    NotificationKind.CHANGE_EMAIL: (
+        "Confirm your new e-mail address",
+        "Somebody, probably you, wants this address to be that of their account.",
+        "To confirm that it is yours, open this link within 24 hours:",
+        "{link}",
+        "If it was not you, do nothing: the account keeps the address that it has.",
+    ),
+    NotificationKind.PASSWORD_CHANGED: (
+        "Your password was changed",
+        "The password of your account was changed, and every other device was signed out.",
+        "If it was not you, ask for a new password at once, and look after the mailbox of this address.",
+    ),
+    NotificationKind.REFRESH_REUSED: (
+        "One of your sessions was ended",
+        (
+            "A token of one of your sessions was used a second time, so somebody else may hold a copy of it.\n"
+            "The session was ended to protect your account. Sign in again on your device."
+        ),
+        "If this happens again, change your password.",
+    ),
+    NotificationKind.NEW_DEVICE: (
+        "A new device signed in",
+        "Somebody, probably you, signed in to your account from a device or place that was not used before.",
+        "If it was not you, change your password at once: that signs every other device out.",
+    ),
+    NotificationKind.EMAIL_CHANGE_REQUESTED: (
+        "Your account is to have another e-mail address",
+        (
+            "Somebody, probably you, asked for another e-mail address for your account.\n"
+            "This one stays until the other one is confirmed."
+        ),
+        "If it was not you, ask for a new password at once: that withdraws the change and signs every device out.",
+    ),
+    NotificationKind.EMAIL_CHANGED: (
+        "Your account has another e-mail address",
+        "Your account has another e-mail address now, and this one is not used any more.",
+        (
+            "If it was not you, open this link within 7 days.\n"
+            "It gives the account back to this address, and signs every device out:"
+        ),
+        "{link}",
+    ),
+    NotificationKind.EMAIL_CHANGE_UNDONE: (
+        "A change of e-mail address was undone",
+        "The account that had this address has its earlier one again: whoever reads the mail there undid the change.",
+        "Every device was signed out.",
+    ),
+    NotificationKind.ACCOUNT_SUSPENDED: (
+        "Your account was suspended",
+        "An administrator suspended your account. Nobody can sign in to it until it is reactivated.",
+        "If you do not know why, ask whoever runs the service.",
+    ),
+    NotificationKind.ACCOUNT_REACTIVATED: (
+        "Your account can be used again",
+        "Your account was reactivated. Sign in as before.",
+    ),
+    NotificationKind.ACCOUNT_DEACTIVATED: (
+        "Your account was deactivated",
+        "Your account was deactivated, and every device was signed out. To take it up again, sign in.",
+        "If it was not you, sign in and change your password.",
+    ),
+    NotificationKind.ACCOUNT_DELETED: (
+        "Your account was deleted",
+        "Your account was deleted, and every device was signed out.",
+        "If it was not you, tell whoever runs the service soon: what was deleted is erased for good after a while.",
+    ),
+    NotificationKind.ACCOUNT_RESTORED: (
+        "Your account was restored",
+        "Your account, which was deleted, was restored. Sign in as before.",
+        "If it was not you, change your password at once.",
+    ),
+}
+"""Subject and paragraphs of each mail."""

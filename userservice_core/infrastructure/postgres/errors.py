@@ -69,6 +69,8 @@ BY_CONSTRAINT: Final[Mapping[str, type[UserServiceError]]] = {
     "pk_user_roles": AlreadyExistsError,
     "fk_user_roles_user_id_users": UserNotFoundError,
     "fk_user_roles_role_id_roles": RoleNotFoundError,
+    "pk_audit_entries": AlreadyExistsError,
+    "pk_audit_details": AlreadyExistsError,
     "pk_roles": AlreadyExistsError,
     "uq_roles_name_key": AlreadyExistsError,
     "pk_permissions": AlreadyExistsError,

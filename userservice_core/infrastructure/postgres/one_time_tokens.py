@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import ARRAY, Text, all_, bindparam, insert, select, update
 
 from userservice_core.infrastructure.postgres.rows import ONE_TIME_TOKEN_COLUMNS, one_time_token_of
 from userservice_core.infrastructure.postgres.statements import Statement
 from userservice_core.infrastructure.postgres.tables import one_time_tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
     from userservice_core.domain.ids import UserId
-    from userservice_core.domain.one_time_tokens import OneTimeToken
+    from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.postgres.transactions import OpenTransaction
 
@@ -26,6 +29,14 @@ _END_OLDER: Final = Statement(
         _OF_USER,
         one_time_tokens.c.purpose == bindparam("of_purpose", type_=one_time_tokens.c.purpose.type),
         one_time_tokens.c.used_at.is_(None),
+    ),
+    columns=["used_at"],
+)
+_END_ALL: Final = Statement(
+    update(one_time_tokens).where(
+        _OF_USER,
+        one_time_tokens.c.used_at.is_(None),
+        one_time_tokens.c.purpose != all_(bindparam("of_kept_purposes", type_=ARRAY(Text))),
     ),
     columns=["used_at"],
 )
@@ -74,3 +85,7 @@ class PostgresOneTimeTokenRepository:
 
     def save(self, token: OneTimeToken) -> None:
         self._transaction.write(_SAVE(of_user_id=token.user_id, of_digest=token.digest, used_at=token.used_at))
+
+    def end_all(self, user_id: UserId, *, now: datetime, keep: Collection[TokenPurpose] = ()) -> None:
+        kept = [purpose.value for purpose in keep]
+        self._transaction.write(_END_ALL(of_user_id=user_id, of_kept_purposes=kept, used_at=now))

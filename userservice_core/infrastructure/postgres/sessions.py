@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import Integer, bindparam, func, insert, select, update
 
+from userservice_core.domain.sessions import Origin
 from userservice_core.domain.users import UserStatus
 from userservice_core.errors import SessionNotFoundError
 from userservice_core.infrastructure.postgres.rows import (
@@ -76,6 +77,12 @@ _LIST_OPEN: Final = Statement(
     .where(_OF_USER, *_OPEN)
     .order_by(sessions.c.last_used_at.desc(), sessions.c.session_id.desc())
 )
+_LIST_ORIGINS: Final = Statement(
+    select(sessions.c.ip, sessions.c.user_agent)
+    .where(_OF_USER)
+    .order_by(sessions.c.session_id.desc())
+    .limit(bindparam("limit", type_=Integer))
+)
 _INSERT: Final = Statement(insert(sessions), columns=[column.name for column in sessions.c])
 _END: Final = Statement(update(sessions).where(_OF_USER, _ONE), columns=["revoked_at"])
 
@@ -123,6 +130,10 @@ class PostgresSessionRepository:
         which = {"of_user_id": user_id, "now": now}
         _, found = self._transaction.read_locked(_LOCK_OPEN(**which), _LIST_OPEN(**which))
         return tuple(map(session_of, found.fetchall()))
+
+    def list_origins(self, user_id: UserId, *, limit: int) -> tuple[Origin, ...]:
+        found = self._transaction.read(_LIST_ORIGINS(of_user_id=user_id, limit=limit))
+        return tuple(Origin(ip=ip, user_agent=user_agent) for ip, user_agent in found.fetchall())
 
     def add(self, session: Session) -> None:
         self._transaction.write(

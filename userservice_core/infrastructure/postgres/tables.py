@@ -335,6 +335,70 @@ revocations: Final = Table(
     Index("ix_revocations_kind_subject", "kind", "subject"),
 )
 
+# --- audit ------------------------------------------------------------------------------------------------------------
+
+# Append-only: who may write here may not change what is written. The time leads the key, so that the table can be cut
+# into partitions by time without another key.
+audit_entries: Final = Table(
+    "audit_entries",
+    metadata,
+    Column("at", _TIME, nullable=False),
+    Column("entry_id", Uuid, nullable=False),
+    Column("action", _KEY, nullable=False),
+    Column("actor_kind", _KEY, nullable=False),
+    Column("actor_id", Uuid),
+    Column("subject_kind", _KEY),
+    Column("subject_id", Uuid),
+    Column("outcome", _KEY, nullable=False),
+    Column("reason", Text),
+    Column("changed", ARRAY(Text), nullable=False),
+    Column("request_id", Text, nullable=False),
+    PrimaryKeyConstraint("at", "entry_id"),
+    CheckConstraint("(subject_kind IS NULL) = (subject_id IS NULL)", name="subject"),
+    CheckConstraint("outcome IN ('succeeded', 'refused')", name="outcome"),
+    Index("ix_audit_entries_subject_id_at", "subject_id", "at", "entry_id"),
+    Index("ix_audit_entries_action_at", "action", "at", "entry_id"),
+)
+Index(
+    "ix_audit_entries_actor_id_at",
+    audit_entries.c.actor_id,
+    audit_entries.c["at"],
+    audit_entries.c.entry_id,
+    postgresql_where=text("actor_id IS NOT NULL"),
+)
+Index(
+    "ix_audit_entries_refused",
+    audit_entries.c["at"],
+    audit_entries.c.entry_id,
+    postgresql_where=text("outcome = 'refused'"),
+)
+
+# What of an entry is personal, apart from it so that it can be erased. No foreign key: it would keep old partitions of
+# entries from being dropped.
+audit_details: Final = Table(
+    "audit_details",
+    metadata,
+    Column("at", _TIME, nullable=False),
+    Column("entry_id", Uuid, nullable=False),
+    Column("subject_id", Uuid),
+    Column("actor_id", Uuid),
+    Column("before", JSON, nullable=False),
+    Column("after", JSON, nullable=False),
+    Column("ip", Text),
+    Column("user_agent", Text),
+    PrimaryKeyConstraint("at", "entry_id"),
+)
+Index(
+    "ix_audit_details_subject_id",
+    audit_details.c.subject_id,
+    postgresql_where=text("subject_id IS NOT NULL"),
+)
+Index(
+    "ix_audit_details_actor_id",
+    audit_details.c.actor_id,
+    postgresql_where=text("actor_id IS NOT NULL"),
+)
+
 # --- outbox -----------------------------------------------------------------------------------------------------------
 
 # Named for Debezium's Outbox Event Router: `aggregatetype` is the topic with its prefix, `aggregateid` the key. The

@@ -51,6 +51,7 @@ class WriteOrder(enum.IntEnum):
     OUTBOX = enum.auto()
     # An event of what is removed takes its number from the row that goes.
     REMOVAL = enum.auto()
+    ERASURE = enum.auto()
 
 
 class OpenTransaction:
@@ -83,13 +84,26 @@ class OpenTransaction:
         Raises:
             ProgrammingError: If something was written before.
         """
+        *_, locked, found = self._read(lock, read)
+        return locked, found
+
+    def read(self, step: Step) -> Cursor:
+        """
+        Read without a lock: what does not change while another lock is held, or may.
+
+        Raises:
+            ProgrammingError: If something was written before.
+        """
+        return self._read(step)[-1]
+
+    def _read(self, *steps: Step) -> Sequence[Cursor]:
         if self._writes:
             raise ProgrammingError("A transaction reads before it writes.")
         link, head = self._begun()
-        *_, locked, found = link.run_all((*head, lock, read))
+        cursors = link.run_all((*head, *steps))
         if head:
             failpoint("uow.begun")
-        return locked, found
+        return cursors
 
     def write(self, step: Step, *, order: WriteOrder = WriteOrder.OTHER) -> None:
         """Put a write aside until the commit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from userservice_core.infrastructure.postgres.addresses import PostgresAddressRepository
+from userservice_core.infrastructure.postgres.audit import PostgresAuditLog
 from userservice_core.infrastructure.postgres.clients import PostgresClientRepository
 from userservice_core.infrastructure.postgres.event_recorder import EventRecorder
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenRepository
@@ -44,6 +45,7 @@ class PostgresTransaction:
         self.permissions = PostgresPermissionRepository(transaction, recorder)
         self.clients = PostgresClientRepository(transaction)
         self.revocations = PostgresRevocationWriter(transaction)
+        self.audit = PostgresAuditLog(transaction)
 
     def record(self, event: Event) -> None:
         self._recorder.record(event)

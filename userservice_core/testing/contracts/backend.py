@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from userservice_core.ports.addresses import AddressReader
+from userservice_core.ports.audit import AuditReader
 from userservice_core.ports.clients import ClientReader
 from userservice_core.ports.credentials import SignInReader
 from userservice_core.ports.one_time_tokens import OneTimeTokenReader
@@ -54,6 +55,7 @@ class Backend:
     roles: RoleReader
     clients: ClientReader
     revocations: RevocationLog
+    audit: AuditReader
     outbox: Callable[[], OutboxStore]
     topic_prefix: str = "userservice."
     source: str = "/userservice"
@@ -75,6 +77,7 @@ class Backend:
             roles=memory.InMemoryRoleReader(store),
             clients=memory.InMemoryClientReader(store),
             revocations=memory.InMemoryRevocationLog(store, clock=clock),
+            audit=memory.InMemoryAuditReader(store),
             outbox=lambda: memory.InMemoryOutboxStore(store),
         )
 

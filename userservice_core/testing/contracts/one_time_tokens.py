@@ -87,6 +87,25 @@ class OneTimeTokensContract(StoredContract):
         assert ended.used_at is not None
         assert second == backend.one_time_tokens.find(user.id, second.digest)
 
+    def test_all_tokens_end_at_once(self, backend: Backend) -> None:
+        """Those of every purpose but the ones to keep; others' do not, and when some were used does not change."""
+        user, other_user = backend.add_user(), backend.add_user()
+        used = backend.add_one_time_token(sample_one_time_token(user, used_at=NOW))
+        to_verify = backend.add_one_time_token(sample_one_time_token(user))
+        to_reset = backend.add_one_time_token(sample_one_time_token(user, purpose=TokenPurpose.RESET_PASSWORD))
+        others = backend.add_one_time_token(sample_one_time_token(other_user))
+
+        def stored() -> list[OneTimeToken | None]:
+            tokens = (used, to_verify, to_reset, others)
+            return [backend.one_time_tokens.find(token.user_id, token.digest) for token in tokens]
+
+        keep = (TokenPurpose.RESET_PASSWORD,)
+        backend.uow.run(lambda transaction: transaction.one_time_tokens.end_all(user.id, now=_LATER, keep=keep))
+        assert [used, to_verify.used(now=_LATER), to_reset, others] == stored()
+
+        backend.uow.run(lambda transaction: transaction.one_time_tokens.end_all(user.id, now=_LATER))
+        assert [used, to_verify.used(now=_LATER), to_reset.used(now=_LATER), others] == stored()
+
     def test_a_token_in_use_is_locked(self, backend: Backend) -> None:
         """Whoever looks for it in another transaction waits, and sees that it is used."""
         token = backend.add_one_time_token(sample_one_time_token(backend.add_user()))

@@ -62,7 +62,7 @@ def _holder(backend: Backend, *roles: Role, **changes: object) -> User:
 
 
 class RolesContract(StoredContract):
-    """For :class:`~userservice_core.ports.roles.RoleReader` and ``RoleRepository``."""
+    """For :class:`~userservice_core.ports.roles.RoleReader`, ``RoleRepository`` and ``PermissionRepository``."""
 
     def test_every_role_is_in_the_map(self, backend: Backend) -> None:
         """System roles are there from the start, and one that grants nothing grants nothing."""

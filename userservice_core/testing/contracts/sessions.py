@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
+from userservice_core.domain.sessions import Origin
 from userservice_core.domain.users import UserStatus
 from userservice_core.errors import SessionNotFoundError
 from userservice_core.ports.sessions import Rotation, SessionOfUser
@@ -264,6 +265,21 @@ class SessionsContract(StoredContract):
         listed = backend.uow.run(lambda transaction: transaction.sessions.list_open(user.id, now=_LATER))
 
         assert (sessions[2], sessions[0], sessions[3], sessions[1]) == listed
+
+    def test_where_the_latest_sessions_began_is_listed(self, backend: Backend) -> None:
+        """Ended ones included, latest first, as many as asked for, and no other user's."""
+        user = backend.add_user()
+        for number in range(4):
+            backend.add_session(
+                sample_session(user, ip=f"192.0.2.{number}", user_agent=None, revoked_at=NOW if number % 2 else None)
+            )
+        backend.add_session(sample_session(backend.add_user()))
+
+        def listed(limit: int) -> tuple[Origin, ...]:
+            return backend.uow.run(lambda transaction: transaction.sessions.list_origins(user.id, limit=limit))
+
+        assert [Origin(ip=f"192.0.2.{number}") for number in (3, 2, 1, 0)] == list(listed(9))
+        assert [Origin(ip=f"192.0.2.{number}") for number in (3, 2)] == list(listed(2))
 
     def test_a_user_without_sessions_has_none(self, backend: Backend) -> None:
         """Known or not."""
