@@ -100,7 +100,8 @@ FAULT_CODES: Final = {
     "invalid-character": "A text or a name holds NUL or a lone surrogate, or, in a name, what does not show.",
     "invalid-name": "A name has another form than is wanted.",
     "invalid-encoding": "A parameter of the query is not percent-encoded UTF-8.",
-    "number-out-of-range": "A number is too large.",
+    "number-out-of-range": "A number is too large or too small.",
+    "conflicting": "Two parameters or members exclude each other.",
     "repeated": "A member or parameter is given more than once.",
     "too-deep": "The JSON is nested too deeply.",
     "too-long": "A text or a list is longer than allowed.",
@@ -124,6 +125,8 @@ FAULT_CODES: Final = {
     "password-too-short": "The password has fewer characters than the settings demand.",
     "password-too-long": "The password has more than 128 characters, or more than 1,024 bytes in UTF-8.",
     "password-too-common": "The password is on lists that attackers try first.",
+    "password-unchanged": "The new password is the current one.",
+    "password-not-issued": "Only a password that was issued is replaced at a sign-in.",
     "password-too-obvious": "The password repeats what is known of the account.",
 }
 """What each code in `errors` means; a test compares the names with the code."""

@@ -29,6 +29,7 @@ from userservice_core.application.authorization import Authorization
 from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.mailed_tokens import MailedTokens
+from userservice_core.application.password_proofs import PasswordProofs
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
@@ -195,6 +196,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
     from userservice_core.infrastructure.places.address_formats import I18nAddressFormats
     from userservice_core.infrastructure.places.time_zones import TzdataTimeZones
     from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer, JwtAccessTokenVerifier
+    from userservice_core.infrastructure.security.cursors import HmacCursorSigner
     from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
     from userservice_core.infrastructure.system.pacer import RecentPacer
@@ -211,12 +213,17 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         clients=driven.clients,
         cache=driven.cache,
     )
+    proofs = PasswordProofs(
+        uow=driven.uow, sign_ins=driven.sign_ins, hasher=driven.hasher, clock=driven.clock, ids=driven.ids
+    )
     authentication = Authentication(
         uow=driven.uow,
         sign_ins=driven.sign_ins,
         sessions=driven.sessions,
         access=access,
         hasher=driven.hasher,
+        proofs=proofs,
+        policy=rules.policy,
         pacer=RecentPacer(),
         sealer=sealer,
         issuer=issuer,
@@ -252,6 +259,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             users=driven.users,
             tokens=driven.one_time_tokens,
             hasher=driven.hasher,
+            proofs=proofs,
             policy=rules.policy,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
@@ -311,6 +319,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             access_lifetime=rules.lifetimes.access,
         ),
         token_issuer=issuer,
+        cursors=HmacCursorSigner(ring),
     )
 
 

@@ -164,7 +164,7 @@ def _create_admin(create: Callable[..., str | None], email: str) -> None:
         document = {
             "administrator": email,
             "oneTimePassword": password,
-            "note": "shown once; ask for a password reset to choose your own",
+            "note": "shown once; sign in with it and a newPassword of your own",
         }
         click.echo(json.dumps(document))
 

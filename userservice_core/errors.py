@@ -85,6 +85,13 @@ class InvalidScopeError(UserServiceError):
     default_detail = "Ask for permissions that the client holds, separated by single spaces."
 
 
+class CurrentPasswordWrongError(UserServiceError):
+    """A new password was refused since the current one that came with it is wrong."""
+
+    code = "current-password-wrong"
+    default_detail = "The current password is wrong."
+
+
 # --- absence -------------------------------------------------------------------------------------------------------
 
 
@@ -329,7 +336,7 @@ class PasswordChangeRequiredError(ForbiddenError):
     """Right password, but it must be replaced before anything else."""
 
     code = "password-change-required"
-    default_detail = "Replace your password before you sign in: ask for a password reset."
+    default_detail = "This password was issued to you. Sign in with a `newPassword` beside it, or ask for a reset."
 
 
 # --- not now -------------------------------------------------------------------------------------------------------

@@ -204,7 +204,7 @@ def test_permissions_are_assigned_and_removed(staff: _Staff) -> None:
     left = staff.must("DELETE", f"{path}?permissionId={ids[0]}&permissionId={ids[1]}")["data"]
     assert [each["name"] for each in left] == ["invoice:send"]
     assert _code(staff.send("POST", path, {"permissionIds": [str(NOBODY)]})) == (404, "permission-not-found")
-    assert staff.must("GET", f"/admin/permissions/{ids[0]}/roles") == {"data": []}
+    assert staff.must("GET", f"/admin/permissions/{ids[0]}/roles")["data"] == []
     assert _code(staff.send("GET", f"/admin/permissions/{NOBODY}/roles")) == (404, "permission-not-found")
     assert _code(staff.send("GET", f"/admin/roles/{NOBODY}/permissions")) == (404, "role-not-found")
     for query in (
@@ -232,7 +232,7 @@ def test_what_is_in_use_is_deleted_by_force(staff: _Staff) -> None:
         assert staff.send("DELETE", f"{path}?force=true").status == 204
 
     assert [each["name"] for each in staff.must("GET", f"/admin/users/{user_id}/roles")["data"]] == ["user"]
-    assert {each["name"] for each in staff.must("GET", "/admin/permissions")["data"]} == {
+    assert {each["name"] for each in staff.must("GET", "/admin/permissions?limit=100")["data"]} == {
         each.name for each in SYSTEM_PERMISSIONS
     }
 

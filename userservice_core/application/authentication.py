@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from userservice_core.application.password_proofs import require_same_password
 from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
 from userservice_core.application.token_times import jittered
+from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import (
     LoggedIn,
     LoggedOut,
     LoginFailed,
     NotificationKind,
+    PasswordChange,
     RefreshReused,
     SessionRevoked,
     UnknownLoginFailed,
+    UserPasswordChanged,
 )
 from userservice_core.domain.ids import EventId, SessionId, UserId
-from userservice_core.domain.passwords import normalise_password
+from userservice_core.domain.passwords import NOT_ISSUED, normalise_password
 from userservice_core.domain.sessions import (
     MAX_ORIGINS_COMPARED,
     MAX_SESSIONS_PER_USER,
@@ -48,10 +52,12 @@ from userservice_core.ports.sessions import Rotation
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from userservice_core.application.access import Access
+    from userservice_core.application.access import Access, Principal
+    from userservice_core.application.password_proofs import PasswordProofs
     from userservice_core.application.security_notices import NoticeKind
-    from userservice_core.domain.credentials import Credential, SignIn
+    from userservice_core.domain.credentials import SignIn
     from userservice_core.domain.events import NotificationRequested
+    from userservice_core.domain.passwords import PasswordPolicy
     from userservice_core.domain.roles import PermissionSet
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
@@ -88,6 +94,14 @@ class SignedIn:
 
 
 @attrs.frozen(kw_only=True)
+class Reauthenticated:
+    """A new access token of the same session."""
+
+    access_token: str = attrs.field(repr=False)
+    expires_in_seconds: int
+
+
+@attrs.frozen(kw_only=True)
 class TokenLifetimes:
     """
     How long tokens and sessions last.
@@ -114,6 +128,8 @@ class Authentication:
         sessions: SessionStore,
         access: Access,
         hasher: PasswordHasher,
+        proofs: PasswordProofs,
+        policy: PasswordPolicy,
         pacer: Pacer,
         sealer: SecretSealer,
         issuer: AccessTokenIssuer,
@@ -128,6 +144,8 @@ class Authentication:
         self._sessions = sessions
         self._access = access
         self._hasher = hasher
+        self._proofs = proofs
+        self._policy = policy
         self._pacer = pacer
         self._sealer = sealer
         self._issuer = issuer
@@ -139,9 +157,11 @@ class Authentication:
 
     # --- signing in -------------------------------------------------------------------------------------------------
 
-    def sign_in(self, *, email: str, password: str, origin: Origin) -> SignedIn:
+    def sign_in(self, *, email: str, password: str, origin: Origin, new_password: str | None = None) -> SignedIn:
         """
         Begin a session for whoever knows the password.
+
+        One that was issued has to be replaced by *new_password* at the first sign-in.
 
         Unknown address, wrong password and an account without one are one error after the same work. What is wrong with
         an account is told only to who knows its password.
@@ -151,7 +171,8 @@ class Authentication:
             EmailNotVerifiedError: If the address is not confirmed.
             AccountSuspendedError: If an administrator suspended the account.
             AccountDeactivatedError: If its owner deactivated it.
-            PasswordChangeRequiredError: If the password was issued and has to be replaced first.
+            PasswordChangeRequiredError: If the password was issued, and no new one is given.
+            InvalidInputError: If the new password breaks a rule, or none is wanted.
             OverloadedError: If too many passwords are being hashed already.
         """
         began = self._pacer.start()
@@ -163,11 +184,17 @@ class Authentication:
             self._pacer.hold("failed sign-in", since=began)
             raise InvalidCredentialsError
         try:
-            _require_usable(found.user, credential)
+            found.user.require_sign_in_allowed()
+            if credential.must_change and new_password is None:
+                raise PasswordChangeRequiredError
         except (ForbiddenError, InvalidCredentialsError) as refusal:
             self._record_refusal(found.user, reason=refusal.code, origin=origin)
             raise
-        return self._begin_session(found, self._renewed(credential, password), origin=origin)
+        if new_password is None:
+            credential = self._renewed(credential, password)
+        else:
+            credential = self._replaced(found.user, credential, password, new_password)
+        return self._begin_session(found, credential, origin=origin)
 
     def _verified_credential(self, found: SignIn | None, password: str) -> Credential | None:
         """Return the credential that *password* opens; takes the same work whether there is one or not."""
@@ -181,6 +208,18 @@ class Authentication:
         if not self._hasher.is_outdated(credential.password_hash):
             return credential
         return attrs.evolve(credential, password_hash=self._hasher.hash(normalise_password(password)))
+
+    def _replaced(self, user: User, credential: Credential, issued: str, chosen: str) -> Credential:
+        """Put the password that was chosen in the place of the one that was issued."""
+        if not credential.must_change:
+            raise InvalidInputError((NOT_ISSUED,))
+        if faults := self._policy.change_faults(chosen, current=issued, email=user.email):
+            raise InvalidInputError(faults)
+        return Credential(
+            user_id=user.id,
+            password_hash=self._hasher.hash(normalise_password(chosen)),
+            changed_at=self._clock.now(),
+        )
 
     def _begin_session(self, found: SignIn, credential: Credential, *, origin: Origin) -> SignedIn:
         now = self._clock.now()
@@ -198,18 +237,24 @@ class Authentication:
 
         def work(transaction: Transaction) -> User:
             latest = transaction.sign_ins.get(found.user.id)
-            _require_same_password(found, latest)
-            _require_usable(latest.user, credential)
+            require_same_password(found, latest)
+            latest.user.require_sign_in_allowed()
+            is_replaced = _is_issued(latest)
+            if is_replaced and not _is_issued(found):
+                raise PasswordChangeRequiredError
             sessions = transaction.sessions.list_open(found.user.id, now=now)
             is_new_device = self._is_new_device(transaction, latest, origin)
-            for surplus in sessions[MAX_SESSIONS_PER_USER - 1 :]:
+            for surplus in sessions if is_replaced else sessions[MAX_SESSIONS_PER_USER - 1 :]:
                 self._end_session(transaction, surplus, now=now)
-                transaction.record(self._session_revoked(surplus, now=now))
+                reason = "password-changed" if is_replaced else "session-limit"
+                transaction.record(self._session_revoked(surplus, reason=reason, now=now))
             if credential != latest.credential:
                 transaction.sign_ins.save_credential(credential)
             transaction.sessions.add(session)
             transaction.sign_ins.save_state(latest.state.signed_in(now=now))
             transaction.record(self._logged_in(session, now=now))
+            if is_replaced:
+                self._tell_of_first_password(transaction, latest.user, now=now)
             if is_new_device:
                 transaction.record(self._notice(latest.user, NotificationKind.NEW_DEVICE, now=now))
             return latest.user
@@ -219,6 +264,15 @@ class Authentication:
         except UserNotFoundError as error:
             raise InvalidCredentialsError from error
         return self._answer(session, user, token, permissions=permissions)
+
+    def _tell_of_first_password(self, transaction: Transaction, user: User, *, now: datetime) -> None:
+        transaction.one_time_tokens.end_all(user.id, now=now)
+        transaction.record(
+            UserPasswordChanged(
+                id=EventId(self._ids.new()), occurred_at=now, user_id=user.id, method=PasswordChange.FIRST_SIGN_IN
+            )
+        )
+        transaction.record(self._notice(user, NotificationKind.PASSWORD_CHANGED, now=now))
 
     @staticmethod
     def _is_new_device(transaction: Transaction, sign_in: SignIn, origin: Origin) -> bool:
@@ -324,6 +378,38 @@ class Authentication:
         except (UserNotFoundError, SessionNotFoundError) as error:
             raise InvalidRefreshTokenError from error
 
+    # --- proving it again -------------------------------------------------------------------------------------------
+
+    def reauthenticate(self, *, caller: Principal, password: str, origin: Origin) -> Reauthenticated:
+        """
+        Let a user who is signed in prove again who they are, for operations that want a recent proof (RFC 9470).
+
+        The session and its refresh token stay as they are; tokens that a refresh yields say the new time from then on.
+
+        Raises:
+            InvalidCredentialsError: If the password is wrong.
+            InvalidAccessTokenError: If the session has ended, or the account cannot be used.
+            OverloadedError: If too many passwords are being hashed already.
+        """
+        checked = self._proofs.require(user_id=caller.user_id, password=password, origin=origin)
+
+        def work(transaction: Transaction) -> tuple[User, Session]:
+            now = self._clock.now()
+            latest = transaction.sign_ins.get(caller.user_id)
+            require_same_password(checked, latest)
+            session = transaction.sessions.get(caller.user_id, caller.session_id).proved(now=now)
+            if not (latest.user.is_live and session.is_open(now=now)):
+                raise InvalidAccessTokenError
+            transaction.sessions.save(session)
+            return latest.user, session
+
+        try:
+            user, session = self._uow.run(work)
+        except (UserNotFoundError, SessionNotFoundError) as error:
+            raise InvalidAccessTokenError from error
+        claims = self._claims(session, user, permissions=self._access.permissions_of_roles(user.roles))
+        return Reauthenticated(access_token=self._issuer.issue(claims), expires_in_seconds=_lifetime_of(claims))
+
     # --- signing out ------------------------------------------------------------------------------------------------
 
     def sign_out(self, *, access_token: str | None, refresh_token: str | None) -> None:
@@ -392,25 +478,28 @@ class Authentication:
         now = self._clock.now()
         if permissions is None:
             permissions = self._access.permissions_of_roles(user.roles)
-        lifetime = jittered(self._lifetimes.access, self._entropy)
-        claims = AccessClaims(
+        claims = self._claims(session, user, permissions=permissions)
+        return SignedIn(
+            access_token=self._issuer.issue(claims),
+            refresh_token=token.text,
+            expires_in_seconds=_lifetime_of(claims),
+            refresh_expires_in_seconds=max(0, int((session.expires_at - now).total_seconds())),
+            user=user,
+        )
+
+    def _claims(self, session: Session, user: User, *, permissions: PermissionSet) -> AccessClaims:
+        now = self._clock.now()
+        return AccessClaims(
             user_id=user.id,
             session_id=session.id,
             client_id=CLIENT_ID,
             token_id=str(self._ids.new()),
             issued_at=now,
-            expires_at=now + lifetime,
+            expires_at=now + jittered(self._lifetimes.access, self._entropy),
             auth_time=session.auth_time,
             amr=session.amr,
             roles=user.role_names,
             permissions=tuple(sorted(permissions.names)),
-        )
-        return SignedIn(
-            access_token=self._issuer.issue(claims),
-            refresh_token=token.text,
-            expires_in_seconds=int(lifetime.total_seconds()),
-            refresh_expires_in_seconds=max(0, int((session.expires_at - now).total_seconds())),
-            user=user,
         )
 
     def _notice(self, user: User, kind: NoticeKind, *, now: datetime) -> NotificationRequested:
@@ -445,13 +534,13 @@ class Authentication:
             session_ids=tuple(session.id for session in sessions),
         )
 
-    def _session_revoked(self, session: Session, *, now: datetime) -> SessionRevoked:
+    def _session_revoked(self, session: Session, *, reason: str, now: datetime) -> SessionRevoked:
         return SessionRevoked(
             id=EventId(self._ids.new()),
             occurred_at=now,
             user_id=session.user_id,
             session_id=session.id,
-            reason="session-limit",
+            reason=reason,
         )
 
 
@@ -463,14 +552,9 @@ def _sign_in_key(email: str) -> str:
         return f"not an address: {email.strip()}"
 
 
-def _require_usable(user: User, credential: Credential) -> None:
-    user.require_sign_in_allowed()
-    if credential.must_change:
-        raise PasswordChangeRequiredError
+def _is_issued(sign_in: SignIn) -> bool:
+    return sign_in.credential is not None and sign_in.credential.must_change
 
 
-def _require_same_password(found: SignIn, latest: SignIn) -> None:
-    """Check that the password was not replaced while it was being verified."""
-    before, after = found.credential, latest.credential
-    if before is None or after is None or before.changed_at != after.changed_at:
-        raise InvalidCredentialsError
+def _lifetime_of(claims: AccessClaims) -> int:
+    return int((claims.expires_at - claims.issued_at).total_seconds())

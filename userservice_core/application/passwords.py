@@ -1,4 +1,4 @@
-"""Choosing a new password without the old one, by a mailed link."""
+"""Choosing a new password: by the current one, or by a mailed link."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from userservice_core.application.mailed_tokens import read_mailed_token
+from userservice_core.application.password_proofs import require_same_password
 from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import (
     NotificationKind,
+    PasswordChange,
     SessionRevoked,
     UserEmailVerified,
     UserPasswordChanged,
@@ -20,16 +22,27 @@ from userservice_core.domain.events import (
 )
 from userservice_core.domain.ids import EventId
 from userservice_core.domain.one_time_tokens import TokenPurpose
-from userservice_core.domain.passwords import PasswordPolicy, normalise_password
+from userservice_core.domain.passwords import PasswordPolicy, known_words, normalise_password
 from userservice_core.domain.users import User, UserStatus
-from userservice_core.errors import InvalidInputError, OneTimeTokenInvalidError, UserNotFoundError
+from userservice_core.errors import (
+    CurrentPasswordWrongError,
+    InvalidAccessTokenError,
+    InvalidCredentialsError,
+    InvalidInputError,
+    OneTimeTokenInvalidError,
+    UserNotFoundError,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime, timedelta
 
+    from userservice_core.application.access import Principal
     from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
+    from userservice_core.application.password_proofs import PasswordProofs
+    from userservice_core.domain.credentials import SignIn
     from userservice_core.domain.one_time_tokens import OneTimeToken
-    from userservice_core.domain.sessions import Session
+    from userservice_core.domain.sessions import Origin, Session
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
     from userservice_core.ports.security import PasswordHasher
@@ -38,7 +51,7 @@ if TYPE_CHECKING:
 
 
 class Passwords:
-    """Whoever reads the mail of an address may choose the password of its account."""
+    """Whoever is signed in and knows the password may replace it, and whoever reads the mail of the address."""
 
     def __init__(
         self,
@@ -47,6 +60,7 @@ class Passwords:
         users: UserReader,
         tokens: OneTimeTokenReader,
         hasher: PasswordHasher,
+        proofs: PasswordProofs,
         policy: PasswordPolicy,
         mailed_tokens: MailedTokens,
         clock: Clock,
@@ -58,6 +72,7 @@ class Passwords:
         self._users = users
         self._tokens = tokens
         self._hasher = hasher
+        self._proofs = proofs
         self._mailed_tokens = mailed_tokens
         self._clock = clock
         self._ids = ids
@@ -104,35 +119,88 @@ class Passwords:
             user = self._users.get(reference.user_id)
             # Before the costly hash; the transaction decides.
             self._require_good(user, self._tokens.find(reference.user_id, reference.digest))
-            context = (user.email.address, user.email.key, user.email.key.partition("@")[0])
-            if faults := self.policy.faults(password, context=context):
+            if faults := self.policy.faults(password, context=known_words(user.email)):
                 raise InvalidInputError(faults)
             password_hash = self._hasher.hash(normalise_password(password))
             return self._uow.run(lambda transaction: self._reset(transaction, reference, password_hash))
         except UserNotFoundError as error:
             raise OneTimeTokenInvalidError from error
 
+    def change(self, *, caller: Principal, current: str, new: str, origin: Origin) -> User:
+        """
+        Replace the caller's password, and end every session but the one they do so in.
+
+        Raises:
+            InvalidInputError: If the new password breaks a rule; the current one is not looked at.
+            CurrentPasswordWrongError: If the current one is wrong, or was replaced at the same moment.
+            InvalidAccessTokenError: If the session has ended, or the account cannot be used.
+            OverloadedError: If too many passwords are being hashed already.
+        """
+        try:
+            user = self._users.get(caller.user_id)
+            if faults := self.policy.change_faults(new, current=current, email=user.email):
+                raise InvalidInputError(faults)
+            checked = self._proofs.require(user_id=caller.user_id, password=current, origin=origin)
+            password_hash = self._hasher.hash(normalise_password(new))
+            return self._uow.run(lambda transaction: self._change(transaction, caller, checked, password_hash))
+        except UserNotFoundError as error:
+            raise InvalidAccessTokenError from error
+        except InvalidCredentialsError as error:
+            raise CurrentPasswordWrongError from error
+
+    def _change(self, transaction: Transaction, caller: Principal, checked: SignIn, password_hash: str) -> User:
+        now = self._clock.now()
+        latest = transaction.sign_ins.get(caller.user_id)
+        require_same_password(checked, latest)
+        user = transaction.users.get(caller.user_id)
+        sessions = transaction.sessions.list_open(user.id, now=now)
+        others = [session for session in sessions if session.id != caller.session_id]
+        if not user.is_live or len(others) == len(sessions):
+            raise InvalidAccessTokenError
+        self._replace(transaction, latest, password_hash, now=now)
+        self._end(transaction, others, now=now)
+        calmed = user.without_pending_email(now=now)
+        if calmed is not user:
+            transaction.users.save(calmed)
+        self._tell(transaction, user, PasswordChange.CHANGE, now=now)
+        return calmed
+
     def _reset(self, transaction: Transaction, reference: TokenReference, password_hash: str) -> User:
         now = self._clock.now()
-        state = transaction.sign_ins.get(reference.user_id).state
+        latest = transaction.sign_ins.get(reference.user_id)
         user = transaction.users.get(reference.user_id)
         self._require_good(user, transaction.one_time_tokens.find(reference.user_id, reference.digest))
         sessions = transaction.sessions.list_open(user.id, now=now)
 
-        transaction.sign_ins.save_credential(Credential(user_id=user.id, password_hash=password_hash, changed_at=now))
-        transaction.sign_ins.save_state(attrs.evolve(state, failed_attempts=0, locked_until=None))
-        transaction.one_time_tokens.end_all(user.id, now=now)
+        self._replace(transaction, latest, password_hash, now=now)
+        self._end(transaction, sessions, now=now)
+        verified = self._verified(transaction, user, now=now)
+        self._tell(transaction, user, PasswordChange.RESET, now=now)
+        return verified
+
+    @staticmethod
+    def _replace(transaction: Transaction, latest: SignIn, password_hash: str, *, now: datetime) -> None:
+        """Store the new password; whatever could have brought in somebody else ends with the old one."""
+        user_id = latest.user.id
+        transaction.sign_ins.save_credential(Credential(user_id=user_id, password_hash=password_hash, changed_at=now))
+        transaction.sign_ins.save_state(attrs.evolve(latest.state, failed_attempts=0, locked_until=None))
+        transaction.one_time_tokens.end_all(user_id, now=now)
+
+    def _end(self, transaction: Transaction, sessions: Iterable[Session], *, now: datetime) -> None:
         for session in sessions:
             end_session(transaction, session, now=now, access_lifetime=self._access_lifetime)
             transaction.record(self._session_revoked(session, now=now))
-        verified = self._verified(transaction, user, now=now)
-        transaction.record(UserPasswordChanged(id=self._event_id(), occurred_at=now, user_id=user.id, method="reset"))
+
+    def _tell(self, transaction: Transaction, user: User, method: PasswordChange, *, now: datetime) -> None:
+        transaction.record(UserPasswordChanged(id=self._event_id(), occurred_at=now, user_id=user.id, method=method))
         transaction.record(security_notice(user, NotificationKind.PASSWORD_CHANGED, event_id=self._event_id(), now=now))
-        return verified
 
     def _verified(self, transaction: Transaction, user: User, *, now: datetime) -> User:
         if user.email_verified:
-            return user
+            calmed = user.without_pending_email(now=now)
+            if calmed is not user:
+                transaction.users.save(calmed)
+            return calmed
         verified = user.verify_email(now=now)
         transaction.users.save(verified)
         transaction.record(

@@ -8,12 +8,14 @@ from userservice_core.application.access_changes import AccessChange, Agent, req
 from userservice_core.domain.audit import AuditAction, Subject
 from userservice_core.domain.events import PermissionCreated, PermissionDeleted, PermissionUpdated
 from userservice_core.domain.ids import PermissionId
-from userservice_core.domain.roles import MAX_PERMISSIONS, Permission
+from userservice_core.domain.lists import page_of
+from userservice_core.domain.roles import MAX_PERMISSIONS, Permission, permission_position, role_position
 from userservice_core.errors import LimitReachedError, PermissionInUseError, SystemObjectError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from userservice_core.domain.lists import Page, PageRequest
     from userservice_core.domain.roles import Role
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.roles import RoleReader
@@ -29,9 +31,9 @@ class Permissions:
         self._clock = clock
         self._ids = ids
 
-    def list_all(self) -> tuple[Permission, ...]:
-        """Return all permissions by name; there are at most :data:`MAX_PERMISSIONS`."""
-        return self._roles.list_permissions()
+    def list_page(self, *, request: PageRequest) -> Page[Permission]:
+        """Return some of the permissions, of which there are at most :data:`MAX_PERMISSIONS`, by name."""
+        return page_of(self._roles.list_permissions(), request, position_of=permission_position)
 
     def get(self, *, permission_id: PermissionId) -> Permission:
         """
@@ -42,9 +44,9 @@ class Permissions:
         """
         return self._roles.get_permission(permission_id)
 
-    def list_roles(self, *, permission_id: PermissionId) -> tuple[Role, ...]:
+    def list_roles(self, *, permission_id: PermissionId, request: PageRequest) -> Page[Role]:
         """
-        Return the roles that grant a permission by its name, not through a wildcard, in the order of their names.
+        Return some of the roles that grant a permission by its name, not through a wildcard, by their names.
 
         Raises:
             PermissionNotFoundError: If there is none with this id.
@@ -52,7 +54,7 @@ class Permissions:
         granting = self._roles.list_roles_granting(permission_id)
         if not granting:
             self._roles.get_permission(permission_id)
-        return granting
+        return page_of(granting, request, position_of=role_position)
 
     def create(
         self, *, actor: Agent, resource: str, action: str, description: str | None, group_name: str | None

@@ -9,7 +9,7 @@ from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import NotificationKind, UserRegistered
 from userservice_core.domain.ids import EventId, UserId
 from userservice_core.domain.one_time_tokens import TokenPurpose
-from userservice_core.domain.passwords import PasswordPolicy, normalise_password
+from userservice_core.domain.passwords import PasswordPolicy, known_words, normalise_password
 from userservice_core.domain.users import User
 from userservice_core.errors import EmailTakenError, Fault, InvalidInputError
 from userservice_core.ports.failpoints import failpoint
@@ -75,7 +75,7 @@ class Registration:
         context = [email.strip()]
         try:
             address = EmailAddress.parse(email)
-            context.extend((address.key, address.key.partition("@")[0]))
+            context.extend(known_words(address))
         except InvalidInputError as error:
             faults = error.faults
         faults += self._policy.faults(password, context=tuple(context))

@@ -9,13 +9,15 @@ from userservice_core.application.access_changes import AccessChange, Agent, req
 from userservice_core.domain.audit import AuditAction, Subject
 from userservice_core.domain.events import RoleCreated, RoleDeleted, RolePermissionAssigned, RoleUpdated
 from userservice_core.domain.ids import RoleId
-from userservice_core.domain.roles import MAX_ROLES, Role
+from userservice_core.domain.lists import page_of
+from userservice_core.domain.roles import MAX_ROLES, Role, permission_position, role_position
 from userservice_core.errors import LimitReachedError, RoleInUseError, SystemObjectError, WildcardGrantError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from userservice_core.domain.ids import PermissionId
+    from userservice_core.domain.lists import Page, PageRequest
     from userservice_core.domain.roles import Permission
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.roles import RoleReader
@@ -44,9 +46,9 @@ class Roles:
         self._ids = ids
         self._wildcards_in_any_role = wildcards_in_any_role
 
-    def list_all(self) -> tuple[Role, ...]:
-        """Return all roles by name; there are at most :data:`MAX_ROLES`."""
-        return self._roles.list_roles()
+    def list_page(self, *, request: PageRequest) -> Page[Role]:
+        """Return some of the roles, of which there are at most :data:`MAX_ROLES`, by name regardless of case."""
+        return page_of(self._roles.list_roles(), request, position_of=role_position)
 
     def get(self, *, role_id: RoleId) -> Role:
         """
@@ -197,14 +199,14 @@ class Roles:
 
     # --- what it grants -----------------------------------------------------------------------------------------------
 
-    def list_permissions(self, *, role_id: RoleId) -> tuple[Permission, ...]:
+    def list_permissions(self, *, role_id: RoleId, request: PageRequest) -> Page[Permission]:
         """
-        Return what a role grants, by name.
+        Return some of what a role grants, by name.
 
         Raises:
             RoleNotFoundError: If there is none with this id.
         """
-        return self._roles.list_permissions_of(role_id)
+        return page_of(self._roles.list_permissions_of(role_id), request, position_of=permission_position)
 
     def assign_permissions(
         self, *, actor: Agent, role_id: RoleId, permission_ids: Collection[PermissionId]

@@ -11,8 +11,15 @@ import attrs
 from userservice_core.application.access_changes import AccessChange, require_version
 from userservice_core.application.session_ends import LEEWAY
 from userservice_core.domain.audit import AuditAction, Subject
-from userservice_core.domain.clients import MAX_CLIENT_SECRETS, MAX_CLIENTS, ClientSecret, ServiceClient
+from userservice_core.domain.clients import (
+    MAX_CLIENT_SECRETS,
+    MAX_CLIENTS,
+    ClientSecret,
+    ServiceClient,
+    client_position,
+)
 from userservice_core.domain.ids import ClientId, ClientSecretId
+from userservice_core.domain.lists import page_of
 from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.domain.roles import WILDCARD
 from userservice_core.errors import Fault, InvalidInputError, LimitReachedError, WildcardGrantError
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from userservice_core.application.access_changes import Agent
+    from userservice_core.domain.lists import Page, PageRequest
     from userservice_core.ports.clients import ClientReader
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
@@ -71,9 +79,9 @@ class ServiceClients:
         self._access_lifetime = access_lifetime
         self._wildcards_in_any_role = wildcards_in_any_role
 
-    def list_all(self) -> tuple[ServiceClient, ...]:
-        """Return all clients in the order of their creation; there are at most :data:`MAX_CLIENTS`."""
-        return self._clients.list_clients()
+    def list_page(self, *, request: PageRequest) -> Page[ServiceClient]:
+        """Return some of the clients, of which there are at most :data:`MAX_CLIENTS`, by name regardless of case."""
+        return page_of(self._clients.list_clients(), request, position_of=client_position)
 
     def get(self, *, client_id: ClientId) -> ServiceClient:
         """

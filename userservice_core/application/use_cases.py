@@ -18,7 +18,7 @@ from userservice_core.application.registration import Registration
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
 from userservice_core.application.service_clients import ServiceClients
-from userservice_core.ports.security import AccessTokenIssuer
+from userservice_core.ports.security import AccessTokenIssuer, CursorSigner
 
 
 @attrs.frozen(kw_only=True)
@@ -40,3 +40,4 @@ class UseCases:
     service_clients: ServiceClients
     client_tokens: ClientTokens
     token_issuer: AccessTokenIssuer
+    cursors: CursorSigner

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 import attrs
 
 from userservice_core.domain.ids import ClientId, ClientSecretId
-from userservice_core.domain.roles import PermissionSet
+from userservice_core.domain.lists import Position
+from userservice_core.domain.roles import PermissionSet, role_name_key
 from userservice_core.domain.texts import text_faults
 from userservice_core.errors import (
     ClientSecretNotFoundError,
@@ -153,6 +154,11 @@ class ServiceClient:
         not_before = self.tokens_not_before
         earliest = now if not_before is None else max(now, _ceiling(not_before))
         return earliest.replace(microsecond=0)
+
+
+def client_position(client: ServiceClient) -> Position:
+    """Return where a client stands in a list by name."""
+    return Position(key=role_name_key(client.name), id=client.id)
 
 
 @attrs.frozen

@@ -112,13 +112,22 @@ class UserPasswordResetRequested(UserEvent):
     type = "user.password_reset_requested"
 
 
+class PasswordChange(enum.StrEnum):
+    """How the owner showed who they are when they chose a new password."""
+
+    RESET = "reset"
+    CHANGE = "change"
+    FIRST_SIGN_IN = "first-sign-in"
+
+
 @attrs.frozen(kw_only=True)
 class UserPasswordChanged(UserEvent):
     """
-    The owner chose a new password, and every session was ended.
+    The owner chose a new password, and every session but the one they did so in was ended.
 
     Attributes:
-        method: How they showed who they are: `reset` for a mailed link.
+        method: How they showed who they are: `reset` by a mailed link, `change` by the current password, and
+            `first-sign-in` by a password that was issued.
     """
 
     type = "user.password_changed"

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import TYPE_CHECKING
 
 import attrs
 
 from userservice_core.errors import Fault
 
+if TYPE_CHECKING:
+    from userservice_core.domain.emails import EmailAddress
+
 MAX_PASSWORD_CHARACTERS = 128
 MAX_PASSWORD_BYTES = 1_024
 LEAST_MIN_CHARACTERS = 8
+
+NOT_ISSUED = Fault(("newPassword",), "password-not-issued", "Change the password once you are signed in.")
+"""Why a password that its owner chose is not replaced at a sign-in."""
 
 
 def normalise_password(password: str) -> str:
@@ -58,3 +65,15 @@ class PasswordPolicy:
                 ("password-too-obvious", "This password repeats what is known of the account. Choose another.")
             )
         return tuple(Fault((field,), code, message) for code, message in found)
+
+    def change_faults(self, new: str, *, current: str, email: EmailAddress) -> tuple[Fault, ...]:
+        """List every rule that *new* breaks in the place of *current*, in an account with the address *email*."""
+        faults = self.faults(new, context=known_words(email), field="newPassword")
+        if normalise_password(new) == normalise_password(current):
+            faults += (Fault(("newPassword",), "password-unchanged", "This is the current password. Choose another."),)
+        return faults
+
+
+def known_words(email: EmailAddress) -> tuple[str, ...]:
+    """Return what an address gives away to whoever guesses a password."""
+    return (email.address, email.key, email.key.partition("@")[0])

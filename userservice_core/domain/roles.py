@@ -10,6 +10,7 @@ from uuid import UUID
 import attrs
 
 from userservice_core.domain.ids import PermissionId, RoleId
+from userservice_core.domain.lists import Position
 from userservice_core.errors import Fault, InvalidInputError, SystemObjectError
 
 EVERYTHING = "*:*"
@@ -200,6 +201,16 @@ class RoleMap:
     def permissions_of(self, roles: Iterable[RoleId]) -> PermissionSet:
         """Return the union of what *roles* grant; a role that no longer exists grants nothing."""
         return PermissionSet(frozenset().union(*(self.permissions.get(role, frozenset()) for role in roles)))
+
+
+def role_position(role: Role) -> Position:
+    """Return where a role stands in a list by name."""
+    return Position(key=role.name_key, id=role.id)
+
+
+def permission_position(permission: Permission) -> Position:
+    """Return where a permission stands in a list by name."""
+    return Position(key=permission.name, id=permission.id)
 
 
 def _permission_faults(permission: Permission) -> Iterator[Fault]:

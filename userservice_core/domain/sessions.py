@@ -111,6 +111,10 @@ class Session:
         """Tell whether the session can still be used at *now*."""
         return self.revoked_at is None and now < self.expires_at
 
+    def proved(self, *, now: datetime, amr: tuple[str, ...] = ("pwd",)) -> Session:
+        """Record that the user proved again who they are."""
+        return attrs.evolve(self, auth_time=now, amr=amr)
+
     def revoked(self, *, now: datetime) -> Session:
         """End the session; one that has ended already stays as it is."""
         return self if self.revoked_at is not None else attrs.evolve(self, revoked_at=now)

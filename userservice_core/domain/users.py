@@ -90,6 +90,12 @@ class User:
             self, email_verified=True, status=UserStatus.ACTIVE, updated_at=now, version=self.version + 1
         )
 
+    def without_pending_email(self, *, now: datetime) -> User:
+        """Withdraw a change of address that waits for its confirmation; without one the user is returned unchanged."""
+        if self.pending_email is None:
+            return self
+        return attrs.evolve(self, pending_email=None, updated_at=now, version=self.version + 1)
+
     def with_roles(self, roles: Iterable[AssignedRole], *, now: datetime) -> User:
         """Return the user holding exactly *roles*."""
         return attrs.evolve(

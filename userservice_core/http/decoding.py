@@ -11,7 +11,8 @@ import json
 import math
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar, get_args, get_origin
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar, Union, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -39,11 +40,13 @@ _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKETS = re.compile(rb"[][{}]")
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
 _EXPECTED = re.compile(r"Expected `(?P<types>[^`]+)`, got")
+_RANGE = re.compile(r"Expected `(?:int|float)` (?P<relation><=|>=) (?P<limit>-?\d+)")
 _LENGTH = re.compile(r"of length (?P<relation><=|>=) (?P<limit>\d+)")
 _MEMBER = re.compile(r"Object (?P<fault>missing required|contains unknown) field `(?P<name>[^`]*)`")
 _PLACE = re.compile(r" - at `\$(?P<steps>[^`]*)`")
 _STEP = re.compile(r"\.(?P<member>\w+)|\[(?P<index>\d+)\]")
 _PLAIN = re.compile(r"[\x01-\x24\x26-\x7f]*")
+_INTEGER = re.compile(r"-?[0-9]{1,100}")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 _TYPE_NAMES: Final = {
@@ -58,6 +61,8 @@ _TYPE_NAMES: Final = {
 
 _FORMATS: Final = {
     "Invalid RFC3339 encoded date": "Send a day of the calendar such as 1969-07-20.",
+    "Invalid RFC3339 encoded datetime": "Send a moment such as 1969-07-20T20:17:40Z.",
+    "Expected `datetime` with a timezone component": "Send a moment with its offset, such as 1969-07-20T20:17:40Z.",
     "Invalid UUID": "Send a UUID.",
 }
 """What the decoder says of a text that is not in the format wanted, and what we say."""
@@ -107,13 +112,19 @@ def decode_query(query: str, shape: type[S]) -> S:
     """
     Read a query string as *shape*; parameters that it does not name are ignored, since mail programs add their own.
 
-    A member that is an array takes a parameter that occurs once for each item.
+    A member that is an array takes a parameter that occurs once for each item, and one that is an integer its digits.
+    A shape that forbids unknown fields refuses parameters that it does not name, after all.
 
     Raises:
         InvalidInputError: If a parameter is missing, repeated, badly encoded or not of its type.
     """
-    arrays = frozenset(field.encode_name for field in msgspec.structs.fields(shape) if _is_array(field.type))
-    return _convert(read_query(query, arrays=arrays), shape)
+    fields = msgspec.structs.fields(shape)
+    arrays = frozenset(field.encode_name for field in fields if _is_array(field.type))
+    parameters: dict[str, Any] = {**read_query(query, arrays=arrays)}
+    for name in parameters.keys() & {field.encode_name for field in fields if _is_integer(field.type)}:
+        if _INTEGER.fullmatch(parameters[name]):
+            parameters[name] = int(parameters[name])
+    return _convert(parameters, shape)
 
 
 def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
@@ -170,6 +181,12 @@ def read_query(query: str, *, arrays: frozenset[str] = frozenset()) -> dict[str,
 
 def _is_array(kind: Any) -> bool:  # noqa: ANN401 - types of any shape
     return get_origin(get_args(kind)[0] if get_origin(kind) is Annotated else kind) is tuple
+
+
+def _is_integer(kind: Any) -> bool:  # noqa: ANN401 - types of any shape
+    if get_origin(kind) is Annotated:
+        return _is_integer(get_args(kind)[0])
+    return kind is int or (get_origin(kind) in {Union, UnionType} and any(map(_is_integer, get_args(kind))))
 
 
 def percent_decoded(text: str) -> str | None:
@@ -309,6 +326,9 @@ def _fault_of(message: str, name: str) -> Fault:
         bound = "at most" if is_upper else "at least"
         unit = "items" if "`array`" in message else "characters"
         return Fault(place, "too-long" if is_upper else "too-short", f"Use {bound} {length['limit']} {unit}.")
+    if bounds := _RANGE.search(message):
+        bound = "at most" if bounds["relation"] == "<=" else "at least"
+        return Fault(place, "number-out-of-range", f"Use {bound} {bounds['limit']}.")
     if message in _FORMATS:
         return Fault(place, "invalid-type", _FORMATS[message])
     expected = _EXPECTED.search(message)

@@ -26,6 +26,20 @@ class HeadersTooLargeError(UserServiceError):
     default_detail = "The headers of the request are too large."
 
 
+class CursorInvalidError(UserServiceError):
+    """A cursor was changed, is of another version of the service, or its key is gone."""
+
+    code = "cursor-invalid"
+    default_detail = "This cursor is not valid. Start at the first page again."
+
+
+class CursorMismatchError(UserServiceError):
+    """A cursor was made for another list, other filters or another order than it is sent with."""
+
+    code = "cursor-mismatch"
+    default_detail = "This cursor belongs to other filters or another order. Send it with those, or start again."
+
+
 class BodyTooLargeError(UserServiceError):
     """The body is over the limit, by its length or by what the client announced."""
 

@@ -370,6 +370,7 @@ def _problem_example(kind: ErrorKind) -> Json:
 
 def _schemas(routes: Iterable[Route]) -> dict[str, Json]:
     """Describe every shape, each member with its meaning, each object with an example."""
+    routes = tuple(routes)
     taken = {route.body for route in routes if route.body is not None}
     told: set[type[msgspec.Struct]] = {ProblemAnswer, OAuthErrorAnswer}
     given = told | {shape for route in routes for shape in route.answers.values() if shape is not None}
@@ -382,7 +383,18 @@ def _schemas(routes: Iterable[Route]) -> dict[str, Json]:
     for name, schema in schemas.items():
         if "properties" in schema:
             schema["examples"] = [_example(name, schemas)]
+    for name in {shape.__name__ for route in routes if route.is_list for shape in route.answers.values() if shape}:
+        _let_rows_be_partial(name, schemas)
     return dict(sorted(schemas.items()))
+
+
+def _let_rows_be_partial(name: str, schemas: dict[str, Json]) -> None:
+    """Say that rows of a list lack the members that `fields` does not name."""
+    rows = schemas[name]["properties"]["data"]
+    whole = rows["items"]["$ref"].removeprefix(_SCHEMAS)
+    part = f"{whole}Part"
+    schemas[part] = {**schemas[whole], "title": part, "required": []}
+    rows["items"] = {"anyOf": [rows["items"], {"$ref": _SCHEMAS + part}]}
 
 
 def _components(shapes: Iterable[type[msgspec.Struct]]) -> dict[str, Json]:

@@ -25,6 +25,8 @@ from userservice_core.errors import (
 )
 from userservice_core.http.errors import (
     BodyTooLargeError,
+    CursorInvalidError,
+    CursorMismatchError,
     FreshSignInRequiredError,
     HeadersTooLargeError,
     MalformedRequestError,
@@ -67,12 +69,7 @@ def _kinds(route: Route) -> Iterator[ErrorKind]:
     if route.parameters:
         # What is no id makes another path.
         yield RouteNotFoundError
-    if route.body is not None:
-        yield UnsupportedMediaTypeError
-    if route.body is not None or route.query is not None:
-        yield InvalidInputError
-    if route.conditional:
-        yield StaleVersionError
+    yield from _kinds_of_input(route)
     if not route.pure:
         yield DatabaseUnavailableError
         if route.method != "GET" and route.rate_class is not RateClass.READ:
@@ -91,3 +88,14 @@ def _kinds_of_caller(route: Route) -> Iterator[ErrorKind]:
         yield PermissionDeniedError
     if route.fresh:
         yield FreshSignInRequiredError
+
+
+def _kinds_of_input(route: Route) -> Iterator[ErrorKind]:
+    if route.body is not None:
+        yield UnsupportedMediaTypeError
+    if route.body is not None or route.query is not None:
+        yield InvalidInputError
+    if route.is_list:
+        yield from (CursorInvalidError, CursorMismatchError)
+    if route.conditional:
+        yield StaleVersionError

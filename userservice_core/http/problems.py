@@ -36,7 +36,10 @@ INTERNAL_STATUS: Final = 500
 STATUS_BY_CODE: Final[dict[str, int]] = {
     "invalid-input": 400,
     "token-invalid": 400,
+    "current-password-wrong": 400,
     "malformed-request": 400,
+    "cursor-invalid": 400,
+    "cursor-mismatch": 400,
     "invalid-scope": 400,
     "unsupported-grant-type": 400,
     "unauthorized-client": 400,

@@ -138,6 +138,11 @@ class Route:
         return tuple(PARAMETER.findall(self.path))
 
     @property
+    def is_list(self) -> bool:
+        """Whether it answers with a page of a list."""
+        return self.query is not None and issubclass(self.query, wire.ListQuery)
+
+    @property
     def wants_user(self) -> bool:
         """Whether the caller has to show an access token that stands."""
         return self.who is Caller.USER or isinstance(self.who, Holder)
@@ -180,6 +185,20 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
+    ),
+    Route(
+        method="POST",
+        path="/auth/reauthenticate",
+        operation_id="reauthenticate",
+        summary="Prove again who you are, for operations that want a recent sign-in",
+        handler=auth.reauthenticate,
+        who=Caller.USER,
+        body=wire.ReauthenticateBody,
+        answers={200: wire.ReauthenticatedAnswer},
+        problems=(errors.InvalidCredentialsError,),
+        rate_class=RateClass.SIGN_IN,
+        bulkhead=Bulkhead.HASHING,
+        sensitive=True,
     ),
     Route(
         method="POST",
@@ -286,6 +305,20 @@ ROUTES: Final[tuple[Route, ...]] = (
         problems=(errors.OneTimeTokenInvalidError,),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
+    ),
+    Route(
+        method="POST",
+        path="/auth/change-password",
+        operation_id="change_password",
+        summary="Replace your password, which ends all other sessions of yours",
+        handler=auth.change_password,
+        who=Caller.USER,
+        body=wire.ChangePasswordBody,
+        answers={200: wire.UserAnswer},
+        problems=(errors.CurrentPasswordWrongError,),
+        rate_class=RateClass.SIGN_IN,
+        bulkhead=Bulkhead.HASHING,
+        sensitive=True,
     ),
     Route(
         method="GET",
@@ -460,10 +493,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="GET",
         path="/admin/roles",
         operation_id="list_roles",
-        summary="List all roles",
+        summary="List roles",
         handler=roles.list_roles,
         who=Holder("role:list"),
-        answers={200: wire.RolesAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.RoleListAnswer},
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -555,8 +590,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="List what a role grants",
         handler=roles.list_role_permissions,
         who=Holder("role:list_permissions"),
-        answers={200: wire.PermissionsAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.PermissionListAnswer},
         problems=(errors.RoleNotFoundError,),
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -598,10 +635,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="GET",
         path="/admin/permissions",
         operation_id="list_permissions",
-        summary="List all permissions",
+        summary="List permissions",
         handler=permissions.list_permissions,
         who=Holder("permission:list"),
-        answers={200: wire.PermissionsAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.PermissionListAnswer},
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -694,8 +733,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="List the roles that grant a permission by its name",
         handler=permissions.list_permission_roles,
         who=Holder("permission:list_roles"),
-        answers={200: wire.RolesAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.RoleListAnswer},
         problems=(errors.PermissionNotFoundError,),
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(
@@ -749,10 +790,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="GET",
         path="/admin/clients",
         operation_id="list_clients",
-        summary="List all service clients, the oldest first",
+        summary="List service clients",
         handler=clients.list_clients,
         who=Holder("client:list"),
-        answers={200: wire.ClientsAnswer},
+        query=wire.NamedQuery,
+        answers={200: wire.ClientListAnswer},
+        sends=("etag", "link"),
         rate_class=RateClass.READ,
     ),
     Route(

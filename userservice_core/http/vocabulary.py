@@ -64,7 +64,16 @@ TERMS: Final[Mapping[str, Term]] = {
         "A JWT to send as `Authorization: Bearer …`; its form may change, so do not read it.",
         "eyJhbGciOi.eyJpc3Mi.c2ln",
     ),
+    "currentPassword": Term("The caller's password as it is now.", "correct horse battery staple"),
     "expiresIn": Term("Seconds until the access token expires.", 590),
+    "newPassword": Term(
+        "What the password is to be; checked against `GET /auth/password-policy` and lists of common ones.",
+        "another sentence, as long",
+    ),
+    "LoginBody.newPassword": Term(
+        "What takes the place of a password that was issued; leave it out where the password was chosen.",
+        "another sentence, as long",
+    ),
     "password": Term(
         "A password. A new one is checked against `GET /auth/password-policy` and lists of common ones.",
         "correct horse battery staple",
@@ -185,8 +194,11 @@ TERMS: Final[Mapping[str, Term]] = {
     # --- lists ------------------------------------------------------------------------------------------------------
     "data": Term("The items."),
     "limit": Term("How many items there may be on a page.", 20),
+    "cursor": Term("`nextCursor` or `prevCursor` of another page, sent with the same filters and the same order."),
+    "page": Term("Which part of the list: in a query the number of a page, as far as the item 10,000."),
+    "fields": Term("Members that each item is to show, with commas between their names; all if not given.", "id"),
+    "sort": Term("The order; a minus in front turns it around. Items of equal value are in the order of their ids."),
     "nextCursor": Term("Gives the page that follows; null where there is none.", None),
-    "page": Term("Which part of the list this is."),
     "prevCursor": Term("Gives the page before; null where there is none.", None),
     "total": Term("How many items the list has.", 1),
     "totalIsEstimate": Term("Whether the total was estimated, as it is where counting would take long.", example=False),

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from userservice_core.domain.address_kinds import AddressType
+from userservice_core.domain.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET_ROWS
 from userservice_core.ports.security import SubjectKind
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ MAX_LONG_TEXT_CHARACTERS = 4_096
 MAX_TOKEN_CHARACTERS = 8_192
 MAX_MAILED_TOKEN_CHARACTERS = 512
 MAX_PERMISSION_CHARACTERS = 129
+MAX_CURSOR_CHARACTERS = 2_048
 MAX_ITEMS = 100
 
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARACTERS)]
@@ -74,10 +76,24 @@ class RegisterBody(Body, frozen=True, kw_only=True):
 
 
 class LoginBody(Body, frozen=True, kw_only=True):
-    """Who wants to sign in."""
+    """Who wants to sign in; a password that was issued has to be replaced by a new one."""
 
     email: Text
     password: Text
+    new_password: Text | None = None
+
+
+class ReauthenticateBody(Body, frozen=True, kw_only=True):
+    """How somebody who is signed in proves again who they are."""
+
+    password: Text
+
+
+class ChangePasswordBody(Body, frozen=True, kw_only=True):
+    """The password that is, and the one that is to be."""
+
+    current_password: Text
+    new_password: Text
 
 
 class RefreshTokenBody(Body, frozen=True, kw_only=True):
@@ -245,6 +261,22 @@ class PageItem(Body, frozen=True, kw_only=True):
     total_is_estimate: bool = False
 
 
+class ListQuery(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True
+):
+    """
+    Which part of a list is wanted; a query of a list adds its filters, and `sort` with the orders that it has.
+
+    Parameters that it does not know are refused: a filter that is misspelled would filter nothing.
+    """
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+    cursor: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CURSOR_CHARACTERS)] | UnsetType = UNSET
+    page: Annotated[int, msgspec.Meta(ge=1, le=MAX_OFFSET_ROWS)] | UnsetType = UNSET
+    fields: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_CHARACTERS)] | UnsetType = UNSET
+    sort: str = ""
+
+
 class AddressAnswer(Body, frozen=True, kw_only=True):
     """An address, as the contract describes the entity."""
 
@@ -324,6 +356,14 @@ class SignedInAnswer(Body, frozen=True, kw_only=True):
             refresh_expires_in=signed_in.refresh_expires_in_seconds,
             user=UserAnswer.of(signed_in.user),
         )
+
+
+class ReauthenticatedAnswer(Body, frozen=True, kw_only=True):
+    """A new access token of the same session; time in seconds."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the name of a scheme, no secret
+    expires_in: int
 
 
 class TokenInspectionAnswer(Body, frozen=True, kw_only=True):
@@ -464,10 +504,17 @@ class RoleAnswer(Body, frozen=True, kw_only=True):
         )
 
 
-class RolesAnswer(Body, frozen=True, kw_only=True):
-    """Roles, by name; there are at most 1,000."""
+class NamedQuery(ListQuery, frozen=True, kw_only=True):
+    """Which part of a list of what has a name."""
+
+    sort: Literal["name", "-name"] = "name"
+
+
+class RoleListAnswer(Body, frozen=True, kw_only=True):
+    """Some of the roles, of which there are at most 1,000; names are in order regardless of case."""
 
     data: tuple[RoleAnswer, ...]
+    page: PageItem
 
 
 class DeletionQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -575,8 +622,15 @@ class PermissionAnswer(Body, frozen=True, kw_only=True):
         )
 
 
+class PermissionListAnswer(Body, frozen=True, kw_only=True):
+    """Some of the permissions, of which there are at most 1,000."""
+
+    data: tuple[PermissionAnswer, ...]
+    page: PageItem
+
+
 class PermissionsAnswer(Body, frozen=True, kw_only=True):
-    """Permissions, by name; there are at most 1,000."""
+    """All permissions that a role grants, by name; there are at most 1,000."""
 
     data: tuple[PermissionAnswer, ...]
 
@@ -643,10 +697,11 @@ class NewClientAnswer(ClientAnswer, frozen=True, kw_only=True):
         return cls(**_members_of(new.client), secret=new.text)
 
 
-class ClientsAnswer(Body, frozen=True, kw_only=True):
-    """Service clients, the oldest first; there are at most 1,000."""
+class ClientListAnswer(Body, frozen=True, kw_only=True):
+    """Some of the service clients, of which there are at most 1,000; names are in order regardless of case."""
 
     data: tuple[ClientAnswer, ...]
+    page: PageItem
 
 
 class NewClientSecretAnswer(Body, frozen=True, kw_only=True):

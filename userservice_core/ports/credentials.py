@@ -20,6 +20,15 @@ class SignInReader(Protocol):
         """
         ...
 
+    def get(self, user_id: UserId) -> SignIn:
+        """
+        Return user, credential and login state.
+
+        Raises:
+            UserNotFoundError: If no user has this id.
+        """
+        ...
+
 
 class SignInRepository(Protocol):
     """The credentials and login states of one transaction."""

@@ -220,3 +220,15 @@ class RefreshTokens(Protocol):
     def successor(self, token: RefreshToken) -> RefreshToken:
         """Derive the token of the next generation; the same one every time."""
         ...
+
+
+class CursorSigner(Protocol):
+    """Gives clients something to bring back that they cannot change; they can read it."""
+
+    def sign(self, content: bytes) -> str:
+        """Return *content* with a tag (HMAC under the key ring), as text that needs no encoding in a query."""
+        ...
+
+    def verify(self, text: str) -> bytes | None:
+        """Return the content of what :meth:`sign` returned; None if it was changed, or its key is gone."""
+        ...

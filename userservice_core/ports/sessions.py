@@ -85,5 +85,5 @@ class SessionRepository(Protocol):
         ...
 
     def save(self, session: Session) -> None:
-        """Store that a session was ended; the state of its refresh tokens is not written."""
+        """Store that a session was ended, or that its user proved who they are again; nothing else is written."""
         ...

@@ -12,8 +12,17 @@ from userservice_core.application import roles as roles_module
 from userservice_core.application.access import access_changed, role_map_changed
 from userservice_core.application.authorization import PermissionCheck
 from userservice_core.domain.ids import RoleId, UserId
+from userservice_core.domain.lists import PageRequest, Sort
 from userservice_core.domain.revocations import RevocationKind
-from userservice_core.domain.roles import ADMIN_ROLE, EVERYTHING, USER_ROLE, AssignedRole, Permission, Role
+from userservice_core.domain.roles import (
+    ADMIN_ROLE,
+    EVERYTHING,
+    MAX_PERMISSIONS,
+    USER_ROLE,
+    AssignedRole,
+    Permission,
+    Role,
+)
 from userservice_core.domain.users import UserStatus
 from userservice_core.errors import (
     AlreadyExistsError,
@@ -58,7 +67,8 @@ class Staff:
 
     def permission(self, name: str) -> Permission:
         """Return the permission of this name; made if there is none."""
-        for permission in self.use_cases.permissions.list_all():
+        everything = PageRequest(sort=Sort(by="name"), limit=MAX_PERMISSIONS)
+        for permission in self.use_cases.permissions.list_page(request=everything).rows:
             if permission.name == name:
                 return permission
         resource, _, action = name.partition(":")

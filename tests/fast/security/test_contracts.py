@@ -11,6 +11,7 @@ import pytest
 
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
 from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer, JwtAccessTokenVerifier
+from userservice_core.infrastructure.security.cursors import HmacCursorSigner
 from userservice_core.infrastructure.security.jwk import SigningAlgorithm
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher
@@ -19,6 +20,7 @@ from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
 from userservice_core.infrastructure.system.clock import SystemEntropy
 from userservice_core.testing.clocks import NOON, FakeClock
 from userservice_core.testing.contracts.access_tokens import AccessTokensContract
+from userservice_core.testing.contracts.cursors import CursorSignerContract
 from userservice_core.testing.contracts.passwords import PasswordHasherContract
 from userservice_core.testing.contracts.refresh_tokens import RefreshTokensContract
 from userservice_core.testing.contracts.sealing import SecretSealerContract
@@ -100,6 +102,25 @@ class TestHmacRefreshTokens(RefreshTokensContract):
     def stranger(self) -> HmacRefreshTokens:
         """One with another ring."""
         return HmacRefreshTokens(_ring(), SystemEntropy())
+
+
+class TestHmacCursorSigner(CursorSignerContract):
+    """Signed by HMAC."""
+
+    @pytest.fixture
+    def signer(self) -> HmacCursorSigner:
+        """One with a ring of its own."""
+        return HmacCursorSigner(_RING)
+
+    @pytest.fixture
+    def successor_ring(self) -> HmacCursorSigner:
+        """After the change of the key."""
+        return HmacCursorSigner(_with_a_newer_key(_RING))
+
+    @pytest.fixture
+    def stranger(self) -> HmacCursorSigner:
+        """One with another ring."""
+        return HmacCursorSigner(_ring())
 
 
 class TestAesGcmSecretSealer(SecretSealerContract):

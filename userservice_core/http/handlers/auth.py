@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 from userservice_core.domain.passwords import MAX_PASSWORD_BYTES, MAX_PASSWORD_CHARACTERS
 from userservice_core.http.call import empty_response, json_response
 from userservice_core.http.wire import (
+    ChangePasswordBody,
     EmailVerifiedAnswer,
     LoginBody,
     LogoutBody,
     PasswordPolicyAnswer,
+    ReauthenticateBody,
+    ReauthenticatedAnswer,
     RefreshTokenBody,
     RegisterBody,
     RequestEmailVerificationBody,
@@ -39,9 +42,18 @@ def login(call: Call) -> Response:
     """Begin a session."""
     body = call.body(LoginBody)
     signed_in = call.services.use_cases.authentication.sign_in(
-        email=body.email, password=body.password, origin=call.origin
+        email=body.email, password=body.password, new_password=body.new_password, origin=call.origin
     )
     return json_response(200, SignedInAnswer.of(signed_in))
+
+
+def reauthenticate(call: Call) -> Response:
+    """Give a new access token of the same session to whoever proves again who they are."""
+    again = call.services.use_cases.authentication.reauthenticate(
+        caller=call.require_caller(), password=call.body(ReauthenticateBody).password, origin=call.origin
+    )
+    answer = ReauthenticatedAnswer(access_token=again.access_token, expires_in=again.expires_in_seconds)
+    return json_response(200, answer)
 
 
 def refresh_token(call: Call) -> Response:
@@ -100,6 +112,15 @@ def reset_password(call: Call) -> Response:
     body = call.body(ResetPasswordBody)
     user = call.services.use_cases.passwords.reset(token=body.token, password=body.password)
     return json_response(200, EmailVerifiedAnswer(email=user.email.address, email_verified=user.email_verified))
+
+
+def change_password(call: Call) -> Response:
+    """Replace the caller's password."""
+    body = call.body(ChangePasswordBody)
+    user = call.services.use_cases.passwords.change(
+        caller=call.require_caller(), current=body.current_password, new=body.new_password, origin=call.origin
+    )
+    return json_response(200, UserAnswer.of(user))
 
 
 def get_password_policy(call: Call) -> Response:

@@ -9,11 +9,12 @@ from msgspec import UNSET
 from userservice_core.domain.ids import ClientId, ClientSecretId
 from userservice_core.http.call import empty_response, json_response
 from userservice_core.http.conditional import etag_of
+from userservice_core.http.lists import asked_list
 from userservice_core.http.read_only import require_unchanged
 from userservice_core.http.wire import (
     ClientAnswer,
     ClientPatchBody,
-    ClientsAnswer,
+    NamedQuery,
     NewClientAnswer,
     NewClientBody,
     NewClientSecretAnswer,
@@ -34,10 +35,9 @@ _READ_ONLY: Final = ("id", "secrets", "created_at", "disabled_at", "version")
 
 
 def list_clients(call: Call) -> Response:
-    """Show all clients."""
-    return json_response(
-        200, ClientsAnswer(data=tuple(ClientAnswer.of(client) for client in _clients(call).list_all()))
-    )
+    """Show some of the clients."""
+    asked = asked_list(call, NamedQuery, of=ClientAnswer)
+    return asked.answer(_clients(call).list_page(request=asked.request), ClientAnswer.of)
 
 
 def create_client(call: Call) -> Response:

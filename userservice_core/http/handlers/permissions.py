@@ -9,16 +9,16 @@ from msgspec import UNSET
 from userservice_core.domain.ids import PermissionId
 from userservice_core.http.call import empty_response, json_response
 from userservice_core.http.conditional import etag_of
+from userservice_core.http.lists import asked_list
 from userservice_core.http.read_only import require_unchanged
 from userservice_core.http.wire import (
     DeletionQuery,
+    NamedQuery,
     NewPermissionBody,
     PermissionAnswer,
     PermissionBody,
     PermissionPatchBody,
-    PermissionsAnswer,
     RoleAnswer,
-    RolesAnswer,
 )
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ _READ_ONLY: Final = ("id", "name", "is_system_permission", "version")
 
 
 def list_permissions(call: Call) -> Response:
-    """Show all permissions."""
-    return json_response(200, PermissionsAnswer.of(_permissions(call).list_all()))
+    """Show some of the permissions."""
+    asked = asked_list(call, NamedQuery, of=PermissionAnswer)
+    return asked.answer(_permissions(call).list_page(request=asked.request), PermissionAnswer.of)
 
 
 def create_permission(call: Call) -> Response:
@@ -102,9 +103,10 @@ def delete_permission(call: Call) -> Response:
 
 
 def list_permission_roles(call: Call) -> Response:
-    """Show the roles that grant a permission."""
-    roles = _permissions(call).list_roles(permission_id=PermissionId(call.parameter("id")))
-    return json_response(200, RolesAnswer(data=tuple(RoleAnswer.of(role) for role in roles)))
+    """Show some of the roles that grant a permission."""
+    asked = asked_list(call, NamedQuery, of=RoleAnswer)
+    page = _permissions(call).list_roles(permission_id=PermissionId(call.parameter("id")), request=asked.request)
+    return asked.answer(page, RoleAnswer.of)
 
 
 def _permissions(call: Call) -> Permissions:

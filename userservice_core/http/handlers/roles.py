@@ -9,12 +9,15 @@ from msgspec import UNSET
 from userservice_core.domain.ids import PermissionId, RoleId, UserId
 from userservice_core.http.call import empty_response, json_response
 from userservice_core.http.conditional import etag_of
+from userservice_core.http.lists import asked_list
 from userservice_core.http.read_only import require_unchanged
 from userservice_core.http.wire import (
     AssignedRoleItem,
     AssignedRolesAnswer,
     DeletionQuery,
+    NamedQuery,
     NewRoleBody,
+    PermissionAnswer,
     PermissionIdsBody,
     PermissionIdsQuery,
     PermissionsAnswer,
@@ -23,7 +26,6 @@ from userservice_core.http.wire import (
     RoleIdsBody,
     RoleIdsQuery,
     RolePatchBody,
-    RolesAnswer,
 )
 
 if TYPE_CHECKING:
@@ -43,8 +45,9 @@ _READ_ONLY: Final = ("id", "is_system_role", "permissions", "version")
 
 
 def list_roles(call: Call) -> Response:
-    """Show all roles."""
-    return json_response(200, RolesAnswer(data=tuple(RoleAnswer.of(role) for role in _roles(call).list_all())))
+    """Show some of the roles."""
+    asked = asked_list(call, NamedQuery, of=RoleAnswer)
+    return asked.answer(_roles(call).list_page(request=asked.request), RoleAnswer.of)
 
 
 def create_role(call: Call) -> Response:
@@ -96,8 +99,10 @@ def delete_role(call: Call) -> Response:
 
 
 def list_role_permissions(call: Call) -> Response:
-    """Show what a role grants."""
-    return json_response(200, PermissionsAnswer.of(_roles(call).list_permissions(role_id=RoleId(call.parameter("id")))))
+    """Show some of what a role grants."""
+    asked = asked_list(call, NamedQuery, of=PermissionAnswer)
+    page = _roles(call).list_permissions(role_id=RoleId(call.parameter("id")), request=asked.request)
+    return asked.answer(page, PermissionAnswer.of)
 
 
 def assign_role_permissions(call: Call) -> Response:

@@ -65,6 +65,13 @@ class InMemorySignInReader:
         user = find_user(rows, email_key)
         return None if user is None else sign_in_of(rows, user)
 
+    def get(self, user_id: UserId) -> SignIn:
+        rows = self._store.read()
+        user = rows.find_user(user_id)
+        if user is None:
+            raise UserNotFoundError
+        return sign_in_of(rows, user)
+
 
 class InMemorySessionStore:
     """A :class:`~userservice_core.ports.sessions.SessionStore`."""

@@ -261,7 +261,9 @@ class InMemorySessionRepository:
         def write(rows: Rows) -> None:
             key = (session.user_id, session.id)
             if key in rows.sessions:
-                rows.sessions[key] = attrs.evolve(rows.sessions[key], revoked_at=session.revoked_at)
+                rows.sessions[key] = attrs.evolve(
+                    rows.sessions[key], revoked_at=session.revoked_at, auth_time=session.auth_time, amr=session.amr
+                )
 
         self._writes.add(write)
 

@@ -84,7 +84,7 @@ _LIST_ORIGINS: Final = Statement(
     .limit(bindparam("limit", type_=Integer))
 )
 _INSERT: Final = Statement(insert(sessions), columns=[column.name for column in sessions.c])
-_END: Final = Statement(update(sessions).where(_OF_USER, _ONE), columns=["revoked_at"])
+_SAVE: Final = Statement(update(sessions).where(_OF_USER, _ONE), columns=["revoked_at", "auth_time", "amr"])
 
 
 class PostgresSessionStore:
@@ -158,5 +158,11 @@ class PostgresSessionRepository:
 
     def save(self, session: Session) -> None:
         self._transaction.write(
-            _END(of_user_id=session.user_id, of_session_id=session.id, revoked_at=session.revoked_at)
+            _SAVE(
+                of_user_id=session.user_id,
+                of_session_id=session.id,
+                revoked_at=session.revoked_at,
+                auth_time=session.auth_time,
+                amr=list(session.amr),
+            )
         )

@@ -69,6 +69,12 @@ class PostgresSignInReader:
         row = self._database.fetch_one(_FIND_BY_EMAIL, email_key=email_key)
         return None if row is None else sign_in_of(row)
 
+    def get(self, user_id: UserId) -> SignIn:
+        row = self._database.fetch_one(_GET, user_id=user_id)
+        if row is None:
+            raise UserNotFoundError
+        return sign_in_of(row)
+
 
 class PostgresSignInRepository:
     """The credentials and login states of one transaction; a `ports.credentials.SignInRepository`."""

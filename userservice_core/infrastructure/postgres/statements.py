@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -35,6 +36,12 @@ class Statement:
         self.text = str(compiled).encode()
         # Literals of the clause, such as a status it compares with, are parameters too.
         self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
+
+    def explained(self) -> Statement:
+        """Return the statement that tells how the planner means to run this one, and runs nothing; one row of JSON."""
+        explained = copy.copy(self)
+        explained.text = b"EXPLAIN (FORMAT JSON) " + self.text
+        return explained
 
     def __call__(self, **given: Any) -> Step:  # noqa: ANN401 - as many types as columns
         """Bind the parameters."""

@@ -66,6 +66,7 @@ class KeyPurpose(enum.StrEnum):
     DIGEST = "digest"
     REFRESH_TAG = "refresh-tag"
     REFRESH_CHAIN = "refresh-chain"
+    CURSOR = "cursor"
 
 
 @attrs.frozen(kw_only=True)

@@ -292,13 +292,24 @@ class SessionsContract(StoredContract):
     def test_saving_ends_a_session(self, backend: Backend) -> None:
         """Nothing else of it changes."""
         session = _started(backend)
-        other = attrs.evolve(session, ip="203.0.113.1", last_used_at=_LATER, amr=("otp",)).revoked(now=_LATER)
+        other = attrs.evolve(session, ip="203.0.113.1", last_used_at=_LATER, generation=7).revoked(now=_LATER)
 
         backend.uow.run(lambda transaction: transaction.sessions.save(other))
 
         found = backend.sessions.find(session.user_id, session.id)
         assert found is not None
         assert session.revoked(now=_LATER) == found.session
+
+    def test_saving_tells_that_the_user_proved_again_who_they_are(self, backend: Backend) -> None:
+        """When, and how."""
+        session = _started(backend)
+        proved = attrs.evolve(session, auth_time=_LATER, amr=("pwd", "otp"))
+
+        backend.uow.run(lambda transaction: transaction.sessions.save(proved))
+
+        found = backend.sessions.find(session.user_id, session.id)
+        assert found is not None
+        assert proved == found.session
 
     def test_ending_a_session_keeps_the_state_of_its_tokens(self, backend: Backend) -> None:
         """It may have moved on since it was read outside."""

@@ -42,7 +42,9 @@ class SignInsContract(StoredContract):
         assert backend.sign_ins.find_sign_in(sample_email().key) is None
 
     def test_an_unknown_user_has_no_sign_in(self, backend: Backend) -> None:
-        """In a transaction that is an error."""
+        """Where one is asked for by id, that is an error."""
+        with pytest.raises(UserNotFoundError):
+            backend.sign_ins.get(sample_user_id())
         with pytest.raises(UserNotFoundError):
             backend.uow.run(lambda transaction: transaction.sign_ins.get(sample_user_id()))
 
@@ -60,6 +62,7 @@ class SignInsContract(StoredContract):
 
         expected = SignIn(user=user, credential=credential, state=LoginState(user_id=user.id))
         assert expected == backend.sign_ins.find_sign_in(user.email.key)
+        assert expected == backend.sign_ins.get(user.id)
         assert expected == backend.uow.run(lambda transaction: transaction.sign_ins.get(user.id))
 
     def test_what_a_user_needs_is_written_in_any_order(self, backend: Backend) -> None:

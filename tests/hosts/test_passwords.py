@@ -1,0 +1,119 @@
+"""Choosing passwords and proving again who one is, over every host."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.hosts.installation import HOSTS, Installation, sample_route
+from userservice_core.http.call import empty_response
+from userservice_core.http.routes import Caller
+from userservice_core.testing.clocks import FakeClock
+from userservice_core.testing.host import json_of, send_json
+
+if TYPE_CHECKING:
+    from userservice_core.http.call import Call
+    from userservice_core.http.messages import Response
+    from userservice_core.testing.host import HostClient
+
+_EMAIL = "ada@example.com"
+_PASSWORD = "correct horse battery staple"
+_NEW = "another sentence, as long"
+
+
+def _sign_in(client: HostClient, password: str = _PASSWORD, **members: str) -> Response:
+    return send_json(client, "POST", "/auth/login", {"email": _EMAIL, "password": password, **members})
+
+
+@pytest.fixture
+def token(installation: Installation, client: HostClient) -> str:
+    """An access token of somebody who has just signed in."""
+    installation.access_token(_EMAIL)
+    return str(json_of(_sign_in(client))["accessToken"])
+
+
+def test_a_password_is_changed_by_who_knows_it(client: HostClient, token: str) -> None:
+    """The session goes on; the next sign-in takes the new one."""
+    body = {"currentPassword": _PASSWORD, "newPassword": _NEW}
+
+    changed = send_json(client, "POST", "/auth/change-password", body, token=token)
+
+    assert (changed.status, json_of(changed)["email"]) == (200, _EMAIL)
+    assert send_json(client, "GET", "/users/me", token=token).status == 200
+    assert (_sign_in(client).status, _sign_in(client, _NEW).status) == (401, 200)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "pointers"),
+    [
+        ({"currentPassword": "not this one", "newPassword": _NEW}, "current-password-wrong", []),
+        ({"currentPassword": _PASSWORD, "newPassword": "short"}, "invalid-input", ["/newPassword"]),
+        ({"currentPassword": _PASSWORD, "newPassword": _PASSWORD}, "invalid-input", ["/newPassword"]),
+        ({}, "invalid-input", ["/currentPassword", "/newPassword"]),
+    ],
+    ids=["wrong", "short", "the same", "nothing"],
+)
+def test_a_refused_change_says_why(
+    client: HostClient, token: str, body: dict[str, str], code: str, pointers: list[str]
+) -> None:
+    """400 in each case, and the password stays."""
+    refused = send_json(client, "POST", "/auth/change-password", body, token=token)
+
+    problem = json_of(refused)
+    assert (refused.status, problem["type"].rpartition(":")[2]) == (400, code)
+    assert [item["pointer"] for item in problem.get("errors", ())] == pointers
+    assert _sign_in(client).status == 200
+
+
+def test_an_operation_that_wants_a_recent_sign_in_takes_a_new_proof() -> None:
+    """A refresh is none; a password is, and its token is of the same session."""
+
+    def sensitive_thing(call: Call) -> Response:
+        assert call.caller is not None
+        return empty_response(204)
+
+    route = sample_route(sensitive_thing, who=Caller.USER, fresh=True, path="/thing")
+    for make in HOSTS.values():
+        installation = Installation.begin(FakeClock())
+        client = make(installation.with_routes(route))
+        installation.access_token(_EMAIL)
+        signed_in = json_of(_sign_in(client))
+        installation.clock.advance(timedelta(minutes=5, seconds=1))
+        tokens: dict[str, Any] = json_of(
+            send_json(client, "POST", "/auth/refresh-token", {"refreshToken": signed_in["refreshToken"]})
+        )
+        refused = send_json(client, "GET", "/thing", token=tokens["accessToken"])
+        wrong = send_json(
+            client, "POST", "/auth/reauthenticate", {"password": "not this one"}, token=tokens["accessToken"]
+        )
+        proved = send_json(client, "POST", "/auth/reauthenticate", {"password": _PASSWORD}, token=tokens["accessToken"])
+
+        assert refused.status == 401
+        assert 'error="insufficient_user_authentication", max_age="300"' in (refused.header("www-authenticate") or "")
+        assert (wrong.status, json_of(wrong)["type"].rpartition(":")[2]) == (401, "invalid-credentials")
+        answer = json_of(proved)
+        assert (proved.status, proved.header("cache-control")) == (200, "no-store")
+        assert set(answer) == {"accessToken", "tokenType", "expiresIn"}
+        assert send_json(client, "GET", "/thing", token=answer["accessToken"]).status == 204
+        logged_out = send_json(client, "POST", "/auth/logout", token=answer["accessToken"])
+        again = send_json(client, "POST", "/auth/refresh-token", {"refreshToken": tokens["refreshToken"]})
+        assert (logged_out.status, again.status) == (204, 401), "it is of the same session"
+
+
+def test_the_first_administrator_chooses_a_password_at_the_first_sign_in(
+    installation: Installation, client: HostClient
+) -> None:
+    """403 without a new one, which only whoever has the right one is told."""
+    issued = installation.service.use_cases.accounts.create_first_administrator(email=_EMAIL)
+    assert issued is not None
+
+    refused, wrong = _sign_in(client, issued), _sign_in(client, "not this one", newPassword=_NEW)
+    short = _sign_in(client, issued, newPassword="short")
+    signed_in = _sign_in(client, issued, newPassword=_NEW)
+
+    assert (refused.status, json_of(refused)["type"].rpartition(":")[2]) == (403, "password-change-required")
+    assert wrong.status == 401
+    assert [item["pointer"] for item in json_of(short)["errors"]] == ["/newPassword"]
+    assert (signed_in.status, _sign_in(client, _NEW).status) == (200, 200)

@@ -1,0 +1,82 @@
+"""Asking somebody who is signed in for their password once more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from userservice_core.domain.events import LoginFailed
+from userservice_core.domain.ids import EventId
+from userservice_core.domain.passwords import normalise_password
+from userservice_core.errors import InvalidAccessTokenError, InvalidCredentialsError, UserNotFoundError
+
+if TYPE_CHECKING:
+    from userservice_core.domain.credentials import SignIn
+    from userservice_core.domain.ids import UserId
+    from userservice_core.domain.sessions import Origin
+    from userservice_core.ports.clock import Clock, IdGenerator
+    from userservice_core.ports.credentials import SignInReader
+    from userservice_core.ports.security import PasswordHasher
+    from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
+
+
+class PasswordProofs:
+    """A wrong password counts here as it does at a sign-in: whoever took over a session may not guess on."""
+
+    def __init__(
+        self, *, uow: UnitOfWork, sign_ins: SignInReader, hasher: PasswordHasher, clock: Clock, ids: IdGenerator
+    ) -> None:
+        self._uow = uow
+        self._sign_ins = sign_ins
+        self._hasher = hasher
+        self._clock = clock
+        self._ids = ids
+
+    def require(self, *, user_id: UserId, password: str, origin: Origin) -> SignIn:
+        """
+        Check the password, and return what it was checked against.
+
+        The transaction that relies on it asks :func:`require_same_password` once it holds the lock of sign-ins.
+
+        Raises:
+            InvalidCredentialsError: If it is wrong, or the account has none.
+            InvalidAccessTokenError: If the account was erased.
+            OverloadedError: If too many passwords are being hashed already.
+        """
+        try:
+            found = self._sign_ins.get(user_id)
+        except UserNotFoundError as error:
+            raise InvalidAccessTokenError from error
+        if found.credential is None:
+            raise InvalidCredentialsError
+        if not self._hasher.verify(found.credential.password_hash, normalise_password(password)):
+            self._record_failure(user_id, origin)
+            raise InvalidCredentialsError
+        return found
+
+    def _record_failure(self, user_id: UserId, origin: Origin) -> None:
+        failed = LoginFailed(
+            id=EventId(self._ids.new()),
+            occurred_at=self._clock.now(),
+            user_id=user_id,
+            reason="wrong-password",
+            ip=origin.ip,
+            user_agent=origin.user_agent,
+        )
+
+        def work(transaction: Transaction) -> None:
+            transaction.sign_ins.count_failure(user_id)
+            transaction.record(failed)
+
+        self._uow.run(work)
+
+
+def require_same_password(checked: SignIn, latest: SignIn) -> None:
+    """
+    Check that the password was not replaced while it was being verified.
+
+    Raises:
+        InvalidCredentialsError: If it was.
+    """
+    before, after = checked.credential, latest.credential
+    if before is None or after is None or before.changed_at != after.changed_at:
+        raise InvalidCredentialsError
