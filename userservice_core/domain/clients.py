@@ -142,7 +142,8 @@ class ServiceClient:
     def end_of_tokens(self, *, now: datetime) -> datetime:
         """Return the instant before which all tokens lie that were issued until *now*, by :meth:`token_time`."""
         before = self.tokens_not_before
-        return now if before is None else max(now, _ceiling(before) + timedelta.resolution)
+        latest = now if before is None else max(now, _ceiling(before))
+        return latest + timedelta.resolution
 
     def token_time(self, *, now: datetime) -> datetime:
         """

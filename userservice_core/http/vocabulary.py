@@ -183,7 +183,9 @@ TERMS: Final[Mapping[str, Term]] = {
     "response_types_supported": Term("None: users do not sign in by redirects.", []),
     "revocation_endpoint": Term("Where to end tokens.", "https://accounts.example.com/oauth/revoke"),
     "revocation_endpoint_auth_methods_supported": Term("How clients show who they are there.", _AUTH_METHODS),
-    "scope": Term("Permissions by name, with spaces between them; all that the client holds if none is asked for."),
+    "scope": Term(
+        "Permissions by name, with spaces between them; all that the client holds if none is asked for.", "user:read"
+    ),
     "sid": Term("The session of the user.", "0192f0c1-2a4b-7c3d-8e5f-00000000000f"),
     "sub": Term("Whom the token speaks for: a user, or a client where it is the same as `client_id`.", _CLIENT_ID),
     "token_endpoint": Term("Where to ask for tokens.", "https://accounts.example.com/oauth/token"),

@@ -225,7 +225,7 @@ def test_a_proof_renews_the_time_of_the_session(world: World) -> None:
 
     again = _reauthenticate(world, refreshed)
 
-    caller = world.use_cases.access.authenticate(token=again.access_token)
+    caller = world.use_cases.access.authenticate_user(token=again.access_token)
     assert (caller.claims.auth_time, caller.session_id) == (world.clock.now(), _caller(world, session).session_id)
     assert 570 <= again.expires_in_seconds <= 600
     proved = world.clock.now()
