@@ -107,6 +107,7 @@ FAULT_CODES: Final = {
     "too-long": "A text or a list is longer than allowed.",
     "too-short": "A text or a list is shorter than allowed.",
     "read-only": "A member that cannot be changed here is not as it was read.",
+    "without-status": "The reason of another status was sent without one.",
     "wildcard": "A new name would change what a permission stands for.",
     "malformed-json": "The body is not JSON.",
     "invalid-utf-8": "The body is not text in UTF-8.",

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from userservice_core.application.access import Access, forget_access
+from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication, TokenLifetimes
@@ -29,10 +30,12 @@ from userservice_core.application.authorization import Authorization
 from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.mailed_tokens import MailedTokens
+from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.password_proofs import PasswordProofs
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
+from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
@@ -226,6 +229,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         policy=rules.policy,
         pacer=RecentPacer(),
         sealer=sealer,
+        mailed_tokens=mailed_tokens,
         issuer=issuer,
         refresh_tokens=HmacRefreshTokens(ring, driven.entropy),
         clock=driven.clock,
@@ -275,6 +279,12 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             ids=driven.ids,
             entropy=driven.entropy,
         ),
+        own_account=OwnAccount(
+            uow=driven.uow, clock=driven.clock, ids=driven.ids, access_lifetime=rules.lifetimes.access
+        ),
+        account_administration=AccountAdministration(
+            uow=driven.uow, clock=driven.clock, ids=driven.ids, access_lifetime=rules.lifetimes.access
+        ),
         profiles=Profiles(
             uow=driven.uow,
             profiles=driven.profiles,
@@ -298,6 +308,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         ),
         permissions=Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
         role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
+        refusals=Refusals(uow=driven.uow, clock=driven.clock, ids=driven.ids, metrics=driven.metrics),
         service_clients=ServiceClients(
             uow=driven.uow,
             clients=driven.clients,

@@ -217,6 +217,13 @@ class LastAdministratorError(ConflictError):
     default_detail = "This would leave no active administrator. Appoint another one first."
 
 
+class StatusChangeNotAllowedError(ConflictError):
+    """No such change of an account's status is allowed from the one it has; the parameter `status` tells that one."""
+
+    code = "status-change-not-allowed"
+    default_detail = "The account cannot go from the status it has to this one."
+
+
 class LimitReachedError(ConflictError):
     """There are as many objects of this kind as an installation may have."""
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import attrs
 import msgspec
 
+from userservice_core.domain.audit import Actor
 from userservice_core.domain.clients import ClientMap
 from userservice_core.domain.ids import ClientId, RoleId, SessionId, UserId
 from userservice_core.domain.revocations import Revocation, RevocationKind
@@ -45,6 +46,10 @@ class Principal:
     session_id: SessionId
     claims: AccessClaims
 
+    def as_actor(self) -> Actor:
+        """Return who that is to the audit log."""
+        return Actor.user(self.user_id)
+
 
 @attrs.frozen(kw_only=True)
 class ClientPrincipal:
@@ -52,6 +57,10 @@ class ClientPrincipal:
 
     client_id: ClientId
     claims: AccessClaims
+
+    def as_actor(self) -> Actor:
+        """Return who that is to the audit log."""
+        return Actor.client(self.client_id)
 
     @property
     def scope(self) -> PermissionSet:

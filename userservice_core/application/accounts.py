@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from userservice_core.application.registration import user_registered
+from userservice_core.domain.audit import SYSTEM, AuditAction, AuditEntry, Subject
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
-from userservice_core.domain.ids import EventId, UserId
+from userservice_core.domain.ids import AuditEntryId, EventId, UserId
 from userservice_core.domain.roles import ADMIN_ROLE, INITIAL_ROLES, AssignedRole
 from userservice_core.domain.users import User, UserStatus
 from userservice_core.errors import EmailTakenError, InvalidAccessTokenError, UserNotFoundError
@@ -88,10 +89,20 @@ class Accounts:
         credential = Credential(user_id=user.id, password_hash=password_hash, changed_at=now, must_change=True)
         registered = user_registered(user, event_id=EventId(self._ids.new()))
 
+        entry = AuditEntry(
+            id=AuditEntryId(self._ids.new()),
+            at=now,
+            action=AuditAction.USER_CREATED,
+            actor=SYSTEM,
+            subject=Subject.user(user.id),
+            after={"email": user.email.address, "status": user.status, "roles": user.role_names},
+        )
+
         def work(transaction: Transaction) -> None:
             transaction.users.add(user)
             transaction.sign_ins.add(credential)
             transaction.record(registered)
+            transaction.audit.add(entry)
 
         try:
             self._uow.run(work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from userservice_core.application.password_proofs import require_same_password
 from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
 from userservice_core.application.token_times import jittered
+from userservice_core.domain.audit import ANONYMOUS, Actor, AuditAction, AuditEntry, Outcome, Subject
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import (
@@ -24,7 +26,8 @@ from userservice_core.domain.events import (
     UnknownLoginFailed,
     UserPasswordChanged,
 )
-from userservice_core.domain.ids import EventId, SessionId, UserId
+from userservice_core.domain.ids import AuditEntryId, EventId, SessionId, UserId
+from userservice_core.domain.one_time_tokens import TokenPurpose
 from userservice_core.domain.passwords import NOT_ISSUED, normalise_password
 from userservice_core.domain.sessions import (
     MAX_ORIGINS_COMPARED,
@@ -35,7 +38,7 @@ from userservice_core.domain.sessions import (
     SessionLifetime,
     judge_refresh,
 )
-from userservice_core.domain.users import User
+from userservice_core.domain.users import User, UserStatus
 from userservice_core.errors import (
     ForbiddenError,
     InvalidAccessTokenError,
@@ -50,9 +53,11 @@ from userservice_core.ports.security import AccessClaims
 from userservice_core.ports.sessions import Rotation
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from userservice_core.application.access import Access, Principal
+    from userservice_core.application.mailed_tokens import MailedTokens
     from userservice_core.application.password_proofs import PasswordProofs
     from userservice_core.application.security_notices import NoticeKind
     from userservice_core.domain.credentials import SignIn
@@ -132,6 +137,7 @@ class Authentication:
         policy: PasswordPolicy,
         pacer: Pacer,
         sealer: SecretSealer,
+        mailed_tokens: MailedTokens,
         issuer: AccessTokenIssuer,
         refresh_tokens: RefreshTokens,
         clock: Clock,
@@ -148,6 +154,7 @@ class Authentication:
         self._policy = policy
         self._pacer = pacer
         self._sealer = sealer
+        self._mailed_tokens = mailed_tokens
         self._issuer = issuer
         self._refresh_tokens = refresh_tokens
         self._clock = clock
@@ -164,7 +171,8 @@ class Authentication:
         One that was issued has to be replaced by *new_password* at the first sign-in.
 
         Unknown address, wrong password and an account without one are one error after the same work. What is wrong with
-        an account is told only to who knows its password.
+        an account is told only to who knows its password. The owner of an account that they deactivated is mailed a
+        link to take it up again.
 
         Raises:
             InvalidCredentialsError: If address and password do not belong together.
@@ -248,11 +256,15 @@ class Authentication:
                 self._end_session(transaction, surplus, now=now)
                 reason = "password-changed" if is_replaced else "session-limit"
                 transaction.record(self._session_revoked(surplus, reason=reason, now=now))
+                transaction.audit.add(self._session_ended(surplus, cause=reason, now=now))
             if credential != latest.credential:
                 transaction.sign_ins.save_credential(credential)
             transaction.sessions.add(session)
             transaction.sign_ins.save_state(latest.state.signed_in(now=now))
             transaction.record(self._logged_in(session, now=now))
+            transaction.audit.add(
+                self._own_action(AuditAction.LOGGED_IN, session.user_id, now=now, after={"sessionId": session.id})
+            )
             if is_replaced:
                 self._tell_of_first_password(transaction, latest.user, now=now)
             if is_new_device:
@@ -273,6 +285,15 @@ class Authentication:
             )
         )
         transaction.record(self._notice(user, NotificationKind.PASSWORD_CHANGED, now=now))
+        transaction.audit.add(
+            self._own_action(
+                AuditAction.USER_PASSWORD_CHANGED,
+                user.id,
+                now=now,
+                after={"method": PasswordChange.FIRST_SIGN_IN},
+                changed=("password",),
+            )
+        )
 
     @staticmethod
     def _is_new_device(transaction: Transaction, sign_in: SignIn, origin: Origin) -> bool:
@@ -299,17 +320,35 @@ class Authentication:
             )
         else:
             event = self._login_failed(found.user.id, reason=reason, origin=origin, now=now)
+        entry = self._sign_in_refused(None if found is None else found.user, reason=event.reason, now=now)
 
         def work(transaction: Transaction) -> None:
             transaction.sign_ins.count_failure(user_id)
             transaction.record(event)
+            transaction.audit.add(entry)
 
         self._uow.run(work)
 
     def _record_refusal(self, user: User, *, reason: str, origin: Origin) -> None:
         """Tell that the right password was refused; it is no failed attempt at guessing."""
-        event = self._login_failed(user.id, reason=reason, origin=origin, now=self._clock.now())
-        self._uow.run(lambda transaction: transaction.record(event))
+        now = self._clock.now()
+        event = self._login_failed(user.id, reason=reason, origin=origin, now=now)
+        entry = self._sign_in_refused(user, reason=reason, now=now)
+
+        def work(transaction: Transaction) -> None:
+            latest = transaction.sign_ins.get(user.id).user
+            transaction.record(event)
+            transaction.audit.add(entry)
+            if latest.status is UserStatus.DEACTIVATED and latest.deleted_at is None:
+                self._mailed_tokens.issue(
+                    latest,
+                    purpose=TokenPurpose.REACTIVATE_ACCOUNT,
+                    kind=NotificationKind.REACTIVATE_ACCOUNT,
+                    now=now,
+                ).write_into(transaction)
+
+        with contextlib.suppress(UserNotFoundError):  # erased meanwhile
+            self._uow.run(work)
 
     # --- staying signed in ------------------------------------------------------------------------------------------
 
@@ -372,6 +411,18 @@ class Authentication:
                 )
             )
             transaction.record(self._notice(user, NotificationKind.REFRESH_REUSED, now=now))
+            transaction.audit.add(
+                AuditEntry(
+                    id=AuditEntryId(self._ids.new()),
+                    at=now,
+                    action=AuditAction.REFRESH_REUSED,
+                    actor=ANONYMOUS,
+                    subject=Subject.user(user.id),
+                    outcome=Outcome.REFUSED,
+                    reason=InvalidRefreshTokenError.code,
+                    after={"sessionId": session.id},
+                )
+            )
 
         try:
             self._uow.run(work)
@@ -401,6 +452,9 @@ class Authentication:
             if not (latest.user.is_live and session.is_open(now=now)):
                 raise InvalidAccessTokenError
             transaction.sessions.save(session)
+            transaction.audit.add(
+                self._own_action(AuditAction.REAUTHENTICATED, session.user_id, now=now, after={"sessionId": session.id})
+            )
             return latest.user, session
 
         try:
@@ -461,6 +515,10 @@ class Authentication:
                 self._end_session(transaction, session, now=now)
             if sessions:
                 transaction.record(self._logged_out(user_id, sessions, now=now))
+                ended = [session.id for session in sessions]
+                transaction.audit.add(
+                    self._own_action(AuditAction.LOGGED_OUT, user_id, now=now, after={"sessionIds": ended})
+                )
 
         try:
             self._uow.run(work)
@@ -500,6 +558,42 @@ class Authentication:
             amr=session.amr,
             roles=user.role_names,
             permissions=tuple(sorted(permissions.names)),
+        )
+
+    def _own_action(
+        self,
+        action: AuditAction,
+        user_id: UserId,
+        *,
+        now: datetime,
+        after: Mapping[str, object],
+        changed: tuple[str, ...] = (),
+    ) -> AuditEntry:
+        """Write down what a user did with their own account; *after* are the circumstances, and no change."""
+        return AuditEntry(
+            id=AuditEntryId(self._ids.new()),
+            at=now,
+            action=action,
+            actor=Actor.user(user_id),
+            subject=Subject.user(user_id),
+            after=after,
+            changed=changed,
+        )
+
+    def _session_ended(self, session: Session, *, cause: str, now: datetime) -> AuditEntry:
+        return self._own_action(
+            AuditAction.SESSION_REVOKED, session.user_id, now=now, after={"sessionId": session.id, "cause": cause}
+        )
+
+    def _sign_in_refused(self, user: User | None, *, reason: str, now: datetime) -> AuditEntry:
+        return AuditEntry(
+            id=AuditEntryId(self._ids.new()),
+            at=now,
+            action=AuditAction.LOGGED_IN,
+            actor=ANONYMOUS,
+            subject=None if user is None else Subject.user(user.id),
+            outcome=Outcome.REFUSED,
+            reason=reason,
         )
 
     def _notice(self, user: User, kind: NoticeKind, *, now: datetime) -> NotificationRequested:

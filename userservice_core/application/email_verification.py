@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from userservice_core.application.mailed_tokens import read_mailed_token
+from userservice_core.domain.audit import Actor, AuditAction, AuditEntry, Subject
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import NotificationKind, UserEmailVerified
-from userservice_core.domain.ids import EventId
+from userservice_core.domain.ids import AuditEntryId, EventId
 from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
 from userservice_core.domain.users import User, UserStatus
 from userservice_core.errors import OneTimeTokenInvalidError, UserNotFoundError
@@ -117,6 +118,7 @@ class EmailVerification:
             transaction.users.save(verified)
             transaction.one_time_tokens.save(stored.used(now=now))
             transaction.record(self._email_verified(verified, now=now))
+            transaction.audit.add(email_verified_entry(user, verified, entry_id=AuditEntryId(self._ids.new()), now=now))
         return verified
 
     def _would_confirm(self, stored: OneTimeToken, user: User) -> bool:
@@ -130,3 +132,16 @@ class EmailVerification:
         return UserEmailVerified(
             id=EventId(self._ids.new()), occurred_at=now, user_id=user.id, email=user.email.address
         )
+
+
+def email_verified_entry(before: User, after: User, *, entry_id: AuditEntryId, now: datetime) -> AuditEntry:
+    """Say that the owner of a mailbox has shown that they read it."""
+    return AuditEntry(
+        id=entry_id,
+        at=now,
+        action=AuditAction.USER_EMAIL_VERIFIED,
+        actor=Actor.user(after.id),
+        subject=Subject.user(after.id),
+        before={"emailVerified": before.email_verified, "status": before.status},
+        after={"emailVerified": after.email_verified, "status": after.status},
+    )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.users import User
     from userservice_core.ports.clock import Entropy, IdGenerator
     from userservice_core.ports.security import SecretSealer
+    from userservice_core.ports.unit_of_work import Transaction
 
 _ID_BYTES = 16
 _SECRET_BYTES = 32
@@ -41,6 +42,11 @@ class MailedToken:
 
     stored: OneTimeToken
     request: NotificationRequested
+
+    def write_into(self, transaction: Transaction) -> None:
+        """Store the one half and have the other one mailed; unused tokens of the same purpose end."""
+        transaction.one_time_tokens.add(self.stored)
+        transaction.record(self.request)
 
 
 def read_mailed_token(text: str) -> TokenReference:
@@ -84,3 +90,7 @@ class MailedTokens:
             sealed_token=self._sealer.seal(text, context=f"notification:{event_id}"),
         )
         return MailedToken(stored, request)
+
+    def restore_link(self, user: User, *, now: datetime) -> MailedToken:
+        """Make what the owner of a deleted account gets in place of whatever they ask for."""
+        return self.issue(user, purpose=TokenPurpose.RESTORE_ACCOUNT, kind=NotificationKind.RESTORE_ACCOUNT, now=now)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from userservice_core.domain.audit import Actor, AuditAction, AuditEntry, Outcome, Subject
 from userservice_core.domain.events import LoginFailed
-from userservice_core.domain.ids import EventId
+from userservice_core.domain.ids import AuditEntryId, EventId
 from userservice_core.domain.passwords import normalise_password
 from userservice_core.errors import InvalidAccessTokenError, InvalidCredentialsError, UserNotFoundError
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from userservice_core.ports.credentials import SignInReader
     from userservice_core.ports.security import PasswordHasher
     from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
+
+
+_WRONG: Final = "wrong-password"
 
 
 class PasswordProofs:
@@ -54,18 +58,29 @@ class PasswordProofs:
         return found
 
     def _record_failure(self, user_id: UserId, origin: Origin) -> None:
+        now = self._clock.now()
         failed = LoginFailed(
             id=EventId(self._ids.new()),
-            occurred_at=self._clock.now(),
+            occurred_at=now,
             user_id=user_id,
-            reason="wrong-password",
+            reason=_WRONG,
             ip=origin.ip,
             user_agent=origin.user_agent,
+        )
+        entry = AuditEntry(
+            id=AuditEntryId(self._ids.new()),
+            at=now,
+            action=AuditAction.REAUTHENTICATED,
+            actor=Actor.user(user_id),
+            subject=Subject.user(user_id),
+            outcome=Outcome.REFUSED,
+            reason=_WRONG,
         )
 
         def work(transaction: Transaction) -> None:
             transaction.sign_ins.count_failure(user_id)
             transaction.record(failed)
+            transaction.audit.add(entry)
 
         self._uow.run(work)
 

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from userservice_core.application.email_verification import email_verified_entry
 from userservice_core.application.mailed_tokens import read_mailed_token
 from userservice_core.application.password_proofs import require_same_password
 from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
+from userservice_core.domain.audit import ANONYMOUS, Actor, AuditAction, AuditEntry, Subject
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import (
@@ -20,7 +22,7 @@ from userservice_core.domain.events import (
     UserPasswordChanged,
     UserPasswordResetRequested,
 )
-from userservice_core.domain.ids import EventId
+from userservice_core.domain.ids import AuditEntryId, EventId
 from userservice_core.domain.one_time_tokens import TokenPurpose
 from userservice_core.domain.passwords import PasswordPolicy, known_words, normalise_password
 from userservice_core.domain.users import User, UserStatus
@@ -82,6 +84,8 @@ class Passwords:
         """
         Mail a link to the owner of the account, which ends the earlier one; do nothing where there is none.
 
+        The owner of a deleted account gets a link that restores it.
+
         The caller cannot tell from the result whether there is an account.
 
         Raises:
@@ -91,15 +95,26 @@ class Passwords:
 
         def work(transaction: Transaction) -> None:
             user = transaction.users.find_by_email(key)
+            now = self._clock.now()
+            if user is not None and user.deleted_at is not None:
+                self._mailed_tokens.restore_link(user, now=now).write_into(transaction)
             if user is None or not _may_reset(user):
                 return
-            now = self._clock.now()
             mailed = self._mailed_tokens.issue(
                 user, purpose=TokenPurpose.RESET_PASSWORD, kind=NotificationKind.RESET_PASSWORD, now=now
             )
             transaction.one_time_tokens.add(mailed.stored)
             transaction.record(UserPasswordResetRequested(id=self._event_id(), occurred_at=now, user_id=user.id))
             transaction.record(mailed.request)
+            transaction.audit.add(
+                AuditEntry(
+                    id=AuditEntryId(self._ids.new()),
+                    at=now,
+                    action=AuditAction.USER_PASSWORD_RESET_REQUESTED,
+                    actor=ANONYMOUS,
+                    subject=Subject.user(user.id),
+                )
+            )
 
         self._uow.run(work)
 
@@ -194,6 +209,17 @@ class Passwords:
     def _tell(self, transaction: Transaction, user: User, method: PasswordChange, *, now: datetime) -> None:
         transaction.record(UserPasswordChanged(id=self._event_id(), occurred_at=now, user_id=user.id, method=method))
         transaction.record(security_notice(user, NotificationKind.PASSWORD_CHANGED, event_id=self._event_id(), now=now))
+        transaction.audit.add(
+            AuditEntry(
+                id=AuditEntryId(self._ids.new()),
+                at=now,
+                action=AuditAction.USER_PASSWORD_CHANGED,
+                actor=Actor.user(user.id),
+                subject=Subject.user(user.id),
+                after={"method": method},
+                changed=("password",),
+            )
+        )
 
     def _verified(self, transaction: Transaction, user: User, *, now: datetime) -> User:
         if user.email_verified:
@@ -206,6 +232,7 @@ class Passwords:
         transaction.record(
             UserEmailVerified(id=self._event_id(), occurred_at=now, user_id=user.id, email=user.email.address)
         )
+        transaction.audit.add(email_verified_entry(user, verified, entry_id=AuditEntryId(self._ids.new()), now=now))
         return verified
 
     def _require_good(self, user: User, stored: OneTimeToken | None) -> None:

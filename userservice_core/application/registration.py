@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from userservice_core.domain.audit import ANONYMOUS, AuditAction, AuditEntry, Subject
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import NotificationKind, UserRegistered
-from userservice_core.domain.ids import EventId, UserId
+from userservice_core.domain.ids import AuditEntryId, EventId, UserId
 from userservice_core.domain.one_time_tokens import TokenPurpose
 from userservice_core.domain.passwords import PasswordPolicy, known_words, normalise_password
 from userservice_core.domain.users import User
@@ -50,6 +51,8 @@ class Registration:
         """
         Store a pending user with their password, and have the address confirmed by mail.
 
+        The address of a deleted account is taken; its owner is mailed a link that restores it.
+
         Raises:
             InvalidInputError: If the address or the password breaks a rule; names every one.
             EmailTakenError: If an account holds the address.
@@ -58,7 +61,10 @@ class Registration:
         address = self._validate(email, password)
         failpoint("register.validated")
         # What is taken is usually known before the costly hash; the database decides in any case.
-        if self._users.find_by_email(address.key) is not None:
+        holder = self._users.find_by_email(address.key)
+        if holder is not None:
+            if holder.deleted_at is not None:
+                self._mail_restore_link(address.key)
             raise EmailTakenError
         password_hash = self._hasher.hash(normalise_password(password))
         failpoint("register.hashed")
@@ -83,11 +89,28 @@ class Registration:
             raise InvalidInputError(faults)
         return address
 
+    def _mail_restore_link(self, email_key: str) -> None:
+        def work(transaction: Transaction) -> None:
+            user = transaction.users.find_by_email(email_key)
+            if user is not None and user.deleted_at is not None:
+                self._mailed_tokens.restore_link(user, now=self._clock.now()).write_into(transaction)
+
+        self._uow.run(work)
+
     def _store(self, user: User, credential: Credential, *, now: datetime) -> None:
         mailed = self._mailed_tokens.issue(
             user, purpose=TokenPurpose.VERIFY_EMAIL, kind=NotificationKind.VERIFY_EMAIL, now=now
         )
         registered = user_registered(user, event_id=EventId(self._ids.new()))
+
+        entry = AuditEntry(
+            id=AuditEntryId(self._ids.new()),
+            at=now,
+            action=AuditAction.USER_REGISTERED,
+            actor=ANONYMOUS,
+            subject=Subject.user(user.id),
+            after={"email": user.email.address, "status": user.status},
+        )
 
         def work(transaction: Transaction) -> None:
             transaction.users.add(user)
@@ -95,6 +118,7 @@ class Registration:
             transaction.one_time_tokens.add(mailed.stored)
             transaction.record(registered)
             transaction.record(mailed.request)
+            transaction.audit.add(entry)
 
         self._uow.run(work)
 

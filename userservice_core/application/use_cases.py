@@ -5,15 +5,18 @@ from __future__ import annotations
 import attrs
 
 from userservice_core.application.access import Access
+from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
 from userservice_core.application.authentication import Authentication
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
+from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
@@ -32,11 +35,14 @@ class UseCases:
     passwords: Passwords
     authorization: Authorization
     accounts: Accounts
+    own_account: OwnAccount
+    account_administration: AccountAdministration
     profiles: Profiles
     addresses: Addresses
     roles: Roles
     permissions: Permissions
     role_assignments: RoleAssignments
+    refusals: Refusals
     service_clients: ServiceClients
     client_tokens: ClientTokens
     token_issuer: AccessTokenIssuer

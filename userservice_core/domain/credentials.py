@@ -45,6 +45,10 @@ class LoginState:
         """Count one wrong password."""
         return attrs.evolve(self, failed_attempts=self.failed_attempts + 1)
 
+    def unlocked(self) -> LoginState:
+        """Forget the failures, and the lock that they brought."""
+        return attrs.evolve(self, failed_attempts=0, locked_until=None)
+
     def signed_in(self, *, now: datetime) -> LoginState:
         """Record a sign-in; consecutive failures start again from zero."""
         return attrs.evolve(self, last_login_at=now, failed_attempts=0, locked_until=None)

@@ -136,6 +136,62 @@ class UserPasswordChanged(UserEvent):
 
 
 @attrs.frozen(kw_only=True)
+class UserStatusChanged(UserEvent):
+    """
+    An account has another status.
+
+    Attributes:
+        previous_status: Until now.
+        status: From now on.
+        by: `owner` or `administrator`.
+        reason: What the administrator gave as the reason, None where nothing was given.
+    """
+
+    type = "user.status_changed"
+
+    previous_status: str
+    status: str
+    by: str
+    reason: str | None
+
+
+@attrs.frozen(kw_only=True)
+class UserDeleted(UserEvent):
+    """
+    An account was deleted. It can be restored for a while, unless it was erased.
+
+    An account that was deleted before is erased by a second event. After one with `erased` there is none of this user
+    any more, and whatever others keep of them has to go as well.
+
+    Attributes:
+        erased: Whether all personal data are gone for good.
+        by: `owner` or `administrator`; `retention` where the time was up in which it could be restored, or in which
+            the address had to be confirmed.
+    """
+
+    type = "user.deleted"
+
+    erased: bool
+    by: str
+
+
+@attrs.frozen(kw_only=True)
+class UserRestored(UserEvent):
+    """
+    A deleted account is back, without sessions.
+
+    Attributes:
+        status: Which it had before.
+        by: `owner` or `administrator`.
+    """
+
+    type = "user.restored"
+
+    status: str
+    by: str
+
+
+@attrs.frozen(kw_only=True)
 class ProfileUpdated(UserEvent):
     """
     A user's profile was changed.
@@ -438,6 +494,8 @@ class NotificationKind(enum.StrEnum):
     ACCOUNT_DEACTIVATED = "account_deactivated"
     ACCOUNT_DELETED = "account_deleted"
     ACCOUNT_RESTORED = "account_restored"
+    RESTORE_ACCOUNT = "restore_account"
+    REACTIVATE_ACCOUNT = "reactivate_account"
 
 
 @attrs.frozen(kw_only=True)
@@ -471,6 +529,9 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     UserEmailVerified,
     UserPasswordResetRequested,
     UserPasswordChanged,
+    UserStatusChanged,
+    UserDeleted,
+    UserRestored,
     ProfileUpdated,
     AddressAdded,
     AddressUpdated,

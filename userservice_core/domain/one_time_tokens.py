@@ -15,11 +15,15 @@ class TokenPurpose(enum.StrEnum):
 
     VERIFY_EMAIL = "verify_email"
     RESET_PASSWORD = "reset_password"  # noqa: S105 - a name, and no password
+    RESTORE_ACCOUNT = "restore_account"
+    REACTIVATE_ACCOUNT = "reactivate_account"
 
 
 LIFETIMES: dict[TokenPurpose, timedelta] = {
     TokenPurpose.VERIFY_EMAIL: timedelta(hours=24),
     TokenPurpose.RESET_PASSWORD: timedelta(hours=1),
+    TokenPurpose.RESTORE_ACCOUNT: timedelta(days=30),
+    TokenPurpose.REACTIVATE_ACCOUNT: timedelta(hours=24),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -18,6 +18,7 @@ from userservice_core.errors import (
     EmailNotVerifiedError,
     InvalidCredentialsError,
     OneTimeTokenInvalidError,
+    StatusChangeNotAllowedError,
 )
 
 JsonObject = Mapping[str, Any]
@@ -30,6 +31,23 @@ class UserStatus(enum.StrEnum):
     ACTIVE = "active"
     SUSPENDED = "suspended"
     DEACTIVATED = "deactivated"
+
+
+class Mover(enum.StrEnum):
+    """Who gives an account another status."""
+
+    OWNER = "owner"
+    ADMINISTRATOR = "administrator"
+
+
+STATUS_MOVES: Final[Mapping[tuple[UserStatus, UserStatus], frozenset[Mover]]] = {
+    (UserStatus.PENDING_VERIFICATION, UserStatus.ACTIVE): frozenset({Mover.OWNER}),
+    (UserStatus.ACTIVE, UserStatus.SUSPENDED): frozenset({Mover.ADMINISTRATOR}),
+    (UserStatus.SUSPENDED, UserStatus.ACTIVE): frozenset({Mover.ADMINISTRATOR}),
+    (UserStatus.ACTIVE, UserStatus.DEACTIVATED): frozenset({Mover.OWNER}),
+    (UserStatus.DEACTIVATED, UserStatus.ACTIVE): frozenset({Mover.OWNER, Mover.ADMINISTRATOR}),
+}
+"""From which status to which other one an account may go, and who may have it so; there is no other way."""
 
 
 @attrs.frozen(kw_only=True)
@@ -88,6 +106,37 @@ class User:
             return self
         return attrs.evolve(
             self, email_verified=True, status=UserStatus.ACTIVE, updated_at=now, version=self.version + 1
+        )
+
+    def moved_to(self, status: UserStatus, *, by: Mover, now: datetime) -> User:
+        """
+        Give the account another status, by :data:`STATUS_MOVES`; one that has it already is returned unchanged.
+
+        A deleted account may be moved, too: what it is then decides what it comes back to.
+
+        Raises:
+            StatusChangeNotAllowedError: If there is no such move, or it is not theirs to make.
+            OneTimeTokenInvalidError: As :meth:`verify_email` does, which is the move of a pending account.
+        """
+        if status is self.status:
+            return self
+        if by not in STATUS_MOVES.get((self.status, status), ()):
+            raise StatusChangeNotAllowedError(status=self.status.value)
+        if self.status is UserStatus.PENDING_VERIFICATION:
+            return self.verify_email(now=now)
+        return self._with_other_access(now=now, status=status)
+
+    def deleted(self, *, now: datetime) -> User:
+        """Delete the account, which keeps its status and its address; one that is deleted is returned unchanged."""
+        return self if self.deleted_at is not None else self._with_other_access(now=now, deleted_at=now)
+
+    def restored(self, *, now: datetime) -> User:
+        """Undo the deletion; an account that is not deleted is returned unchanged."""
+        return self if self.deleted_at is None else self._with_other_access(now=now, deleted_at=None)
+
+    def _with_other_access(self, *, now: datetime, **changes: Any) -> User:  # noqa: ANN401 - each has its own type
+        return attrs.evolve(
+            self, updated_at=now, version=self.version + 1, access_version=self.access_version + 1, **changes
         )
 
     def without_pending_email(self, *, now: datetime) -> User:

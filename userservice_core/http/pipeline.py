@@ -16,7 +16,8 @@ from uuid import UUID
 import attrs
 import structlog
 
-from userservice_core.application.access import ClientPrincipal
+from userservice_core.application.access import ClientPrincipal, Principal
+from userservice_core.domain.audit import AuditAction
 from userservice_core.errors import (
     AuthenticationError,
     InvalidAccessTokenError,
@@ -24,6 +25,7 @@ from userservice_core.errors import (
     UserServiceError,
     UserTokenRequiredError,
 )
+from userservice_core.http.auditing import is_audited, subject_of
 from userservice_core.http.body_format import BodyFormat
 from userservice_core.http.bulkheads import BoundedWorkers
 from userservice_core.http.call import Call, Services
@@ -54,7 +56,6 @@ if TYPE_CHECKING:
 
     import msgspec
 
-    from userservice_core.application.access import Principal
     from userservice_core.application.use_cases import UseCases
     from userservice_core.http.messages import Headers
     from userservice_core.ports.clock import Clock, IdGenerator
@@ -118,6 +119,7 @@ class _Exchange:
         finish: Ends the measurement, with the status.
         is_routine: Whether it is one of those that machines ask all day.
         parameters: The ids in its path.
+        caller: Who is calling, once that is known.
         speaks_oauth: Whether errors are told as OAuth clients read them.
         error_code: What went wrong, for the log.
     """
@@ -131,6 +133,7 @@ class _Exchange:
     speaks_oauth: bool = False
     parameters: Mapping[str, UUID] = attrs.field(factory=dict)
     access_token: str | None = attrs.field(default=None, repr=False)
+    caller: Principal | ClientPrincipal | None = None
     error_code: str | None = None
 
 
@@ -276,6 +279,7 @@ class Pipeline:
                 exchange.context.remaining_seconds()
                 response = route.handler(self._call(exchange, route))
             except UserServiceError as error:
+                self._audit_refusal(exchange, route, error)
                 return self._refuse(exchange, error)
             except MemoryError as error:
                 return self._refuse(exchange, OverloadedError(), cause=error)
@@ -304,6 +308,7 @@ class Pipeline:
         if exchange.access_token is None:
             raise InvalidAccessTokenError
         caller = access.authenticate(token=exchange.access_token, sensitive=route.sensitive)
+        exchange.caller = caller
         if isinstance(caller, ClientPrincipal) and not route.takes_clients:
             raise UserTokenRequiredError
         if isinstance(route.who, Holder):
@@ -311,6 +316,27 @@ class Pipeline:
         if route.fresh and self._clock.now() - caller.claims.auth_time > MAX_SIGN_IN_AGE:
             raise FreshSignInRequiredError(max_age_seconds=int(MAX_SIGN_IN_AGE.total_seconds()))
         return caller
+
+    def _audit_refusal(self, exchange: _Exchange, route: Route, error: UserServiceError) -> None:
+        """Have the audit log say that a caller may not do what they tried; they are refused in any case."""
+        if exchange.caller is None or not is_audited(route, error):
+            return
+        try:
+            self._services.use_cases.refusals.record(
+                actor=exchange.caller.as_actor(),
+                operation=route.operation_id,
+                action=route.audit or AuditAction.ACCESS_DENIED,
+                subject=subject_of(route, exchange.parameters),
+                reason=error.code,
+            )
+        except UserServiceError as failure:
+            _log.error(
+                "refusal not audited",
+                operation=exchange.operation,
+                request_id=exchange.context.request_id,
+                error=failure.code,
+                exc_info=failure,
+            )
 
     # --- out --------------------------------------------------------------------------------------------------------
 

@@ -78,6 +78,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "permission-in-use": 409,
     "system-object": 409,
     "last-administrator": 409,
+    "status-change-not-allowed": 409,
     "limit-reached": 409,
     "stale-version": 412,
     "body-too-large": 413,

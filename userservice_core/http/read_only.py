@@ -23,7 +23,7 @@ def require_unchanged(sent: msgspec.Struct, shown: msgspec.Struct, names: Iterab
     faults = tuple(
         Fault((wire_names[name],), "read-only", "This member cannot be changed here.")
         for name in names
-        if getattr(sent, name) not in {msgspec.UNSET, getattr(shown, name)}
+        if getattr(sent, name) is not msgspec.UNSET and getattr(sent, name) != getattr(shown, name)
     )
     if faults:
         raise InvalidInputError(faults)

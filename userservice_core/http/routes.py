@@ -15,12 +15,14 @@ import attrs
 import msgspec
 
 from userservice_core import errors
+from userservice_core.domain.audit import AuditAction
 from userservice_core.http import wire
 from userservice_core.http.body_format import BodyFormat
 from userservice_core.http.call import Call
 from userservice_core.http.errors import UnsupportedGrantTypeError
 from userservice_core.http.handlers import (
     addresses,
+    admin_users,
     auth,
     authorization,
     clients,
@@ -98,6 +100,7 @@ class Route:
         replica_ok: Whether its reads may be served by a replica.
         sensitive: Whether it asks the primary if the caller's token was revoked, past every cache.
         fresh: Whether it wants a sign-in of the last minutes (RFC 9470).
+        audit: What it does, for the audit log to say when it is refused; each administrative change has one.
     """
 
     method: str = attrs.field(validator=attrs.validators.in_(("GET", "POST", "PUT", "PATCH", "DELETE")))
@@ -121,6 +124,7 @@ class Route:
     replica_ok: bool = False
     sensitive: bool = False
     fresh: bool = False
+    audit: AuditAction | None = None
 
     def __attrs_post_init__(self) -> None:
         if getattr(self.handler, "__name__", None) != self.operation_id:
@@ -131,6 +135,9 @@ class Route:
             raise ValueError(f"{self.operation_id} takes a form and is not for clients, or the other way round.")
         if (self.sensitive or self.fresh) and not self.wants_user:
             raise ValueError(f"{self.operation_id} is sensitive or fresh, and yet for others than users.")
+        is_administrative_change = self.method != "GET" and self.path.startswith("/admin/")
+        if is_administrative_change != (self.audit is not None):
+            raise ValueError(f"{self.operation_id} changes something under /admin and has no audit, or the reverse.")
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -308,6 +315,18 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         method="POST",
+        path="/auth/restore-account",
+        operation_id="restore_account",
+        summary="Take up a deleted or deactivated account again by the token of a mailed link; signs nobody in",
+        handler=auth.restore_account,
+        who=Caller.BEARER,
+        body=wire.RestoreAccountBody,
+        answers={200: wire.AccountRestoredAnswer},
+        problems=(errors.OneTimeTokenInvalidError,),
+        rate_class=RateClass.REFRESH,
+    ),
+    Route(
+        method="POST",
         path="/auth/change-password",
         operation_id="change_password",
         summary="Replace your password, which ends all other sessions of yours",
@@ -341,6 +360,34 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.UserAnswer},
         sends=("etag",),
         rate_class=RateClass.READ,
+    ),
+    Route(
+        method="DELETE",
+        path="/users/me",
+        operation_id="delete_current_user",
+        summary="Delete the caller's account; for 30 days its owner can restore it by mail",
+        handler=users.delete_current_user,
+        who=Caller.USER,
+        conditional=True,
+        answers={204: None},
+        problems=(errors.LastAdministratorError,),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        fresh=True,
+    ),
+    Route(
+        method="POST",
+        path="/users/me/deactivate",
+        operation_id="deactivate_current_user",
+        summary="Put the caller's account aside until they sign in again and confirm it by mail",
+        handler=users.deactivate_current_user,
+        who=Caller.USER,
+        conditional=True,
+        answers={204: None},
+        problems=(errors.LastAdministratorError,),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        fresh=True,
     ),
     Route(
         method="GET",
@@ -490,6 +537,70 @@ ROUTES: Final[tuple[Route, ...]] = (
         rate_class=RateClass.READ,
     ),
     Route(
+        method="PATCH",
+        path="/admin/users/{id}",
+        operation_id="update_user",
+        summary="Suspend or reactivate a user",
+        handler=admin_users.update_user,
+        who=Holder("user:update"),
+        body=wire.UserPatchBody,
+        conditional=True,
+        answers={200: wire.UserAnswer},
+        sends=("etag",),
+        problems=(
+            errors.UserNotFoundError,
+            errors.StatusChangeNotAllowedError,
+            errors.TargetOutranksActorError,
+            errors.LastAdministratorError,
+        ),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        audit=AuditAction.USER_STATUS_CHANGED,
+    ),
+    Route(
+        method="DELETE",
+        path="/admin/users/{id}",
+        operation_id="delete_user",
+        summary="Delete a user, or erase them for good",
+        handler=admin_users.delete_user,
+        who=Holder("user:delete"),
+        query=wire.UserDeletionQuery,
+        conditional=True,
+        answers={204: None},
+        problems=(errors.UserNotFoundError, errors.TargetOutranksActorError, errors.LastAdministratorError),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        audit=AuditAction.USER_DELETED,
+    ),
+    Route(
+        method="POST",
+        path="/admin/users/{id}/restore",
+        operation_id="restore_user",
+        summary="Undo the deletion of a user",
+        handler=admin_users.restore_user,
+        who=Holder("user:restore"),
+        conditional=True,
+        answers={200: wire.UserAnswer},
+        sends=("etag",),
+        problems=(errors.UserNotFoundError, errors.TargetOutranksActorError),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        audit=AuditAction.USER_RESTORED,
+    ),
+    Route(
+        method="POST",
+        path="/admin/users/{id}/unlock",
+        operation_id="unlock_user",
+        summary="Forget the failed sign-ins of a user, and the lock that they brought",
+        handler=admin_users.unlock_user,
+        who=Holder("user:unlock"),
+        answers={204: None},
+        problems=(errors.UserNotFoundError, errors.TargetOutranksActorError),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        audit=AuditAction.USER_UNLOCKED,
+    ),
+    Route(
         method="GET",
         path="/admin/roles",
         operation_id="list_roles",
@@ -513,6 +624,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag", "location"),
         problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_CREATED,
     ),
     Route(
         method="GET",
@@ -544,6 +656,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.TargetOutranksActorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_UPDATED,
     ),
     Route(
         method="PATCH",
@@ -563,6 +676,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.TargetOutranksActorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_UPDATED,
     ),
     Route(
         method="DELETE",
@@ -582,6 +696,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.LastAdministratorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_DELETED,
     ),
     Route(
         method="GET",
@@ -613,6 +728,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.TargetOutranksActorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_PERMISSIONS_ASSIGNED,
     ),
     Route(
         method="DELETE",
@@ -630,6 +746,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.LastAdministratorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.ROLE_PERMISSIONS_REMOVED,
     ),
     Route(
         method="GET",
@@ -655,6 +772,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag", "location"),
         problems=(errors.AlreadyExistsError, errors.LimitReachedError),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_CREATED,
     ),
     Route(
         method="GET",
@@ -687,6 +805,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.GrantNotHeldError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_UPDATED,
     ),
     Route(
         method="PATCH",
@@ -707,6 +826,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.GrantNotHeldError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_UPDATED,
     ),
     Route(
         method="DELETE",
@@ -725,6 +845,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.TargetOutranksActorError,
         ),
         rate_class=RateClass.WRITE,
+        audit=AuditAction.PERMISSION_DELETED,
     ),
     Route(
         method="GET",
@@ -767,6 +888,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
         rate_class=RateClass.WRITE,
         fresh=True,
+        audit=AuditAction.USER_ROLES_ASSIGNED,
     ),
     Route(
         method="DELETE",
@@ -785,6 +907,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         ),
         rate_class=RateClass.WRITE,
         fresh=True,
+        audit=AuditAction.USER_ROLES_REMOVED,
     ),
     Route(
         method="GET",
@@ -809,6 +932,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={201: wire.NewClientAnswer},
         sends=("etag", "location"),
         problems=(errors.GrantNotHeldError, errors.WildcardGrantError, errors.LimitReachedError),
+        audit=AuditAction.CLIENT_CREATED,
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -841,6 +965,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.GrantNotHeldError,
             errors.WildcardGrantError,
         ),
+        audit=AuditAction.CLIENT_UPDATED,
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -854,6 +979,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         conditional=True,
         answers={204: None},
         problems=(errors.ClientNotFoundError, errors.TargetOutranksActorError),
+        audit=AuditAction.CLIENT_DELETED,
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -868,6 +994,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         conditional=True,
         sends=("etag",),
         problems=(errors.ClientNotFoundError, errors.TargetOutranksActorError, errors.TooManyClientSecretsError),
+        audit=AuditAction.CLIENT_SECRET_ADDED,
         rate_class=RateClass.WRITE,
         fresh=True,
     ),
@@ -881,6 +1008,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={204: None},
         conditional=True,
         problems=(errors.ClientNotFoundError, errors.ClientSecretNotFoundError, errors.TargetOutranksActorError),
+        audit=AuditAction.CLIENT_SECRET_REMOVED,
         rate_class=RateClass.WRITE,
         fresh=True,
     ),

@@ -49,6 +49,12 @@ TERMS: Final[Mapping[str, Term]] = {
     "mfaEnabled": Term("Whether signing in takes a second factor.", example=False),
     "pendingEmail": Term("An address that is to replace the present one as soon as it is confirmed.", None),
     "roles": Term("The names of the roles that the user holds.", ["user"]),
+    "AccountRestoredAnswer.status": Term("Only `active` can sign in; a suspension is not lifted.", "active"),
+    "UserPatchBody.status": Term("What it is to be: `suspended`, or `active` again.", "suspended"),
+    "statusReason": Term(
+        "Why; a suspension needs it. It is kept in the audit log and told in the event.", "chargeback"
+    ),
+    "hardDelete": Term("`true` erases the user for good; else they can be restored for 30 days.", "false"),
     "UserAnswer.status": Term(
         "`pending_verification` until the address is confirmed, then `active`, `suspended` by an administrator, or "
         "`deactivated` by the owner; more may come.",

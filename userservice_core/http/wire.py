@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from userservice_core.domain.address_kinds import AddressType
 from userservice_core.domain.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET_ROWS
+from userservice_core.domain.users import UserStatus
 from userservice_core.ports.security import SubjectKind
 
 if TYPE_CHECKING:
@@ -172,6 +173,47 @@ class UserAnswer(Body, frozen=True, kw_only=True):
             deleted_at=user.deleted_at,
             version=user.version,
         )
+
+
+class UserPatchBody(Body, frozen=True, kw_only=True):
+    """
+    What is to be different about a user (RFC 7396); the members that cannot be changed here may be sent as read.
+
+    Another status may come with its reason, and a suspension has to.
+    """
+
+    status: UserStatus | UnsetType = UNSET
+    status_reason: Text | UnsetType | None = UNSET
+    id: UUID | UnsetType = UNSET
+    email: str | UnsetType = UNSET
+    email_verified: bool | UnsetType = UNSET
+    pending_email: str | UnsetType | None = UNSET
+    roles: tuple[str, ...] | UnsetType = UNSET
+    attributes: dict[str, Any] | UnsetType = UNSET
+    created_at: datetime | UnsetType = UNSET
+    updated_at: datetime | UnsetType = UNSET
+    mfa_enabled: bool | UnsetType = UNSET
+    deleted_at: datetime | UnsetType | None = UNSET
+    version: int | UnsetType = UNSET
+
+
+class UserDeletionQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether to erase the user for good, instead of keeping them for a while so that they can be restored."""
+
+    hard_delete: Literal["true", "false"] = "false"
+
+
+class RestoreAccountBody(Body, frozen=True, kw_only=True):
+    """The token of a mailed link."""
+
+    token: MailedTokenText
+
+
+class AccountRestoredAnswer(Body, frozen=True, kw_only=True):
+    """That the account is no longer deleted or deactivated; its status tells whether it can be used."""
+
+    email: str
+    status: str
 
 
 class ProfileAnswer(Body, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from userservice_core.domain.passwords import MAX_PASSWORD_BYTES, MAX_PASSWORD_CHARACTERS
 from userservice_core.http.call import empty_response, json_response
 from userservice_core.http.wire import (
+    AccountRestoredAnswer,
     ChangePasswordBody,
     EmailVerifiedAnswer,
     LoginBody,
@@ -19,6 +20,7 @@ from userservice_core.http.wire import (
     RequestEmailVerificationBody,
     RequestPasswordResetBody,
     ResetPasswordBody,
+    RestoreAccountBody,
     SignedInAnswer,
     TokenInspectionAnswer,
     UserAnswer,
@@ -112,6 +114,12 @@ def reset_password(call: Call) -> Response:
     body = call.body(ResetPasswordBody)
     user = call.services.use_cases.passwords.reset(token=body.token, password=body.password)
     return json_response(200, EmailVerifiedAnswer(email=user.email.address, email_verified=user.email_verified))
+
+
+def restore_account(call: Call) -> Response:
+    """Take up a deleted or deactivated account again with the token of a mailed link; signs nobody in."""
+    user = call.services.use_cases.own_account.take_up_again(token=call.body(RestoreAccountBody).token)
+    return json_response(200, AccountRestoredAnswer(email=user.email.address, status=user.status.value))
 
 
 def change_password(call: Call) -> Response:

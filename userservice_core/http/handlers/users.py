@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from userservice_core.http.call import json_response
+from userservice_core.http.call import empty_response, json_response
 from userservice_core.http.conditional import PRIVATE, etag_of
 from userservice_core.http.wire import UserAnswer
 
@@ -20,3 +20,15 @@ def get_current_user(call: Call) -> Response:
     """Show the caller's account."""
     user = call.services.use_cases.accounts.who_am_i(user_id=call.require_caller().user_id)
     return json_response(200, UserAnswer.of(user), (("etag", etag_of(user.version, _VARIANT)), *PRIVATE))
+
+
+def delete_current_user(call: Call) -> Response:
+    """Delete the caller's account."""
+    call.services.use_cases.own_account.delete(user_id=call.require_caller().user_id, expected=call.versions)
+    return empty_response(204)
+
+
+def deactivate_current_user(call: Call) -> Response:
+    """Deactivate the caller's account."""
+    call.services.use_cases.own_account.deactivate(user_id=call.require_caller().user_id, expected=call.versions)
+    return empty_response(204)

@@ -36,6 +36,8 @@ _PATHS: Final[Mapping[NotificationKind, str]] = {
     NotificationKind.RESET_PASSWORD: "reset-password",
     NotificationKind.CHANGE_EMAIL: "verify-email",
     NotificationKind.EMAIL_CHANGED: "verify-email",
+    NotificationKind.RESTORE_ACCOUNT: "restore-account",
+    NotificationKind.REACTIVATE_ACCOUNT: "restore-account",
 }
 """Below the base of links, for the kinds that carry a token."""
 
@@ -362,7 +364,22 @@ _TEXTS: Final[Mapping[NotificationKind, tuple[str, ...]]] = {
     NotificationKind.ACCOUNT_DELETED: (
         "Your account was deleted",
         "Your account was deleted, and every device was signed out.",
-        "If it was not you, tell whoever runs the service soon: what was deleted is erased for good after a while.",
+        "To have it back, ask for a new password within 30 days: you will get a link that restores the account.",
+        "After that, everything is erased for good.",
+    ),
+    NotificationKind.RESTORE_ACCOUNT: (
+        "Restore your account",
+        "Somebody, probably you, wants to use the account with this address, which was deleted.",
+        "To restore it as it was, open this link:",
+        "{link}",
+        "If you do nothing, it stays deleted, and is erased for good 30 days after its deletion.",
+    ),
+    NotificationKind.REACTIVATE_ACCOUNT: (
+        "Take up your account again",
+        "Somebody, probably you, signed in to your account, which was deactivated.",
+        "To use it again, open this link within 24 hours, and then sign in:",
+        "{link}",
+        "If it was not you, somebody knows your password: take the account up again, and change it at once.",
     ),
     NotificationKind.ACCOUNT_RESTORED: (
         "Your account was restored",
