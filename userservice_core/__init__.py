@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     )
     from userservice_core.config import Settings
     from userservice_core.infrastructure.security.token_verifier import TokenVerifier
-    from userservice_core.ports.security import AccessClaims
+    from userservice_core.ports.security import AccessClaims, SubjectKind
 
 __all__ = [
     "AccessClaims",
     "Authorizer",
     "Settings",
+    "SubjectKind",
     "TokenVerifier",
     "UserService",
     "bootstrap",
@@ -43,6 +44,7 @@ _HOMES = {
     "AccessClaims": ("userservice_core.ports.security", "AccessClaims"),
     "Authorizer": ("userservice_core.application.authorizer", "Authorizer"),
     "Settings": ("userservice_core.config", "Settings"),
+    "SubjectKind": ("userservice_core.ports.security", "SubjectKind"),
     "TokenVerifier": ("userservice_core.infrastructure.security.token_verifier", "TokenVerifier"),
     "UserService": ("userservice_core.bootstrap", "UserService"),
     "bootstrap": ("userservice_core.bootstrap", "bootstrap"),

@@ -79,6 +79,10 @@ class ServiceClients:
         self._access_lifetime = access_lifetime
         self._wildcards_in_any_role = wildcards_in_any_role
 
+    def list_all(self) -> tuple[ServiceClient, ...]:
+        """Return all clients in the order of their creation; there are at most :data:`MAX_CLIENTS`."""
+        return self._clients.list_clients()
+
     def list_page(self, *, request: PageRequest) -> Page[ServiceClient]:
         """Return some of the clients, of which there are at most :data:`MAX_CLIENTS`, by name regardless of case."""
         return page_of(self._clients.list_clients(), request, position_of=client_position)
