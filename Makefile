@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run servers test test-fast check format docs bench constraints clean
+.PHONY: help install run servers test test-fast check format docs bench soak constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ docs: $(DEV_STAMP) ## Renew what the reference pages say of the code
 
 bench: $(RUN_STAMP) ## Measure the hottest routes, each beside its limit
 	@$(BIN)/python -m benchmarks
+
+soak: $(DEV_STAMP) ## Run checks at length: ONLY=part,part MINUTES=each SEED=number
+	@ONLY="$(ONLY)" MINUTES="$(MINUTES)" SEED="$(SEED)" $(BIN)/python -m tests.soak
 
 constraints: ## Resolve the newest versions of all dependencies into constraints.txt
 	rm -rf .cache/resolve && $(PYTHON) -m venv .cache/resolve

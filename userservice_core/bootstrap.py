@@ -29,6 +29,7 @@ from userservice_core.application.authentication import Authentication, TokenLif
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.password_proofs import PasswordProofs
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
     from userservice_core.ports.health import Health, Ping
+    from userservice_core.ports.idempotency import AnswerStore, JoiningUnitOfWork
     from userservice_core.ports.mail import MailSender
     from userservice_core.ports.metrics import Metrics
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
@@ -166,6 +168,8 @@ class _Driven:
     """The implementations of the ports that the use cases stand on."""
 
     uow: UnitOfWork
+    joining: JoiningUnitOfWork
+    answers: AnswerStore
     users: UserReader
     sign_ins: SignInReader
     sessions: SessionStore
@@ -308,6 +312,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         ),
         permissions=Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
         role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
+        idempotent_calls=IdempotentCalls(uow=driven.joining, answers=driven.answers, sealer=sealer, clock=driven.clock),
         refusals=Refusals(uow=driven.uow, clock=driven.clock, ids=driven.ids, metrics=driven.metrics),
         service_clients=ServiceClients(
             uow=driven.uow,
@@ -512,6 +517,7 @@ def _on_postgres(
     from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
     from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
     from userservice_core.infrastructure.postgres.clients import PostgresClientReader
+    from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
     from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
     from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
     from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
@@ -522,14 +528,17 @@ def _on_postgres(
     from userservice_core.infrastructure.postgres.users import PostgresUserReader
     from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher
 
+    uow = PostgresUnitOfWork(
+        database,
+        topic_prefix=settings.topic_prefix,
+        source=settings.issuer,
+        signal=signal_port,
+        on_revocation=partial(forget_access, cache),
+    )
     return _Driven(
-        uow=PostgresUnitOfWork(
-            database,
-            topic_prefix=settings.topic_prefix,
-            source=settings.issuer,
-            signal=signal_port,
-            on_revocation=partial(forget_access, cache),
-        ),
+        uow=uow,
+        joining=uow,
+        answers=PostgresAnswerStore(database),
         users=PostgresUserReader(database),
         sign_ins=PostgresSignInReader(database),
         sessions=PostgresSessionStore(database),
@@ -781,8 +790,11 @@ def bootstrap_in_memory(
     ids, entropy, metrics = Uuid7Generator(), SystemEntropy(), memory.InMemoryMetrics()
     store, cache = memory.InMemoryStore(), memory.InMemoryCache()
     ring = KeyRing.generate(clock.now(), entropy)
+    uow = memory.InMemoryUnitOfWork(store, clock=clock, on_revocation=partial(forget_access, cache))
     driven = _Driven(
-        uow=memory.InMemoryUnitOfWork(store, clock=clock, on_revocation=partial(forget_access, cache)),
+        uow=uow,
+        joining=uow,
+        answers=memory.InMemoryAnswerStore(store),
         users=memory.InMemoryUserReader(store),
         sign_ins=memory.InMemorySignInReader(store),
         sessions=memory.InMemorySessionStore(store),

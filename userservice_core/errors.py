@@ -85,6 +85,23 @@ class InvalidScopeError(UserServiceError):
     default_detail = "Ask for permissions that the client holds, separated by single spaces."
 
 
+class IdempotencyKeyInvalidError(UserServiceError):
+    """The header `Idempotency-Key` is no key, or one that others could guess."""
+
+    code = "idempotency-key-invalid"
+    default_detail = (
+        "Send one Idempotency-Key of at most 255 visible characters; without an access token it needs 128 random bits,"
+        " such as a UUID."
+    )
+
+
+class IdempotencyKeyReusedError(UserServiceError):
+    """The key named another request before; nothing was done."""
+
+    code = "idempotency-key-reused"
+    default_detail = "This Idempotency-Key was used for another request. Take a new key for a new request."
+
+
 class CurrentPasswordWrongError(UserServiceError):
     """A new password was refused since the current one that came with it is wrong."""
 
@@ -215,6 +232,13 @@ class LastAdministratorError(ConflictError):
 
     code = "last-administrator"
     default_detail = "This would leave no active administrator. Appoint another one first."
+
+
+class IdempotencyKeyInUseError(ConflictError):
+    """Another call with the same key is still under way; nothing was done."""
+
+    code = "idempotency-key-in-use"
+    default_detail = "A request with this Idempotency-Key is still being served. Send the same again shortly."
 
 
 class StatusChangeNotAllowedError(ConflictError):
@@ -390,11 +414,15 @@ class OutcomeUnknownError(UnavailableError):
     """
     The connection was lost, or the deadline passed, while COMMIT was under way.
 
-    The change may or may not have been made: whole, or not at all. Look before you repeat it.
+    The change may or may not have been made: whole, or not at all. A call that carried an `Idempotency-Key` can be
+    repeated with it, and has effect once; before another one is repeated, look.
     """
 
     code = "outcome-unknown"
-    default_detail = "It is not known whether the change was made. Look before you repeat it."
+    default_detail = (
+        "It is not known whether the change was made. Repeat the request with the same Idempotency-Key if it had one;"
+        " look before you repeat it otherwise."
+    )
 
 
 class RevocationsUnknownError(UnavailableError):

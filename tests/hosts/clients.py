@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import uuid
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
@@ -21,6 +22,22 @@ if TYPE_CHECKING:
     from adapters.lambda_handler.app import LambdaContext
     from tests.lambda_events import EventMaker
     from userservice_core.http.messages import Headers
+    from userservice_core.testing.host import HostClient
+
+
+class KeyedClient:
+    """Gives each POST a key of its own, if it has none, and hands it to another client."""
+
+    def __init__(self, client: HostClient) -> None:
+        self._client = client
+
+    def request(
+        self, method: str, target: str, *, headers: Sequence[tuple[str, str]] = (), body: bytes = b""
+    ) -> Response:
+        """Send one request."""
+        if method == "POST" and all(name.lower() != "idempotency-key" for name, _ in headers):
+            headers = (*headers, ("idempotency-key", str(uuid.uuid4())))
+        return self._client.request(method, target, headers=headers, body=body)
 
 
 class AsgiClient:

@@ -15,9 +15,15 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def installation() -> Installation:
+def clock() -> FakeClock:
+    """The clock of the service."""
+    return FakeClock()
+
+
+@pytest.fixture
+def installation(clock: FakeClock) -> Installation:
     """A service in memory with nobody in it."""
-    return Installation.begin(FakeClock())
+    return Installation.begin(clock)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import attrs
 from adapters.flask_app.app import create_app as create_flask_app
 from adapters.lambda_handler.app import create_handler
 from adapters.starlette_app.app import create_app as create_starlette_app
-from tests.hosts.clients import AsgiClient, LambdaClient, WsgiClient
+from tests.hosts.clients import AsgiClient, KeyedClient, LambdaClient, WsgiClient
 from tests.hosts.described import DescribedClient
 from tests.lambda_events import http_api_event, load_balancer_event, rest_api_event, several_values_event
 from userservice_core.bootstrap import InMemoryUserService, UserService, bootstrap_in_memory
@@ -36,6 +36,7 @@ ISSUER: Final = "https://accounts.example.com"
 
 _HOSTS: Final[dict[str, Callable[[UserService], HostClient]]] = {
     "pipeline": lambda service: PipelineClient(service.pipeline),
+    "pipeline-keyed": lambda service: KeyedClient(PipelineClient(service.pipeline)),
     "starlette": lambda service: AsgiClient(create_starlette_app(service)),
     "flask": lambda service: WsgiClient(create_flask_app(service)),
     "lambda": lambda service: LambdaClient(create_handler(service), make_event=http_api_event),
@@ -50,7 +51,11 @@ def _described(make: Callable[[UserService], HostClient]) -> Callable[[UserServi
 
 
 HOSTS: Final = {name: _described(make) for name, make in _HOSTS.items()}
-"""Every host, each with a client that speaks to it as its server would; Lambda with each shape of event."""
+"""
+Every host, each with a client that speaks to it as its server would; Lambda with each shape of event.
+
+One client gives each POST a key of its own, so that every test of the suite also shows that the key changes nothing.
+"""
 
 
 @attrs.frozen(kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
 from uuid import UUID
 
 import attrs
@@ -21,10 +21,11 @@ from userservice_core.errors import (
     UserTokenRequiredError,
 )
 from userservice_core.ports.cache import Cache, Namespace, Versioned
+from userservice_core.ports.context import reads_are_provisional
 from userservice_core.ports.security import AccessClaims, SubjectKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from userservice_core.domain.users import User
     from userservice_core.ports.clients import ClientReader
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from userservice_core.ports.roles import RoleReader
     from userservice_core.ports.security import AccessTokenVerifier
     from userservice_core.ports.users import UserReader
+
+T = TypeVar("T")
 
 
 class _NotLiveError(Exception):
@@ -46,6 +49,11 @@ class Principal:
     session_id: SessionId
     claims: AccessClaims
 
+    @property
+    def id(self) -> UserId:
+        """The id of whoever is calling, as that of a client has it, too."""
+        return self.user_id
+
     def as_actor(self) -> Actor:
         """Return who that is to the audit log."""
         return Actor.user(self.user_id)
@@ -57,6 +65,11 @@ class ClientPrincipal:
 
     client_id: ClientId
     claims: AccessClaims
+
+    @property
+    def id(self) -> ClientId:
+        """The id of whoever is calling, as that of a user has it, too."""
+        return self.client_id
 
     def as_actor(self) -> Actor:
         """Return who that is to the audit log."""
@@ -175,7 +188,7 @@ class Access:
             InvalidAccessTokenError: If the account or the client is gone, or cannot be used any more.
         """
         if isinstance(principal, ClientPrincipal):
-            held = self._cache.get(CLIENT_MAP, "", self._load_client_map).find(principal.client_id)
+            held = self._cached(CLIENT_MAP, "", self._load_client_map).find(principal.client_id)
             if held is None:
                 raise InvalidAccessTokenError
             return held.within(principal.scope)
@@ -196,8 +209,11 @@ class Access:
         """Drop everything from the cache of this process, for when it is not known what is outdated."""
         self._cache.clear()
 
+    def _cached(self, namespace: Namespace[T], key: str, load: Callable[[], Versioned[T]]) -> T:
+        return load().value if reads_are_provisional() else self._cache.get(namespace, key, load)
+
     def _roles_of(self, user_id: UserId) -> tuple[RoleId, ...]:
-        return self._cache.get(HELD_ROLES, str(user_id), lambda: self._load_roles_of(user_id))
+        return self._cached(HELD_ROLES, str(user_id), lambda: self._load_roles_of(user_id))
 
     def _load_roles_of(self, user_id: UserId) -> Versioned[tuple[RoleId, ...]]:
         user = self._users.get(user_id)
@@ -206,7 +222,7 @@ class Access:
         return Versioned(user.access_version, tuple(role.id for role in user.roles))
 
     def _granted_by(self, roles: Iterable[RoleId]) -> PermissionSet:
-        return self._cache.get(ROLE_MAP, "", self._load_role_map).permissions_of(roles)
+        return self._cached(ROLE_MAP, "", self._load_role_map).permissions_of(roles)
 
     def _load_role_map(self) -> Versioned[RoleMap]:
         role_map = self._roles.role_map()

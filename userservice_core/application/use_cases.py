@@ -12,6 +12,7 @@ from userservice_core.application.authentication import Authentication
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
@@ -42,6 +43,7 @@ class UseCases:
     roles: Roles
     permissions: Permissions
     role_assignments: RoleAssignments
+    idempotent_calls: IdempotentCalls
     refusals: Refusals
     service_clients: ServiceClients
     client_tokens: ClientTokens

@@ -31,6 +31,11 @@ _UNAUTHORIZED: Final = 401
 _UNAVAILABLE: Final = 503
 _FIRST_PROBLEM: Final = 400
 
+_KEY_MEANING: Final = (
+    "Names this request for 24 hours: sent again, it takes effect once, and is answered as before. Where anyone may"
+    " call, it needs 128 random bits, such as a UUID."
+)
+
 _ABOUT: Final = """\
 Accounts, sign-in, roles and who may do what.
 
@@ -72,6 +77,11 @@ _HEADERS: Final[Mapping[str, tuple[str, str, str]]] = {
         "Location",
         "Where what was made is found, relative to the server.",
         "/admin/roles/0192f0c1-2a4b-7c3d-8e5f-00000000000a",
+    ),
+    "idempotency-replayed": (
+        "Idempotency-Replayed",
+        "Says `true` where the request was sent before with this key, and the answer is that of the first time.",
+        "true",
     ),
     "link": ("Link", "Other pages of the list, by `rel` (RFC 8288).", '<?cursor=c1.AAEC>; rel="next"'),
     "retry-after": ("Retry-After", "Seconds after which to try again.", "1"),
@@ -265,6 +275,8 @@ def _header_parameters(route: Route) -> list[Json]:
         parameters.append(
             _header_parameter("If-Match", "The ETag of what is to be changed; if it has another version by now: 412.")
         )
+    if route.takes_key:
+        parameters.append(_header_parameter("Idempotency-Key", _KEY_MEANING))
     if _may_be_held(route):
         parameters.append(
             _header_parameter("If-None-Match", "The ETag of what the client holds; if it is still the same: 304.")
@@ -299,13 +311,17 @@ def _responses(route: Route) -> Json:
 
 
 def _response(route: Route, status: int, shape: type[msgspec.Struct] | None) -> Json:
-    names = route.sends if status < _FIRST_PROBLEM else _problem_headers(status)
+    names = _sent_with_success(route) if status < _FIRST_PROBLEM else _problem_headers(status)
     answer: Json = {"description": _MEANINGS[status], "headers": _headers((*names, "x-request-id"))}
     if shape is not None:
         answer["content"] = _content(shape)
     elif route.content_type != _JSON:
         answer["content"] = {route.content_type: {"schema": {"type": "string"}}}
     return answer
+
+
+def _sent_with_success(route: Route) -> tuple[str, ...]:
+    return (*route.sends, "idempotency-replayed") if route.takes_key else tuple(route.sends)
 
 
 def _content(shape: type[msgspec.Struct], *, content_type: str = _JSON) -> Json:
@@ -317,7 +333,11 @@ def _headers(names: Iterable[str]) -> Json:
 
 
 def _used_headers(routes: Iterable[Route]) -> Iterator[tuple[str, tuple[str, str]]]:
-    used = {name for route in routes for name in route.sends} | {"retry-after", "www-authenticate", "x-request-id"}
+    used = {name for route in routes for name in _sent_with_success(route)} | {
+        "retry-after",
+        "www-authenticate",
+        "x-request-id",
+    }
     return ((name, (meaning, example)) for key, (name, meaning, example) in _HEADERS.items() if key in used)
 
 

@@ -32,6 +32,7 @@ from userservice_core.http.call import Call, Services
 from userservice_core.http.conditional import answer_if_changed, wanted_versions
 from userservice_core.http.decoding import decode_body, decode_form, decode_query
 from userservice_core.http.errors import FreshSignInRequiredError
+from userservice_core.http.idempotency import decode_answer, encode_answer, keyed_call
 from userservice_core.http.messages import Request, Response
 from userservice_core.http.oauth_errors import oauth_error_response
 from userservice_core.http.openapi import openapi_document
@@ -277,7 +278,7 @@ class Pipeline:
         with call_context(exchange.context):
             try:
                 exchange.context.remaining_seconds()
-                response = route.handler(self._call(exchange, route))
+                response = self._answered(exchange, route)
             except UserServiceError as error:
                 self._audit_refusal(exchange, route, error)
                 return self._refuse(exchange, error)
@@ -286,6 +287,20 @@ class Pipeline:
             except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the cause
                 return self._refuse(exchange, UserServiceError(), cause=error)
             return self._answer(exchange, response)
+
+    def _answered(self, exchange: _Exchange, route: Route) -> Response:
+        """Have the handler answer, or repeat what it answered to the same call before."""
+        call = self._call(exchange, route)
+        owner_id = None if call.caller is None else call.caller.id
+        keyed = keyed_call(exchange.request, owner_id=owner_id) if route.takes_key else None
+        if keyed is None:
+            return route.handler(call)
+        outcome = self._services.use_cases.idempotent_calls.once(
+            keyed, attempt=partial(_attempt, route, call), encode=encode_answer, decode=decode_answer
+        )
+        if isinstance(outcome, UserServiceError):
+            raise outcome
+        return outcome
 
     def _call(self, exchange: _Exchange, route: Route) -> Call:
         request = exchange.request
@@ -393,6 +408,16 @@ class Pipeline:
     def _milliseconds_of(exchange: _Exchange) -> float | None:
         left = exchange.context.left_seconds()
         return None if left is None else round((exchange.seconds_allowed - left) * 1_000, 1)
+
+
+def _attempt(route: Route, call: Call) -> Response | UserServiceError:
+    """Return what the handler answers or how it refuses; what is our own fault is raised, and undoes what was done."""
+    try:
+        return route.handler(call)
+    except UserServiceError as error:
+        if status_of(error) >= INTERNAL_STATUS:
+            raise
+        return error
 
 
 def _decoded_body(route: Route, request: Request) -> msgspec.Struct | None:

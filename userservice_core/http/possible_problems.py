@@ -12,6 +12,9 @@ from userservice_core.errors import (
     AuthenticationError,
     DatabaseUnavailableError,
     DeadlineExceededError,
+    IdempotencyKeyInUseError,
+    IdempotencyKeyInvalidError,
+    IdempotencyKeyReusedError,
     InvalidAccessTokenError,
     InvalidClientError,
     InvalidInputError,
@@ -74,6 +77,8 @@ def _kinds(route: Route) -> Iterator[ErrorKind]:
         yield DatabaseUnavailableError
         if route.method != "GET" and route.rate_class is not RateClass.READ:
             yield OutcomeUnknownError
+    if route.takes_key:
+        yield from (IdempotencyKeyInvalidError, IdempotencyKeyReusedError, IdempotencyKeyInUseError)
     yield from _kinds_of_caller(route)
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from userservice_core.errors import (
     AuthenticationError,
+    IdempotencyKeyInUseError,
     InvalidAccessTokenError,
     InvalidClientError,
     InvalidInputError,
@@ -38,6 +39,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "token-invalid": 400,
     "current-password-wrong": 400,
     "malformed-request": 400,
+    "idempotency-key-invalid": 400,
     "cursor-invalid": 400,
     "cursor-mismatch": 400,
     "invalid-scope": 400,
@@ -80,10 +82,12 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "last-administrator": 409,
     "status-change-not-allowed": 409,
     "limit-reached": 409,
+    "idempotency-key-in-use": 409,
     "stale-version": 412,
     "body-too-large": 413,
     "uri-too-long": 414,
     "unsupported-media-type": 415,
+    "idempotency-key-reused": 422,
     "headers-too-large": 431,
     # What follows is never the client's fault, and its detail never the client's business.
     "internal-error": INTERNAL_STATUS,
@@ -147,6 +151,8 @@ def headers_of(error: UserServiceError) -> Headers:
             return (("www-authenticate", 'Basic realm="userservice"'),)
         case AuthenticationError():
             return (("www-authenticate", f"Bearer {', '.join(_challenge(error))}"),)
+        case IdempotencyKeyInUseError():
+            return (("retry-after", "1"),)
         case UnavailableError():
             return (("retry-after", str(error.retry_after_seconds)),)
         case MethodNotAllowedError():

@@ -100,6 +100,8 @@ class Route:
         replica_ok: Whether its reads may be served by a replica.
         sensitive: Whether it asks the primary if the caller's token was revoked, past every cache.
         fresh: Whether it wants a sign-in of the last minutes (RFC 9470).
+        repeatable: Whether a POST may be sent again as it is, since it changes nothing or knows its repeats itself; it
+            takes no `Idempotency-Key` then.
         audit: What it does, for the audit log to say when it is refused; each administrative change has one.
     """
 
@@ -124,6 +126,7 @@ class Route:
     replica_ok: bool = False
     sensitive: bool = False
     fresh: bool = False
+    repeatable: bool = False
     audit: AuditAction | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -135,6 +138,8 @@ class Route:
             raise ValueError(f"{self.operation_id} takes a form and is not for clients, or the other way round.")
         if (self.sensitive or self.fresh) and not self.wants_user:
             raise ValueError(f"{self.operation_id} is sensitive or fresh, and yet for others than users.")
+        if self.repeatable and self.method != "POST":
+            raise ValueError(f"{self.operation_id} is no POST, and need not say that it is repeatable.")
         is_administrative_change = self.method != "GET" and self.path.startswith("/admin/")
         if is_administrative_change != (self.audit is not None):
             raise ValueError(f"{self.operation_id} changes something under /admin and has no audit, or the reverse.")
@@ -143,6 +148,11 @@ class Route:
     def parameters(self) -> tuple[str, ...]:
         """The names of the ids in the path, in their order."""
         return tuple(PARAMETER.findall(self.path))
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether it honours `Idempotency-Key`."""
+        return self.method == "POST" and not self.repeatable
 
     @property
     def is_list(self) -> bool:
@@ -218,6 +228,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.SignedInAnswer},
         problems=(errors.InvalidRefreshTokenError,),
         rate_class=RateClass.REFRESH,
+        repeatable=True,
     ),
     Route(
         method="POST",
@@ -512,6 +523,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.CheckPermissionsBody,
         answers={200: wire.CheckPermissionsAnswer},
         rate_class=RateClass.READ,
+        repeatable=True,
     ),
     Route(
         method="POST",
@@ -523,6 +535,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.CheckPermissionsBatchBody,
         answers={200: wire.CheckPermissionsBatchAnswer},
         rate_class=RateClass.READ,
+        repeatable=True,
     ),
     Route(
         method="GET",
@@ -1023,6 +1036,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body_format=BodyFormat.FORM,
         answers={200: wire.ClientTokenAnswer},
         problems=(UnsupportedGrantTypeError, errors.InvalidScopeError),
+        repeatable=True,
         rate_class=RateClass.SIGN_IN,
     ),
     Route(
@@ -1036,6 +1050,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body_format=BodyFormat.FORM,
         answers={200: wire.IntrospectionAnswer},
         problems=(errors.RevocationsUnknownError,),
+        repeatable=True,
         rate_class=RateClass.SIGN_IN,
     ),
     Route(
@@ -1049,6 +1064,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body_format=BodyFormat.FORM,
         answers={200: None},
         problems=(errors.UnauthorizedClientError, errors.RevocationsUnknownError),
+        repeatable=True,
         rate_class=RateClass.SIGN_IN,
     ),
     Route(

@@ -76,6 +76,24 @@ def call_context(context: CallContext) -> Iterator[CallContext]:
         _current.reset(token)
 
 
+_provisional: ContextVar[bool] = ContextVar("userservice_provisional_reads", default=False)
+
+
+def reads_are_provisional() -> bool:
+    """Tell whether what this thread reads may never be committed, so that no cache may keep it."""
+    return _provisional.get()
+
+
+@contextmanager
+def provisional_reads() -> Iterator[None]:
+    """Say so of all that is read within the block."""
+    token = _provisional.set(True)
+    try:
+        yield
+    finally:
+        _provisional.reset(token)
+
+
 def call_within(
     seconds: float, *, request_id: str = "", traceparent: str | None = None, origin: Origin = _NOWHERE
 ) -> CallContext:

@@ -27,6 +27,7 @@ from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.contracts.cache import CacheContract
 from userservice_core.testing.contracts.clients import ClientsContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
+from userservice_core.testing.contracts.idempotency import IdempotencyContract
 from userservice_core.testing.contracts.mail_sender import MailSenderContract
 from userservice_core.testing.contracts.metrics import MetricsContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
@@ -99,6 +100,10 @@ class TestAudit(_InMemory, AuditContract):
 
 class TestUnitOfWork(_InMemory, UnitOfWorkContract):
     """Transactions and their events."""
+
+
+class TestIdempotency(_InMemory, IdempotencyContract):
+    """Calls that take effect once."""
 
 
 class TestOutboxStore(_InMemory, OutboxStoreContract):

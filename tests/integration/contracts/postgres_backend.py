@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
 from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
 from userservice_core.infrastructure.postgres.clients import PostgresClientReader
+from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
 from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
 from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
 
 def backend_of(database: Database) -> Backend:
     """Return the ports over *database*."""
+    uow = PostgresUnitOfWork(database)
     return Backend(
-        uow=PostgresUnitOfWork(database),
+        uow=uow,
+        joining=uow,
+        answers=PostgresAnswerStore(database),
         users=PostgresUserReader(database),
         sign_ins=PostgresSignInReader(database),
         sessions=PostgresSessionStore(database),

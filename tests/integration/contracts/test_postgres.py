@@ -18,6 +18,7 @@ from userservice_core.testing.contracts.audit import AuditContract
 from userservice_core.testing.contracts.clients import ClientsContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
 from userservice_core.testing.contracts.health import PingContract
+from userservice_core.testing.contracts.idempotency import IdempotencyContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
 from userservice_core.testing.contracts.profiles import ProfilesContract
@@ -106,6 +107,10 @@ class TestAudit(_InPostgres, AuditContract):
 
 class TestUnitOfWork(_InPostgres, UnitOfWorkContract):
     """Transactions and their events."""
+
+
+class TestIdempotency(_InPostgres, IdempotencyContract):
+    """Calls that take effect once."""
 
 
 class TestOutboxStore(OutboxStoreContract):

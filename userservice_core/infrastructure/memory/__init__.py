@@ -16,6 +16,7 @@ from userservice_core.infrastructure.memory.publishing import (
 )
 from userservice_core.infrastructure.memory.readers import (
     InMemoryAddressReader,
+    InMemoryAnswerStore,
     InMemoryAuditReader,
     InMemoryClientReader,
     InMemoryOneTimeTokenReader,
@@ -31,6 +32,7 @@ from userservice_core.infrastructure.memory.unit_of_work import InMemoryUnitOfWo
 
 __all__ = [
     "InMemoryAddressReader",
+    "InMemoryAnswerStore",
     "InMemoryAuditReader",
     "InMemoryCache",
     "InMemoryClientReader",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.memory.store import InMemoryStore, Rows
     from userservice_core.ports.audit import AuditFilter, AuditPosition, AuditRecord
     from userservice_core.ports.clock import Clock
+    from userservice_core.ports.idempotency import CallId
     from userservice_core.ports.sessions import Rotation
 
 
@@ -113,6 +114,27 @@ class InMemoryOneTimeTokenReader:
 
     def find(self, user_id: UserId, digest: bytes) -> OneTimeToken | None:
         return self._store.read().one_time_tokens.get((user_id, digest))
+
+
+class InMemoryAnswerStore:
+    """An :class:`~userservice_core.ports.idempotency.AnswerStore`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def find(self, call_id: CallId, *, now: datetime) -> str | None:
+        kept = self._store.read().answers.get(call_id)
+        return None if kept is None or kept.expires_at <= now else kept.answer
+
+    def remove_expired(self, *, now: datetime, limit: int) -> int:
+        with self._store.held():
+            rows = self._store.read().copy()
+            expired = [(kept.expires_at, key) for key, kept in rows.answers.items() if kept.expires_at <= now]
+            oldest = sorted(expired, key=lambda pair: pair[0])[:limit]
+            for _, key in oldest:
+                del rows.answers[key]
+            self._store.rows = rows
+        return len(oldest)
 
 
 class InMemoryProfileReader:

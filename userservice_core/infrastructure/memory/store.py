@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -22,9 +23,10 @@ from userservice_core.domain.revocations import Revocation
 from userservice_core.domain.roles import SYSTEM_PERMISSIONS, SYSTEM_ROLES, AssignedRole, Permission, Role
 from userservice_core.domain.sessions import Session
 from userservice_core.domain.users import User
-from userservice_core.errors import DeadlineExceededError
+from userservice_core.errors import DeadlineExceededError, ProgrammingError
 from userservice_core.ports.audit import AuditRecord
 from userservice_core.ports.context import current_call
+from userservice_core.ports.idempotency import CallId
 from userservice_core.ports.publishing import LANES, OutboxRecord
 
 if TYPE_CHECKING:
@@ -53,6 +55,14 @@ class WaitingRecord:
 
     record: OutboxRecord
     since: float
+
+
+@attrs.frozen
+class KeptAnswer:
+    """What a call was answered with, and until when that counts."""
+
+    answer: str
+    expires_at: datetime
 
 
 @attrs.define
@@ -95,6 +105,7 @@ class Rows:
     event_versions: dict[tuple[SequencedBy, UUID], int] = attrs.field(factory=lambda: dict.fromkeys(_COUNTED, 0))
     outbox: list[WaitingRecord] = attrs.field(factory=list)
     parked: list[tuple[OutboxRecord, str]] = attrs.field(factory=list)
+    answers: dict[CallId, KeptAnswer] = attrs.field(factory=dict)
     last_position: int = 0
 
     def copy(self) -> Rows:
@@ -117,6 +128,7 @@ class Rows:
             event_versions=self.event_versions.copy(),
             outbox=self.outbox.copy(),
             parked=self.parked.copy(),
+            answers=self.answers.copy(),
             last_position=self.last_position,
         )
 
@@ -147,8 +159,16 @@ class Rows:
         self.addresses = {key: value for key, value in self.addresses.items() if key[0] != user_id}
         self.sessions = {key: value for key, value in self.sessions.items() if key[0] != user_id}
         self.one_time_tokens = {key: value for key, value in self.one_time_tokens.items() if key[0] != user_id}
+        self.answers = {key: value for key, value in self.answers.items() if key.owner_id != user_id}
         for kind in SequencedBy:
             self.event_versions.pop((kind, user_id), None)
+
+
+@attrs.define
+class OwnRows:
+    """What is stored as one call sees it that has changed them and not yet committed."""
+
+    rows: Rows
 
 
 class InMemoryStore:
@@ -159,6 +179,7 @@ class InMemoryStore:
         rows: What is committed; to be replaced as a whole, by whoever holds the store.
         lanes: Who relays what, to be changed by whoever holds the store.
         relays_seen_at: When each relay last asked for lanes.
+        calls_at_work: What is claimed by whoever holds the store.
         monotonic: The clock of leases and waiting times, in seconds.
     """
 
@@ -166,8 +187,10 @@ class InMemoryStore:
         self.rows = Rows()
         self.lanes = tuple(LaneRow() for _ in range(LANES))
         self.relays_seen_at: dict[str, float] = {}
+        self.calls_at_work: set[CallId] = set()
         self.monotonic = monotonic
         self._lock = threading.RLock()
+        self._own: ContextVar[OwnRows | None] = ContextVar("userservice_own_rows", default=None)
 
     def read(self) -> Rows:
         """
@@ -177,7 +200,17 @@ class InMemoryStore:
             DeadlineExceededError: If the call's deadline passed.
         """
         current_call().remaining_seconds()
-        return self.rows
+        own = self._own.get()
+        return self.rows if own is None else own.rows
+
+    @contextmanager
+    def showing(self, own: OwnRows) -> Iterator[None]:
+        """Let this thread read *own* within the block, whatever they are at the time."""
+        token = self._own.set(own)
+        try:
+            yield
+        finally:
+            self._own.reset(token)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -186,7 +219,10 @@ class InMemoryStore:
 
         Raises:
             DeadlineExceededError: If it was not had within the call's deadline.
+            ProgrammingError: If the call has a transaction still open, which what is done now would not be part of.
         """
+        if self._own.get() is not None:
+            raise ProgrammingError("Nothing is changed beside a transaction that the call has still open.")
         left_seconds = current_call().remaining_seconds()
         if not self._lock.acquire(timeout=-1 if left_seconds is None else left_seconds):
             raise DeadlineExceededError

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
@@ -18,7 +20,9 @@ from userservice_core.domain.roles import EVERYTHING, PermissionSet
 from userservice_core.domain.sessions import Origin
 from userservice_core.errors import (
     AlreadyExistsError,
+    DeadlineExceededError,
     EmailTakenError,
+    IdempotencyKeyInUseError,
     PermissionNotFoundError,
     ProgrammingError,
     RoleInUseError,
@@ -37,15 +41,16 @@ from userservice_core.infrastructure.memory.readers import (
     roles_granting,
     sign_in_of,
 )
-from userservice_core.infrastructure.memory.store import WaitingRecord, WrittenRevocation
+from userservice_core.infrastructure.memory.store import KeptAnswer, OwnRows, WaitingRecord, WrittenRevocation
 from userservice_core.ports.audit import AuditRecord
-from userservice_core.ports.context import current_call
+from userservice_core.ports.context import current_call, provisional_reads
 from userservice_core.ports.failpoints import failpoint
+from userservice_core.ports.idempotency import AnsweredBeforeError
 from userservice_core.ports.publishing import OutboxRecord, lane_of
 from userservice_core.ports.revocations import OUTBOX_CHANNEL, REVOCATIONS_CHANNEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
     from datetime import datetime
 
     from userservice_core.domain.addresses import Address
@@ -62,6 +67,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.users import User
     from userservice_core.infrastructure.memory.store import InMemoryStore, Rows
     from userservice_core.ports.clock import Clock
+    from userservice_core.ports.idempotency import Claim
     from userservice_core.ports.revocations import Signal
     from userservice_core.ports.unit_of_work import Transaction
 
@@ -84,20 +90,21 @@ class _Turn(enum.IntEnum):
 class _Writes:
     """What a transaction will do at its commit; nothing is read once there is any."""
 
-    def __init__(self, store: InMemoryStore) -> None:
-        self._store = store
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
         self._writes: list[tuple[_Turn, Write]] = []
 
     def read(self) -> Rows:
+        current_call().remaining_seconds()
         if self._writes:
             raise ProgrammingError("A transaction reads before it writes.")
-        return self._store.read()
+        return self._rows
 
     def add(self, write: Write, *, turn: _Turn = _Turn.OTHER) -> None:
         self._writes.append((turn, write))
 
     def applied(self) -> Rows:
-        rows = self._store.rows.copy()
+        rows = self._rows.copy()
         for _, write in sorted(self._writes, key=lambda pair: pair[0]):
             write(rows)
         return rows
@@ -628,6 +635,66 @@ class InMemoryTransaction:
         self.events.append(event)
 
 
+class InMemoryJoinedTransaction:
+    """A :class:`~userservice_core.ports.idempotency.JoinedTransaction`; it holds the store from its first part on."""
+
+    def __init__(self, store: InMemoryStore, claim: Claim, resources: ExitStack) -> None:
+        self._store = store
+        self._claim = claim
+        self._resources = resources
+        self._own: OwnRows | None = None
+        self._answer: str | None = None
+        self.done: list[InMemoryTransaction] = []
+
+    def keep(self, answer: str) -> None:
+        self._answer = answer
+
+    def run(self, work: Callable[[Rows], tuple[T, InMemoryTransaction, Rows]]) -> T:
+        """Do *work* on the rows as this call has left them so far."""
+        if self._own is not None:
+            result, transaction, self._own.rows = work(self._own.rows)
+        else:
+            with ExitStack() as resources:
+                result, transaction, rows = work(self._begun(resources))
+                own = OwnRows(rows)
+                resources.enter_context(self._store.showing(own))
+                resources.enter_context(provisional_reads())
+                self._resources.push(resources.pop_all())
+            self._own = own
+        self.done.append(transaction)
+        return result
+
+    def rows_to_commit(self) -> Rows | None:
+        """Return the rows with the answer, None where there is nothing to commit."""
+        if self._own is not None:
+            rows = self._own.rows
+        elif self._answer is not None:
+            rows = self._begun(self._resources).copy()
+        else:
+            return None
+        if self._answer is not None:
+            rows.answers[self._claim.call_id] = KeptAnswer(self._answer, self._claim.expires_at)
+        return rows
+
+    def _begun(self, resources: ExitStack) -> Rows:
+        """Hold the store and take the claim."""
+        at_work = self._store.calls_at_work
+        try:
+            resources.enter_context(self._store.held())
+        except DeadlineExceededError as error:
+            if self._claim.call_id in at_work:
+                raise IdempotencyKeyInUseError from error
+            raise
+        failpoint("uow.begun")
+        rows = self._store.read()
+        kept = rows.answers.get(self._claim.call_id)
+        if kept is not None and kept.expires_at > self._claim.now:
+            raise AnsweredBeforeError(kept.answer)
+        at_work.add(self._claim.call_id)
+        resources.callback(at_work.discard, self._claim.call_id)
+        return rows
+
+
 class InMemoryUnitOfWork:
     """A :class:`~userservice_core.ports.unit_of_work.UnitOfWork`; its transactions run one after the other."""
 
@@ -653,21 +720,52 @@ class InMemoryUnitOfWork:
         self._topic_prefix = topic_prefix
         self._source = source
         self._signal = signal
+        self._call: ContextVar[InMemoryJoinedTransaction | None] = ContextVar("userservice_joined_call", default=None)
 
     def run(self, work: Callable[[Transaction], T]) -> T:
+        call = self._call.get()
+        if call is not None:
+            return call.run(lambda rows: self._done(work, rows))
         with self._store.held():
-            writes = _Writes(self._store)
-            transaction = InMemoryTransaction(writes, clock=self._clock)
             failpoint("uow.begun")
-            result = work(transaction)
-            for event in transaction.events:
-                writes.add(self._insertion(event), turn=_Turn.EVENT)
-            failpoint("uow.flushing")
-            rows = writes.applied()
-            failpoint("uow.before-commit")
-            current_call().remaining_seconds()
-            self._store.rows = rows
-            failpoint("uow.committed")
+            result, transaction, rows = self._done(work, self._store.rows)
+            self._commit(rows)
+        self._tell_of(transaction)
+        return result
+
+    @contextmanager
+    def joined(self, claim: Claim) -> Iterator[InMemoryJoinedTransaction]:
+        """Make one transaction of all that is run within the block; see `ports.idempotency.JoiningUnitOfWork`."""
+        with ExitStack() as resources:
+            call = InMemoryJoinedTransaction(self._store, claim, resources)
+            token = self._call.set(call)
+            try:
+                yield call
+                rows = call.rows_to_commit()
+                if rows is not None:
+                    self._commit(rows)
+            finally:
+                self._call.reset(token)
+        for transaction in call.done:
+            self._tell_of(transaction)
+
+    def _done(self, work: Callable[[Transaction], T], rows: Rows) -> tuple[T, InMemoryTransaction, Rows]:
+        """Do *work* on *rows*, and return the rows that it leaves."""
+        writes = _Writes(rows)
+        transaction = InMemoryTransaction(writes, clock=self._clock)
+        result = work(transaction)
+        for event in transaction.events:
+            writes.add(self._insertion(event), turn=_Turn.EVENT)
+        failpoint("uow.flushing")
+        return result, transaction, writes.applied()
+
+    def _commit(self, rows: Rows) -> None:
+        failpoint("uow.before-commit")
+        current_call().remaining_seconds()
+        self._store.rows = rows
+        failpoint("uow.committed")
+
+    def _tell_of(self, transaction: InMemoryTransaction) -> None:
         for revocation in transaction.revocations.added:
             self._on_revocation(revocation)
         if self._signal is not None:
@@ -675,7 +773,6 @@ class InMemoryUnitOfWork:
                 self._signal.notify(OUTBOX_CHANNEL)
             if transaction.revocations.added:
                 self._signal.notify(REVOCATIONS_CHANNEL)
-        return result
 
     def _insertion(self, event: Event) -> Write:
         payload = msgspec.json.encode(event_data(event))

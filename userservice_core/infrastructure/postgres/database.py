@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import attrs
@@ -266,6 +267,7 @@ class Database:
         )
         self._watchdog = Watchdog()
         self._gone_since: float | None = None
+        self._own: ContextVar[Link | None] = ContextVar("userservice_own_connection", default=None)
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -333,11 +335,19 @@ class Database:
         """
         Lend a connection, in autocommit and outside a transaction; one that does not come back so is closed.
 
+        Within :meth:`lending_only` it is that one, as it stands.
+
         Raises:
             OverloadedError: If none became free in time.
             DatabaseUnavailableError: If the server cannot be reached.
             DeadlineExceededError: If the call's deadline passed.
         """
+        own = self._own.get()
+        if own is not None:
+            if own.is_lost:
+                raise DatabaseUnavailableError
+            yield own
+            return
         deadline = _deadline()
         with self._slot(deadline):
             pooled, connection = self._check_out(deadline)
@@ -350,6 +360,19 @@ class Database:
                 if not link.is_reusable():
                     pooled.invalidate()
                 pooled.close()
+
+    @contextlib.contextmanager
+    def lending_only(self, link: Link) -> Iterator[None]:
+        """
+        Lend this thread nothing but *link* within the block.
+
+        Calls that hold a connection and wait for a second one would, at the bound of the pool, wait for each other.
+        """
+        token = self._own.set(link)
+        try:
+            yield
+        finally:
+            self._own.reset(token)
 
     def _retrying(self, attempt: Callable[[], T]) -> T:
         for number in range(1, _TRIES):

@@ -163,6 +163,20 @@ Index(
     postgresql_where=text("used_at IS NULL"),
 )
 
+# Not of users alone: the owner may be a client, or be made of the key of a call that anyone may make.
+idempotency_keys: Final = Table(
+    "idempotency_keys",
+    metadata,
+    Column("owner_id", Uuid, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("expires_at", _TIME, nullable=False),
+    PrimaryKeyConstraint("owner_id", "digest"),
+    CheckConstraint("octet_length(digest) = 32", name="digest"),
+    Index("ix_idempotency_keys_expires_at", "expires_at"),
+    postgresql_with=_UPDATED_OFTEN,
+)
+
 # --- what users say of themselves ------------------------------------------------------------------------------------
 
 # JSON and not JSONB, which would round numbers, and change what was stored into something equal but not the same.

@@ -22,7 +22,7 @@ from userservice_core.ports.context import current_call
 from userservice_core.ports.failpoints import failpoint, failpoints_are_installed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from userservice_core.infrastructure.postgres.database import Cursor, Database, Link
@@ -37,7 +37,12 @@ _LIMITS: Final = Statement(
         " set_config('idle_in_transaction_session_timeout', :idle_timeout, true)"
     )
 )
+_SET_LOCK_TIMEOUT: Final = Statement(text("SELECT set_config('lock_timeout', :timeout, true)"))
+_SAVEPOINT: Final = Statement(text("SAVEPOINT joined"))
+_ROLL_BACK: Final = Statement(text("ROLLBACK TO SAVEPOINT joined"))
+_RELEASE: Final = Statement(text("RELEASE SAVEPOINT joined"))
 _IDLE_MILLISECONDS: Final = 1000
+_LEAST_PATIENCE_MILLISECONDS: Final = 10
 
 
 class WriteOrder(enum.IntEnum):
@@ -105,9 +110,60 @@ class OpenTransaction:
             failpoint("uow.begun")
         return cursors
 
+    def run(self, step: Step) -> Cursor:
+        """Run one statement at once."""
+        link, head = self._begun()
+        *_, cursor = link.run_all((*head, step))
+        return cursor
+
+    def run_patiently(self, step: Step, *, seconds: float) -> Cursor:
+        """
+        Run one statement at once, which waits for a lock for *seconds* at most, and for less than the call has left.
+
+        Raises:
+            DeadlineExceededError: If the lock was not had by then.
+        """
+        link, head = self._begun()
+        left = _remaining_milliseconds()
+        patience = max(_LEAST_PATIENCE_MILLISECONDS, min(int(seconds * 1000), left // 2))
+        hasty, usual = (_SET_LOCK_TIMEOUT(timeout=str(max(1, timeout))) for timeout in (patience, left))
+        *_, cursor, _ = link.run_all((*head, hasty, step, usual))
+        if head:
+            failpoint("uow.begun")
+        return cursor
+
     def write(self, step: Step, *, order: WriteOrder = WriteOrder.OTHER) -> None:
         """Put a write aside until the commit."""
         self._writes.append((order, step))
+
+    def flush(self) -> Link:
+        """
+        Send the writes without COMMIT, so that whatever rule they break is told now; return the connection.
+
+        Raises:
+            UserServiceError: What :func:`~.errors.translated` says.
+        """
+        link, head = self._begun()
+        steps = [*head, *self._ordered_writes()]
+        self._writes.clear()
+        failpoint("uow.flushing")
+        if steps:
+            link.run_all(steps)
+        return link
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what the block does, and nothing before it, if it raises."""
+        link, head = self._begun()
+        link.run_all((*head, _SAVEPOINT()))
+        try:
+            yield
+        except BaseException:
+            self._writes.clear()
+            if not link.is_lost:
+                link.run_all((_ROLL_BACK(), _RELEASE()))
+            raise
+        link.run_all((_RELEASE(),))
 
     def commit(self) -> None:
         """
@@ -122,7 +178,7 @@ class OpenTransaction:
         link, head = self._begun()
         if head:
             failpoint("uow.begun")
-        steps = [*head, *(step for _, step in sorted(self._writes, key=lambda write: write[0]))]
+        steps = [*head, *self._ordered_writes()]
         failpoint("uow.flushing")
         if failpoints_are_installed():
             link.run_all(steps)
@@ -130,6 +186,9 @@ class OpenTransaction:
             steps = []
         self._send_commit(link, [*steps, _COMMIT()])
         failpoint("uow.committed")
+
+    def _ordered_writes(self) -> Iterator[Step]:
+        return (step for _, step in sorted(self._writes, key=lambda write: write[0]))
 
     def _begun(self) -> tuple[Link, tuple[Step, ...]]:
         """Return the connection, and what is to be sent first on it."""

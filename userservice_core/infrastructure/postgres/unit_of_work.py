@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
+
+import attrs
 
 from userservice_core.infrastructure.postgres.addresses import PostgresAddressRepository
 from userservice_core.infrastructure.postgres.audit import PostgresAuditLog
 from userservice_core.infrastructure.postgres.clients import PostgresClientRepository
+from userservice_core.infrastructure.postgres.database import DEFAULT_DEADLINE_SECONDS
 from userservice_core.infrastructure.postgres.event_recorder import EventRecorder
+from userservice_core.infrastructure.postgres.idempotency import PostgresJoinedTransaction
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenRepository
 from userservice_core.infrastructure.postgres.profiles import PostgresProfileRepository
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationWriter
@@ -16,14 +22,16 @@ from userservice_core.infrastructure.postgres.sessions import PostgresSessionRep
 from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInRepository
 from userservice_core.infrastructure.postgres.transactions import OpenTransaction
 from userservice_core.infrastructure.postgres.users import PostgresUserRepository
+from userservice_core.ports.context import current_call, deadline_after
 from userservice_core.ports.revocations import OUTBOX_CHANNEL, REVOCATIONS_CHANNEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from userservice_core.domain.events import Event
     from userservice_core.domain.revocations import Revocation
     from userservice_core.infrastructure.postgres.database import Database
+    from userservice_core.ports.idempotency import Claim
     from userservice_core.ports.revocations import Signal
     from userservice_core.ports.unit_of_work import Transaction
 
@@ -57,9 +65,17 @@ class PostgresTransaction:
         return tuple(channel for channel, is_told in told if is_told)
 
 
+@attrs.frozen
+class _Call:
+    """A call whose transactions are joined, and those that it has run."""
+
+    transaction: PostgresJoinedTransaction
+    done: list[PostgresTransaction] = attrs.field(factory=list)
+
+
 class PostgresUnitOfWork:
     """
-    Runs transactions on the primary; a `ports.unit_of_work.UnitOfWork`.
+    Runs transactions on the primary; a `ports.unit_of_work.UnitOfWork` and a `ports.idempotency.JoiningUnitOfWork`.
 
     After a commit it wakes the relay and the readers of revocations. It does so from outside the transaction, since
     NOTIFY within one takes a lock of the whole cluster through the flush of the commit.
@@ -85,21 +101,62 @@ class PostgresUnitOfWork:
         self._topic_prefix = topic_prefix
         self._source = source
         self._signal = signal
+        self._call: ContextVar[_Call | None] = ContextVar("userservice_joined_call", default=None)
 
     def run(self, work: Callable[[Transaction], T]) -> T:
+        call = self._call.get()
+        if call is not None:
+            return self._run_joined(call, work)
         result, transaction = self._database.retrying(lambda: self._attempt(work))
+        self._tell_of(transaction)
+        return result
+
+    @contextlib.contextmanager
+    def joined(self, claim: Claim) -> Iterator[PostgresJoinedTransaction]:
+        """Make one transaction of all that is run within the block; see `ports.idempotency.JoiningUnitOfWork`."""
+        with contextlib.ExitStack() as resources:
+            if current_call().deadline is None:
+                resources.enter_context(deadline_after(DEFAULT_DEADLINE_SECONDS))
+            call = _Call(PostgresJoinedTransaction(self._database, claim, resources))
+            token = self._call.set(call)
+            try:
+                yield call.transaction
+                call.transaction.commit()
+            finally:
+                self._call.reset(token)
+        for transaction in call.done:
+            self._tell_of(transaction)
+
+    def _attempt(self, work: Callable[[Transaction], T]) -> tuple[T, PostgresTransaction]:
+        with OpenTransaction(self._database) as open_transaction:
+            result, transaction = self._done(work, open_transaction)
+            open_transaction.commit()
+        return result, transaction
+
+    def _run_joined(self, call: _Call, work: Callable[[Transaction], T]) -> T:
+        results: list[tuple[T, PostgresTransaction]] = []
+
+        def joined_work(open_transaction: OpenTransaction) -> None:
+            results[:] = [self._done(work, open_transaction)]
+
+        call.transaction.run(joined_work)
+        ((result, transaction),) = results
+        call.done.append(transaction)
+        return result
+
+    def _done(
+        self, work: Callable[[Transaction], T], open_transaction: OpenTransaction
+    ) -> tuple[T, PostgresTransaction]:
+        """Do *work*, and put aside what it writes and records."""
+        recorder = EventRecorder(topic_prefix=self._topic_prefix, source=self._source)
+        transaction = PostgresTransaction(open_transaction, recorder=recorder)
+        result = work(transaction)
+        recorder.write_into(open_transaction)
+        return result, transaction
+
+    def _tell_of(self, transaction: PostgresTransaction) -> None:
         for revocation in transaction.revocations.added:
             self._on_revocation(revocation)
         if self._signal is not None:
             for channel in transaction.channels:
                 self._signal.notify(channel)
-        return result
-
-    def _attempt(self, work: Callable[[Transaction], T]) -> tuple[T, PostgresTransaction]:
-        recorder = EventRecorder(topic_prefix=self._topic_prefix, source=self._source)
-        with OpenTransaction(self._database) as open_transaction:
-            transaction = PostgresTransaction(open_transaction, recorder=recorder)
-            result = work(transaction)
-            recorder.write_into(open_transaction)
-            open_transaction.commit()
-        return result, transaction

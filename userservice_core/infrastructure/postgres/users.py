@@ -10,6 +10,7 @@ from sqlalchemy import Integer, Text, bindparam, delete, func, insert, literal, 
 from userservice_core.domain.events import SequencedBy
 from userservice_core.errors import UserNotFoundError
 from userservice_core.infrastructure.postgres.errors import USERS_VERSION, RetriableError
+from userservice_core.infrastructure.postgres.idempotency import removal_of_answers_to
 from userservice_core.infrastructure.postgres.rows import USER_COLUMNS, user_of
 from userservice_core.infrastructure.postgres.statements import Statement
 from userservice_core.infrastructure.postgres.tables import user_emails, user_roles, users
@@ -175,6 +176,7 @@ class PostgresUserRepository:
 
     def remove(self, user_id: UserId) -> None:
         self._transaction.write(_FREE_EMAIL(user_id=user_id), order=WriteOrder.REMOVAL)
+        self._transaction.write(removal_of_answers_to(user_id), order=WriteOrder.REMOVAL)
         self._transaction.write(_DELETE(user_id=user_id), order=WriteOrder.REMOVAL)
 
     def _write(self, step: tuple[Statement, dict[str, Any]]) -> None:

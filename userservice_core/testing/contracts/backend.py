@@ -12,6 +12,7 @@ from userservice_core.ports.addresses import AddressReader
 from userservice_core.ports.audit import AuditReader
 from userservice_core.ports.clients import ClientReader
 from userservice_core.ports.credentials import SignInReader
+from userservice_core.ports.idempotency import AnswerStore, JoiningUnitOfWork
 from userservice_core.ports.one_time_tokens import OneTimeTokenReader
 from userservice_core.ports.profiles import ProfileReader
 from userservice_core.ports.publishing import OutboxStore
@@ -46,6 +47,8 @@ class Backend:
     """
 
     uow: UnitOfWork
+    joining: JoiningUnitOfWork
+    answers: AnswerStore
     users: UserReader
     sign_ins: SignInReader
     sessions: SessionStore
@@ -66,8 +69,11 @@ class Backend:
         from userservice_core.infrastructure import memory
 
         store = memory.InMemoryStore()
+        uow = memory.InMemoryUnitOfWork(store, clock=clock)
         return cls(
-            uow=memory.InMemoryUnitOfWork(store, clock=clock),
+            uow=uow,
+            joining=uow,
+            answers=memory.InMemoryAnswerStore(store),
             users=memory.InMemoryUserReader(store),
             sign_ins=memory.InMemorySignInReader(store),
             sessions=memory.InMemorySessionStore(store),
