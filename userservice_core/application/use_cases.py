@@ -19,9 +19,11 @@ from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
 from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
+from userservice_core.application.retention import Retention
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
 from userservice_core.application.service_clients import ServiceClients
+from userservice_core.application.user_directory import UserDirectory
 from userservice_core.ports.security import AccessTokenIssuer, CursorSigner
 
 
@@ -38,11 +40,13 @@ class UseCases:
     accounts: Accounts
     own_account: OwnAccount
     account_administration: AccountAdministration
+    retention: Retention
     profiles: Profiles
     addresses: Addresses
     roles: Roles
     permissions: Permissions
     role_assignments: RoleAssignments
+    user_directory: UserDirectory
     idempotent_calls: IdempotentCalls
     refusals: Refusals
     service_clients: ServiceClients

@@ -15,6 +15,7 @@ class TokenPurpose(enum.StrEnum):
 
     VERIFY_EMAIL = "verify_email"
     RESET_PASSWORD = "reset_password"  # noqa: S105 - a name, and no password
+    INVITE = "invite"
     RESTORE_ACCOUNT = "restore_account"
     REACTIVATE_ACCOUNT = "reactivate_account"
 
@@ -22,6 +23,7 @@ class TokenPurpose(enum.StrEnum):
 LIFETIMES: dict[TokenPurpose, timedelta] = {
     TokenPurpose.VERIFY_EMAIL: timedelta(hours=24),
     TokenPurpose.RESET_PASSWORD: timedelta(hours=1),
+    TokenPurpose.INVITE: timedelta(hours=72),
     TokenPurpose.RESTORE_ACCOUNT: timedelta(days=30),
     TokenPurpose.REACTIVATE_ACCOUNT: timedelta(hours=24),
 }

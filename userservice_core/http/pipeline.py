@@ -374,7 +374,9 @@ class Pipeline:
     def _answer(self, exchange: _Exchange, response: Response) -> Response:
         response = answer_if_changed(exchange.request, response)
         names = {name for name, _ in response.headers}
-        headers = [*response.headers, *self._fixed_headers, ("x-request-id", exchange.context.request_id)]
+        # An answer that is a page says itself what browsers may do with it.
+        fixed = (header for header in self._fixed_headers if header[0] not in names)
+        headers = [*response.headers, *fixed, ("x-request-id", exchange.context.request_id)]
         if "cache-control" not in names:
             headers.append(("cache-control", "no-store"))
         if response.status not in _STATUSES_WITHOUT_BODY:

@@ -27,6 +27,7 @@ from userservice_core.infrastructure.memory.readers import (
     InMemorySignInReader,
     InMemoryUserReader,
 )
+from userservice_core.infrastructure.memory.retention import InMemoryExpiredRows
 from userservice_core.infrastructure.memory.store import InMemoryStore
 from userservice_core.infrastructure.memory.unit_of_work import InMemoryUnitOfWork
 
@@ -37,6 +38,7 @@ __all__ = [
     "InMemoryCache",
     "InMemoryClientReader",
     "InMemoryEventPublisher",
+    "InMemoryExpiredRows",
     "InMemoryMailSender",
     "InMemoryMetrics",
     "InMemoryOneTimeTokenReader",

@@ -16,8 +16,10 @@ from userservice_core.domain.audit import Actor, Subject, SubjectKind
 from userservice_core.domain.credentials import LoginState
 from userservice_core.domain.event_data import MAX_DATA_BYTES, event_data, wire_type
 from userservice_core.domain.events import SequencedBy
+from userservice_core.domain.one_time_tokens import TokenPurpose
 from userservice_core.domain.roles import EVERYTHING, PermissionSet
 from userservice_core.domain.sessions import Origin
+from userservice_core.domain.users import UserStatus
 from userservice_core.errors import (
     AlreadyExistsError,
     DeadlineExceededError,
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.credentials import Credential, SignIn
     from userservice_core.domain.events import Event
     from userservice_core.domain.ids import AddressId, ClientId, ClientSecretId, PermissionId, RoleId, SessionId, UserId
-    from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
+    from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.revocations import Revocation
     from userservice_core.domain.roles import Permission, Role
@@ -130,6 +132,25 @@ class InMemoryUserRepository:
         holders = (user for user in map(rows.find_user, rows.users) if user is not None)
         held = (user for user in holders if any(role.id == role_id for role in user.roles))
         return tuple(sorted(held, key=lambda user: user.id.int)[:limit])
+
+    def list_expired(
+        self, *, deleted_before: datetime, pending_before: datetime, now: datetime, limit: int
+    ) -> tuple[User, ...]:
+        rows = self._writes.read()
+        invited = {
+            token.user_id
+            for token in rows.one_time_tokens.values()
+            if token.purpose is TokenPurpose.INVITE and token.used_at is None and now < token.expires_at
+        }
+
+        def is_expired(user: User) -> bool:
+            if user.deleted_at is not None:
+                return user.deleted_at < deleted_before
+            is_pending = user.status is UserStatus.PENDING_VERIFICATION and user.id not in invited
+            return is_pending and user.created_at < pending_before
+
+        expired = [user for user in map(rows.find_user, rows.users) if user is not None and is_expired(user)]
+        return tuple(sorted(expired, key=lambda user: user.id.int)[:limit])
 
     def add(self, user: User) -> None:
         def write(rows: Rows) -> None:

@@ -81,7 +81,22 @@ users: Final = Table(
     Column("event_version", BigInteger, nullable=False),
     PrimaryKeyConstraint("user_id"),
     CheckConstraint("status IN ('pending_verification', 'active', 'suspended', 'deactivated')", name="status"),
+    # For what is erased after a while. None of the columns changes often, so that most updates touch no index.
+    Index("ix_users_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     postgresql_with=_UPDATED_OFTEN,
+)
+
+# For lists: what they are sorted by, with what tells equals apart, so that a page begins where the last one ended.
+Index("ix_users_created_at", users.c.created_at, users.c.user_id)
+Index("ix_users_email_key", users.c.email_key, users.c.user_id)
+Index("ix_users_status", users.c.status, users.c.created_at, users.c.user_id)
+Index("ix_users_deleted", users.c.created_at, users.c.user_id, postgresql_where=text("deleted_at IS NOT NULL"))
+# Absent where the server has no pg_trgm.
+Index(
+    "ix_users_email_key_trigrams",
+    users.c.email_key,
+    postgresql_using="gin",
+    postgresql_ops={"email_key": "gin_trgm_ops"},
 )
 
 # No foreign key: a distributed Postgres keeps this table by key and the user's rows by user.
@@ -116,6 +131,18 @@ login_states: Final = Table(
     postgresql_with=_UPDATED_OFTEN,
 )
 
+# Whoever never signed in is last in both directions, so each direction has an index of its own.
+Index(
+    "ix_login_states_last_login_at_asc",
+    text("coalesce(last_login_at, 'infinity'::timestamptz)"),
+    login_states.c.user_id,
+)
+Index(
+    "ix_login_states_last_login_at_desc",
+    text("coalesce(last_login_at, '-infinity'::timestamptz)"),
+    login_states.c.user_id,
+)
+
 sessions: Final = Table(
     "sessions",
     metadata,
@@ -135,6 +162,8 @@ sessions: Final = Table(
     Column("rotated_at", _TIME),
     Column("revoked_at", _TIME),
     PrimaryKeyConstraint("user_id", "session_id"),
+    # Not by the end that each refresh moves, which would have to touch the index then.
+    Index("ix_sessions_absolute_expires_at", "absolute_expires_at"),
     CheckConstraint("octet_length(current_hash) = 32", name="current_hash"),
     CheckConstraint("octet_length(previous_hash) = 32", name="previous_hash"),
     postgresql_with=_UPDATED_OFTEN,
@@ -151,6 +180,7 @@ one_time_tokens: Final = Table(
     Column("expires_at", _TIME, nullable=False),
     Column("used_at", _TIME),
     PrimaryKeyConstraint("user_id", "digest"),
+    Index("ix_one_time_tokens_expires_at", "expires_at"),
     CheckConstraint("octet_length(digest) = 32", name="digest"),
 )
 
@@ -284,7 +314,7 @@ user_roles: Final = Table(
     _user_id(),
     Column("role_id", ForeignKey("roles.role_id"), nullable=False),
     PrimaryKeyConstraint("user_id", "role_id"),
-    Index("ix_user_roles_role_id", "role_id"),
+    Index("ix_user_roles_role_id_user_id", "role_id", "user_id"),
 )
 
 # --- service clients --------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Add service clients, their secrets and what they may do."""
+"""Index what lists of users are sorted and filtered by; built beside those who read and write meanwhile."""
 
 from __future__ import annotations
 
@@ -11,53 +11,61 @@ down_revision: Final = "expand_0005"
 branch_labels: Final = None
 depends_on: Final = None
 
-_TABLES: Final = (
-    """
-    CREATE TABLE service_clients (
-        client_id uuid NOT NULL,
-        name text NOT NULL,
-        created_at timestamptz NOT NULL,
-        tokens_not_before timestamptz,
-        disabled_at timestamptz,
-        version bigint NOT NULL,
-        CONSTRAINT pk_service_clients PRIMARY KEY (client_id)
-    )
-    """,
-    """
-    CREATE TABLE client_secrets (
-        client_id uuid NOT NULL,
-        secret_id uuid NOT NULL,
-        digest bytea NOT NULL,
-        created_at timestamptz NOT NULL,
-        last_used_at timestamptz,
-        CONSTRAINT pk_client_secrets PRIMARY KEY (client_id, secret_id),
-        CONSTRAINT fk_client_secrets_client_id_service_clients
-            FOREIGN KEY (client_id) REFERENCES service_clients (client_id) ON DELETE CASCADE,
-        CONSTRAINT ck_client_secrets_digest CHECK (octet_length(digest) = 32)
-    )
-    """,
-    """
-    CREATE TABLE client_permissions (
-        client_id uuid NOT NULL,
-        permission_id uuid NOT NULL,
-        CONSTRAINT pk_client_permissions PRIMARY KEY (client_id, permission_id),
-        CONSTRAINT fk_client_permissions_client_id_service_clients
-            FOREIGN KEY (client_id) REFERENCES service_clients (client_id) ON DELETE CASCADE,
-        CONSTRAINT fk_client_permissions_permission_id_permissions
-            FOREIGN KEY (permission_id) REFERENCES permissions (permission_id) ON DELETE CASCADE
-    )
-    """,
-    "CREATE INDEX ix_client_permissions_permission_id ON client_permissions (permission_id)",
-)
+_INDEXES: Final = {
+    "ix_users_created_at": "users (created_at, user_id)",
+    "ix_users_email_key": "users (email_key, user_id)",
+    "ix_users_status": "users (status, created_at, user_id)",
+    "ix_users_deleted": "users (created_at, user_id) WHERE deleted_at IS NOT NULL",
+    # Rows that were never touched by a sign-in are last in both directions.
+    "ix_login_states_last_login_at_asc": "login_states (coalesce(last_login_at, 'infinity'::timestamptz), user_id)",
+    "ix_login_states_last_login_at_desc": "login_states (coalesce(last_login_at, '-infinity'::timestamptz), user_id)",
+    "ix_user_roles_role_id_user_id": "user_roles (role_id, user_id)",
+}
+_TRIGRAMS: Final = "ix_users_email_key_trigrams"
+# Whoever owns the database may create it since PostgreSQL 13, if the server has its files. Without it a search for a
+# part of an address reads all addresses, and everything else is as it is.
+_CREATE_EXTENSION: Final = """
+    DO $$
+    BEGIN
+        CREATE EXTENSION IF NOT EXISTS pg_trgm;
+    EXCEPTION WHEN insufficient_privilege OR feature_not_supported OR undefined_file THEN
+        RAISE WARNING 'pg_trgm cannot be created here: searches for a part of an e-mail address will be slow.';
+    END
+    $$
+"""
+_DROP_EXTENSION: Final = """
+    DO $$
+    BEGIN
+        DROP EXTENSION IF EXISTS pg_trgm;
+    EXCEPTION WHEN insufficient_privilege OR dependent_objects_still_exist THEN
+        RAISE NOTICE 'pg_trgm stays: it is not ours, or others use it.';
+    END
+    $$
+"""
+_HAS_EXTENSION: Final = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm')"
 
 
 def upgrade() -> None:
-    """Create the tables."""
-    for statement in _TABLES:
-        op.execute(statement)
+    """Build them, one at a time; one that an earlier attempt left unfinished is built anew."""
+    op.execute(_CREATE_EXTENSION)
+    has_trigrams = op.get_bind().exec_driver_sql(_HAS_EXTENSION).scalar_one()
+    with op.get_context().autocommit_block():
+        for name, definition in _INDEXES.items():
+            _build(name, definition)
+        if has_trigrams:
+            _build(_TRIGRAMS, "users USING gin (email_key gin_trgm_ops)")
+        # Another one begins with the same column.
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_user_roles_role_id")
 
 
 def downgrade() -> None:
-    """Drop them; every client is lost."""
-    for table in ("client_permissions", "client_secrets", "service_clients"):
-        op.execute(f"DROP TABLE {table}")
+    """Drop them."""
+    op.execute("CREATE INDEX ix_user_roles_role_id ON user_roles (role_id)")
+    for name in (_TRIGRAMS, *_INDEXES):
+        op.execute(f"DROP INDEX IF EXISTS {name}")
+    op.execute(_DROP_EXTENSION)
+
+
+def _build(name: str, definition: str) -> None:
+    op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+    op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {definition}")
