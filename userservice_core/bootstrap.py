@@ -27,6 +27,7 @@ from userservice_core.application.access import Access, forget_access
 from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
+from userservice_core.application.audit_trail import AuditTrail
 from userservice_core.application.authentication import Authentication, TokenLifetimes
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.client_tokens import ClientTokens
@@ -337,6 +338,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         ),
         permissions=Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
         role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
+        audit_trail=AuditTrail(log=driven.audit),
         user_directory=UserDirectory(
             users=driven.users, roles=driven.roles, profiles=driven.profiles, addresses=driven.addresses
         ),

@@ -8,6 +8,7 @@ from userservice_core.application.access import Access
 from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
+from userservice_core.application.audit_trail import AuditTrail
 from userservice_core.application.authentication import Authentication
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.client_tokens import ClientTokens
@@ -51,5 +52,6 @@ class UseCases:
     refusals: Refusals
     service_clients: ServiceClients
     client_tokens: ClientTokens
+    audit_trail: AuditTrail
     token_issuer: AccessTokenIssuer
     cursors: CursorSigner

@@ -606,7 +606,7 @@ class InMemoryAuditLog:
         record = AuditRecord(entry=entry, request_id=call.request_id, origin=call.origin)
 
         def write(rows: Rows) -> None:
-            if any(other.position == record.position for other in rows.audit):
+            if any((other.entry.at, other.entry.id) == (entry.at, entry.id) for other in rows.audit):
                 raise AlreadyExistsError
             rows.audit.append(_erased(record) if _is_of_nobody(rows, entry.subject) else record)
 
