@@ -83,10 +83,12 @@ _BREAKING: Final = {
     "pk_access_epoch": _COPY.format("access_epoch"),
     "ck_access_epoch_singleton": "INSERT INTO access_epoch VALUES (false, 1)",
     "pk_audit_entries": _COPY.format("audit_entries"),
-    "ck_audit_entries_subject": "INSERT INTO audit_entries SELECT now(), gen_random_uuid(), action, actor_kind, actor_id,"
-    " 'user', NULL, outcome, reason, changed, request_id FROM audit_entries",
-    "ck_audit_entries_outcome": "INSERT INTO audit_entries SELECT now(), gen_random_uuid(), action, actor_kind, actor_id,"
-    " NULL, NULL, 'open', reason, changed, request_id FROM audit_entries",
+    "ck_audit_entries_subject": "INSERT INTO audit_entries"
+    " SELECT now(), gen_random_uuid(), action, actor_kind, actor_id, 'user', NULL, outcome, reason, changed, request_id"
+    " FROM audit_entries",
+    "ck_audit_entries_outcome": "INSERT INTO audit_entries"
+    " SELECT now(), gen_random_uuid(), action, actor_kind, actor_id, NULL, NULL, 'open', reason, changed, request_id"
+    " FROM audit_entries",
     "pk_audit_details": _COPY.format("audit_details"),
     "pk_idempotency_keys": _COPY.format("idempotency_keys"),
     "ck_idempotency_keys_digest": "UPDATE idempotency_keys SET digest = '\\x00'",
