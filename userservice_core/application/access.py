@@ -22,7 +22,7 @@ from userservice_core.errors import (
 )
 from userservice_core.ports.cache import Cache, Namespace, Versioned
 from userservice_core.ports.context import reads_are_provisional
-from userservice_core.ports.security import AccessClaims, SubjectKind
+from userservice_core.ports.security import AccessClaims, PrincipalKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -262,7 +262,7 @@ def role_map_changed(epoch: int, *, now: datetime) -> Revocation:
 
 
 def _principal(claims: AccessClaims) -> Principal | ClientPrincipal:
-    if claims.subject_kind is SubjectKind.CLIENT:
+    if claims.subject_kind is PrincipalKind.CLIENT:
         return ClientPrincipal(client_id=ClientId(UUID(claims.client_id)), claims=claims)
     return Principal(user_id=claims.user_id, session_id=claims.session_id, claims=claims)
 

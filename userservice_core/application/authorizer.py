@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from userservice_core.domain.roles import PermissionSet
 from userservice_core.errors import PermissionDeniedError, PermissionsUnknownError, UserTokenRequiredError
-from userservice_core.ports.security import SubjectKind
+from userservice_core.ports.security import PrincipalKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -135,5 +135,5 @@ class Authorizer:
     def _require_admitted(self, claims: AccessClaims, permission: str | None) -> None:
         if permission is not None:
             self.require(claims, permission)
-        elif claims.subject_kind is SubjectKind.CLIENT:
+        elif claims.subject_kind is PrincipalKind.CLIENT:
             raise UserTokenRequiredError

@@ -19,7 +19,7 @@ from userservice_core.domain.audit import ActorKind, AuditAction, Outcome, Subje
 from userservice_core.domain.emails import is_mixed_script
 from userservice_core.domain.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET_ROWS
 from userservice_core.domain.users import UserStatus
-from userservice_core.ports.security import SubjectKind
+from userservice_core.ports.security import PrincipalKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -1026,7 +1026,7 @@ class IntrospectionAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaul
     @classmethod
     def of(cls, claims: AccessClaims, *, issuer: str) -> IntrospectionAnswer:
         """Show what a token says that stands; `sid` and `auth_time` are a user's, `scope` is a client's."""
-        is_user = claims.subject_kind is SubjectKind.USER
+        is_user = claims.subject_kind is PrincipalKind.USER
         return cls(
             active=True,
             token_type="Bearer",  # noqa: S106 - the name of a scheme, no secret

@@ -61,7 +61,7 @@ class SecretSealer(Protocol):
         ...
 
 
-class SubjectKind(enum.Enum):
+class PrincipalKind(enum.Enum):
     """Whom an access token speaks for."""
 
     USER = "user"
@@ -98,9 +98,9 @@ class AccessClaims:
     key_id: str = ""
 
     @property
-    def subject_kind(self) -> SubjectKind:
+    def subject_kind(self) -> PrincipalKind:
         """Whether the token speaks for a user, or for a service client itself."""
-        return SubjectKind.CLIENT if self._user_id is None else SubjectKind.USER
+        return PrincipalKind.CLIENT if self._user_id is None else PrincipalKind.USER
 
     @property
     def subject(self) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.key_endpoint import ISSUER, issued, issued_to_client, new_issuer
-from userservice_core import AccessClaims, Authorizer, SubjectKind, TokenVerifier
+from userservice_core import AccessClaims, Authorizer, PrincipalKind, TokenVerifier
 from userservice_core.errors import (
     InvalidAccessTokenError,
     PermissionDeniedError,
@@ -112,7 +112,7 @@ def test_a_client_may_what_its_token_is_for(verifier: TokenVerifier) -> None:
     token = issued_to_client(_ISSUER, scope=["invoice:read", "stock:*"])
     claims = authorizer.admit(token, permission="invoice:read")
 
-    assert (claims.subject_kind, claims.subject) == (SubjectKind.CLIENT, claims.client_id)
+    assert (claims.subject_kind, claims.subject) == (PrincipalKind.CLIENT, claims.client_id)
     assert authorizer.try_admit(token, permission="stock:count") == claims
     assert not authorizer.allows(claims, "invoice:write")
     for admit in (authorizer.admit, authorizer.try_admit):

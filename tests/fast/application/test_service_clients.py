@@ -515,7 +515,7 @@ def test_what_is_done_to_a_client_is_audited(office: Office) -> None:
         for entry in (record.entry for record in office.world.installed.store.rows.audit)
         if entry.subject is not None and entry.subject.id == new.client.id
     ]
-    assert [(entry.action.value, entry.actor.kind.value) for entry in entries] == [
+    assert [(entry.action, entry.actor.kind.value) for entry in entries] == [
         ("client.created", "user"),
         ("client.updated", "user"),
         ("client.secret_added", "system"),

@@ -17,7 +17,7 @@ from userservice_core.errors import InvalidAccessTokenError
 from userservice_core.infrastructure.security.encoding import parse_json_object
 from userservice_core.infrastructure.security.jws import TokenRefusedError, open_token, sign_token
 from userservice_core.infrastructure.security.keys import KeyRing
-from userservice_core.ports.security import AccessClaims, SubjectKind
+from userservice_core.ports.security import AccessClaims, PrincipalKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ class JwtAccessTokenIssuer:
             "iat": int(claims.issued_at.timestamp()),
             "exp": int(claims.expires_at.timestamp()),
             "jti": claims.token_id,
-            **(_claims_of_user(claims) if claims.subject_kind is SubjectKind.USER else _claims_of_client(claims)),
+            **(_claims_of_user(claims) if claims.subject_kind is PrincipalKind.USER else _claims_of_client(claims)),
         }
         return sign_token(msgspec.json.encode(payload), self._key, typ=TOKEN_TYPE)
 

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from userservice_core.errors import InvalidAccessTokenError, UserTokenRequiredError
-from userservice_core.ports.security import AccessClaims, SubjectKind
+from userservice_core.ports.security import AccessClaims, PrincipalKind
 from userservice_core.testing.contracts.races import race
 from userservice_core.testing.samples import sample_event_id, sample_session_id, sample_user_id
 
@@ -86,9 +86,9 @@ class AccessTokensContract:
 
         assert of_client == attrs.evolve(read, key_id="")
         assert (read.subject_kind, read.subject, claims.subject_kind) == (
-            SubjectKind.CLIENT,
+            PrincipalKind.CLIENT,
             of_client.client_id,
-            SubjectKind.USER,
+            PrincipalKind.USER,
         )
         for name in ("user_id", "session_id", "auth_time"):
             with pytest.raises(UserTokenRequiredError):
