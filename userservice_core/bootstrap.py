@@ -317,13 +317,23 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             entropy=driven.entropy,
         ),
         own_account=OwnAccount(
-            uow=driven.uow, clock=driven.clock, ids=driven.ids, access_lifetime=rules.lifetimes.access
+            uow=driven.uow,
+            users=driven.users,
+            tokens=driven.one_time_tokens,
+            clock=driven.clock,
+            ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
         ),
         account_administration=AccountAdministration(
             uow=driven.uow, clock=driven.clock, ids=driven.ids, access_lifetime=rules.lifetimes.access
         ),
         retention=Retention(
-            uow=driven.uow, rows=driven.expired_rows, clock=driven.clock, ids=driven.ids, periods=rules.periods
+            uow=driven.uow,
+            rows=driven.expired_rows,
+            answers=driven.answers,
+            clock=driven.clock,
+            ids=driven.ids,
+            periods=rules.periods,
         ),
         profiles=Profiles(
             uow=driven.uow,
@@ -502,6 +512,7 @@ def _retaining(
     settings: Settings, common: _Common, database: Database, signal_port: Signal | None
 ) -> Callable[[threading.Event], None]:
     """Return what erases, from time to time, what has been kept long enough; several processes may do so at once."""
+    from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
     from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
     from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
     from userservice_core.infrastructure.system.periodic import run_periodically
@@ -510,6 +521,7 @@ def _retaining(
     retention = Retention(
         uow=uow,
         rows=PostgresExpiredRows(database),
+        answers=PostgresAnswerStore(database),
         clock=common.clock,
         ids=common.ids,
         periods=_periods(settings),

@@ -327,6 +327,17 @@ ROUTES: Final[tuple[Route, ...]] = (
         bulkhead=Bulkhead.HASHING,
     ),
     Route(
+        method="GET",
+        path="/auth/restore-account",
+        operation_id="inspect_account_restoration",
+        summary="Tell whether the token of a mailed link is good, and use nothing up",
+        handler=auth.inspect_account_restoration,
+        who=Caller.BEARER,
+        query=wire.VerifyEmailQuery,
+        answers={200: wire.TokenInspectionAnswer},
+        rate_class=RateClass.REFRESH,
+    ),
+    Route(
         method="POST",
         path="/auth/restore-account",
         operation_id="restore_account",
