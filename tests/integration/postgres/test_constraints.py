@@ -88,7 +88,8 @@ _BREAKING: Final = {
     "ck_client_secrets_digest": "UPDATE client_secrets SET digest = '\\x00'",
     "pk_client_permissions": _COPY.format("client_permissions"),
     "fk_client_permissions_client_id_service_clients": "UPDATE client_permissions SET client_id = gen_random_uuid()",
-    "fk_client_permissions_permission_id_permissions": "UPDATE client_permissions SET permission_id = gen_random_uuid()",
+    "fk_client_permissions_permission_id_permissions": "UPDATE client_permissions"
+    " SET permission_id = gen_random_uuid()",
     "pk_access_epoch": _COPY.format("access_epoch"),
     "ck_access_epoch_singleton": "INSERT INTO access_epoch VALUES (false, 1)",
     "pk_audit_entries": _COPY.format("audit_entries"),
