@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from userservice_core.application.access_changes import require_version
+from userservice_core.application.access_changes import Agent, require_version
 from userservice_core.application.account_changes import AccountChange
 from userservice_core.domain.audit import AuditAction
 from userservice_core.domain.events import NotificationKind, UserUpdated
@@ -38,7 +38,7 @@ class AccountAdministration:
     def update(
         self,
         *,
-        actor: UserId,
+        actor: Agent,
         user_id: UserId,
         revise: Callable[[User, datetime], User],
         reason: str | None = None,
@@ -102,7 +102,7 @@ class AccountAdministration:
         if revised.deleted_at is None:
             account.notify(NotificationKind.ACCOUNT_SUSPENDED if is_shut_out else NotificationKind.ACCOUNT_REACTIVATED)
 
-    def delete(self, *, actor: UserId, user_id: UserId, expected: Collection[int] | None = None) -> None:
+    def delete(self, *, actor: Agent, user_id: UserId, expected: Collection[int] | None = None) -> None:
         """
         Delete an account, so that it can be restored; one that is deleted already stays as it is.
 
@@ -123,7 +123,7 @@ class AccountAdministration:
 
         self._uow.run(work)
 
-    def erase(self, *, actor: UserId, user_id: UserId, expected: Collection[int] | None = None) -> None:
+    def erase(self, *, actor: Agent, user_id: UserId, expected: Collection[int] | None = None) -> None:
         """
         Erase an account, deleted or not, with all that is stored of its owner; the address is free again.
 
@@ -141,7 +141,7 @@ class AccountAdministration:
 
         self._uow.run(work)
 
-    def restore(self, *, actor: UserId, user_id: UserId, expected: Collection[int] | None = None) -> User:
+    def restore(self, *, actor: Agent, user_id: UserId, expected: Collection[int] | None = None) -> User:
         """
         Undo a deletion: the account has the status it had before, and no sessions; one that is not deleted stays so.
 
@@ -157,7 +157,7 @@ class AccountAdministration:
 
         return self._uow.run(work)
 
-    def unlock(self, *, actor: UserId, user_id: UserId) -> None:
+    def unlock(self, *, actor: Agent, user_id: UserId) -> None:
         """
         Forget the failed sign-ins of an account, and the lock that they brought.
 
@@ -178,7 +178,7 @@ class AccountAdministration:
         self._uow.run(work)
 
     def _begin(
-        self, transaction: Transaction, actor: UserId, user_id: UserId, expected: Collection[int] | None
+        self, transaction: Transaction, actor: Agent, user_id: UserId, expected: Collection[int] | None
     ) -> AccountChange:
         account = AccountChange.begin(
             transaction,

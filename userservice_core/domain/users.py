@@ -155,7 +155,13 @@ class User:
 
     def _with_other_access(self, *, now: datetime, **changes: Any) -> User:  # noqa: ANN401 - each has its own type
         return attrs.evolve(
-            self, updated_at=now, version=self.version + 1, access_version=self.access_version + 1, **changes
+            self,
+            # Its link has ended with all others.
+            pending_email=None,
+            updated_at=now,
+            version=self.version + 1,
+            access_version=self.access_version + 1,
+            **changes,
         )
 
     def without_pending_email(self, *, now: datetime) -> User:

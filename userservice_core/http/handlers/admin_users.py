@@ -78,7 +78,7 @@ def update_user(call: Call) -> Response:
         return user if body.status is UNSET else user.moved_to(body.status, by=Mover.ADMINISTRATOR, now=now)
 
     user = _administration(call).update(
-        actor=call.require_caller().user_id,
+        actor=call.require_actor(),
         user_id=UserId(call.parameter("id")),
         revise=revise,
         reason=None if body.status_reason is UNSET else body.status_reason,
@@ -103,21 +103,21 @@ def delete_user(call: Call) -> Response:
     administration = _administration(call)
     is_hard = call.query(UserDeletionQuery).hard_delete == "true"
     delete = administration.erase if is_hard else administration.delete
-    delete(actor=call.require_caller().user_id, user_id=UserId(call.parameter("id")), expected=call.versions)
+    delete(actor=call.require_actor(), user_id=UserId(call.parameter("id")), expected=call.versions)
     return empty_response(204)
 
 
 def restore_user(call: Call) -> Response:
     """Undo the deletion of a user."""
     user = _administration(call).restore(
-        actor=call.require_caller().user_id, user_id=UserId(call.parameter("id")), expected=call.versions
+        actor=call.require_actor(), user_id=UserId(call.parameter("id")), expected=call.versions
     )
     return _shown(user)
 
 
 def unlock_user(call: Call) -> Response:
     """Forget the failed sign-ins of a user."""
-    _administration(call).unlock(actor=call.require_caller().user_id, user_id=UserId(call.parameter("id")))
+    _administration(call).unlock(actor=call.require_actor(), user_id=UserId(call.parameter("id")))
     return empty_response(204)
 
 
