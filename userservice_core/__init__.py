@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.postgres.inbox import CREATE_INBOX, PostgresInbox
     from userservice_core.infrastructure.security.token_verifier import TokenVerifier
     from userservice_core.ports.consuming import AfterDeadLetter, ConsumedEvent
-    from userservice_core.ports.security import AccessClaims
+    from userservice_core.ports.security import AccessClaims, PrincipalKind
 
 __all__ = [
     "CREATE_INBOX",
@@ -42,6 +42,7 @@ __all__ = [
     "KafkaEventSource",
     "PostgresEventSource",
     "PostgresInbox",
+    "PrincipalKind",
     "Retries",
     "Settings",
     "TokenVerifier",
@@ -66,6 +67,7 @@ _HOMES = {
     "Retries": ("userservice_core.infrastructure.messaging.consumer", "Retries"),
     "Authorizer": ("userservice_core.application.authorizer", "Authorizer"),
     "Settings": ("userservice_core.config", "Settings"),
+    "PrincipalKind": ("userservice_core.ports.security", "PrincipalKind"),
     "TokenVerifier": ("userservice_core.infrastructure.security.token_verifier", "TokenVerifier"),
     "UserService": ("userservice_core.bootstrap", "UserService"),
     "bootstrap": ("userservice_core.bootstrap", "bootstrap"),

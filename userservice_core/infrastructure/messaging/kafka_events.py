@@ -258,6 +258,8 @@ class KafkaEventSource:
                 max_poll_interval_ms=int(self._most_silent_seconds * _MILLISECONDS),
                 metadata_max_age_ms=30_000,
                 reconnect_backoff_max_ms=1_000,
+                # What is lost on the way, such as the question where a partition begins, is asked again after this.
+                request_timeout_ms=10_000,
                 bootstrap_timeout_ms=int(_CONNECT_PATIENCE_SECONDS * _MILLISECONDS),
                 **self._client_settings,
             )

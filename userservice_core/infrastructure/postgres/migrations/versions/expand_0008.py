@@ -1,4 +1,4 @@
-"""Keep what a group of the bus put aside."""
+"""Keep the address that a mailed token was sent to as it was written, for a token that gives it to the account."""
 
 from __future__ import annotations
 
@@ -13,33 +13,10 @@ depends_on: Final = None
 
 
 def upgrade() -> None:
-    """Create the table."""
-    op.execute(
-        """
-        CREATE TABLE bus_dead_letter (
-            number bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
-            group_name text NOT NULL,
-            seq bigint NOT NULL,
-            id uuid NOT NULL,
-            lane smallint NOT NULL,
-            topic text NOT NULL,
-            key text NOT NULL,
-            type text NOT NULL,
-            payload json NOT NULL,
-            source text NOT NULL,
-            subject text NOT NULL,
-            occurred_at timestamp with time zone NOT NULL,
-            sequence bigint,
-            traceparent text,
-            cause text NOT NULL,
-            attempts integer NOT NULL,
-            put_aside_at timestamp with time zone NOT NULL DEFAULT now(),
-            CONSTRAINT pk_bus_dead_letter PRIMARY KEY (group_name, number)
-        )
-        """
-    )
+    """Add the column; tokens made before it was there need none."""
+    op.execute("ALTER TABLE one_time_tokens ADD COLUMN address text")
 
 
 def downgrade() -> None:
-    """Drop it, and what was put aside with it."""
-    op.execute("DROP TABLE bus_dead_letter")
+    """Drop it."""
+    op.execute("ALTER TABLE one_time_tokens DROP COLUMN address")
