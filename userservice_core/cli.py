@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -19,11 +20,17 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from userservice_core.config import Settings
+from userservice_core.domain.clients import OPERATOR
+from userservice_core.domain.ids import ClientId
 from userservice_core.errors import ConfigurationError, DatabaseUnavailableError, UserServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
+    from uuid import UUID
+
+    from userservice_core.application.service_clients import NewSecret, ServiceClients
+    from userservice_core.infrastructure.messaging.consumer import EventConsumer
 
 EXIT_CONFIGURATION: Final = 78
 """`EX_CONFIG` of sysexits.h: something in the settings has to be changed before another start can succeed."""
@@ -146,6 +153,55 @@ def relay(relay_id: str | None, metrics_port: int | None) -> None:
         running.enter_context(bootstrap_relay(settings, relay_id=relay_id)).run(stop)
 
 
+@main.command()
+@click.argument("app", metavar="MODULE:NAME")
+@click.option("--replay-dead-letters", is_flag=True, help="Handle again what was put aside, and end.")
+@click.option(
+    "--probe-port",
+    type=_PORT,
+    default=None,
+    help="Serve /health/live and /metrics on this port of the loopback address; not if not given.",
+)
+@click.option("--probe-host", default="127.0.0.1", show_default=True, help="Another address for the probes.")
+def consume(app: str, *, replay_dead_letters: bool, probe_port: int | None, probe_host: str) -> None:
+    """
+    Run the EventConsumer that MODULE names NAME, until told to stop: `userservice consume billing.events:consumer`.
+
+    The module makes it; none of the settings of the service count here.
+    """
+    from userservice_core.infrastructure.messaging.probes import serve_probes
+
+    consumer = _consumer(app)
+    if replay_dead_letters:
+        click.echo(json.dumps(consumer.replay_dead_letters()))
+        return
+    with contextlib.ExitStack() as running:
+        stop = running.enter_context(_stop_signal())
+        if probe_port is not None:
+            running.enter_context(serve_probes(consumer, host=probe_host, port=probe_port))
+        consumer.run(stop)
+
+
+def _consumer(app: str) -> EventConsumer:
+    """
+    Import a consumer from the working folder or whatever is installed.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    from userservice_core.infrastructure.messaging.consumer import EventConsumer
+
+    module_name, _, name = app.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        consumer = getattr(importlib.import_module(module_name), name or "consumer")
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError((f"{app} cannot be had: {error}",)) from error
+    if not isinstance(consumer, EventConsumer):
+        raise ConfigurationError((f"{app} is no EventConsumer",))
+    return consumer
+
+
 @main.command("apply-retention")
 def apply_retention() -> None:
     """Erase deleted and unconfirmed accounts that were kept long enough, and expired rows; print how many."""
@@ -197,6 +253,80 @@ def generate_keys() -> None:
     from userservice_core.bootstrap import new_key_ring
 
     click.echo(new_key_ring())
+
+
+# --- service clients --------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def clients() -> None:
+    """Manage service clients: programs that call the service in their own name."""
+
+
+@clients.command("create")
+@click.option("--name", required=True, help="For people; several clients may have the same.")
+@click.option("--permission", "permissions", multiple=True, help="What it may do, such as user:read; repeatable.")
+def create_service_client(name: str, permissions: tuple[str, ...]) -> None:
+    """Make a client, and print its id and its secret once."""
+    with _service_clients() as service_clients:
+        _print_secret(service_clients.create(actor=OPERATOR, name=name, permissions=permissions))
+
+
+@clients.command("list")
+def list_service_clients() -> None:
+    """Print all clients, a line of JSON each."""
+    with _service_clients() as service_clients:
+        for client in service_clients.list_all():
+            document = {
+                "clientId": str(client.id),
+                "name": client.name,
+                "permissions": sorted(client.permissions),
+                "disabled": client.is_disabled,
+                "secrets": [str(secret.id) for secret in client.secrets],
+            }
+            click.echo(json.dumps(document))
+
+
+@clients.command("rotate")
+@click.argument("client_id", type=click.UUID)
+def rotate_client_secret(client_id: UUID) -> None:
+    """
+    Make a further secret of a client, and print it once.
+
+    The one in use stays good. Where there are two already, the older one and all tokens end: so rotate, hand the new
+    secret to the client, and rotate again if the old one must not be good any longer.
+    """
+    with _service_clients() as service_clients:
+        _print_secret(service_clients.rotate_secret(actor=OPERATOR, client_id=ClientId(client_id)))
+
+
+@clients.command("disable")
+@click.argument("client_id", type=click.UUID)
+def disable_service_client(client_id: UUID) -> None:
+    """Give a client no more tokens, and refuse those that it has."""
+    with _service_clients() as service_clients:
+        service_clients.change(
+            actor=OPERATOR,
+            client_id=ClientId(client_id),
+            revise=lambda client, now: client.revised(
+                name=client.name, permissions=client.permissions, is_disabled=True, now=now
+            ),
+        )
+
+
+@contextlib.contextmanager
+def _service_clients() -> Iterator[ServiceClients]:
+    from userservice_core.bootstrap import bootstrap, configure_logging
+
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings)
+    with bootstrap(settings) as service:
+        yield service.use_cases.service_clients
+
+
+def _print_secret(new: NewSecret) -> None:
+    document = {"clientId": str(new.client.id), "secretId": str(new.id), "secret": new.text, "note": "shown once"}
+    click.echo(json.dumps(document))
 
 
 # --- development ------------------------------------------------------------------------------------------------------

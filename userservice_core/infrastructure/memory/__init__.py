@@ -7,6 +7,7 @@ What is stored is gone with the process. The contract suites of :mod:`userservic
 from __future__ import annotations
 
 from userservice_core.infrastructure.memory.cache import InMemoryCache
+from userservice_core.infrastructure.memory.consuming import InMemoryEventSource, InMemoryInbox
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics, NullMetrics
 from userservice_core.infrastructure.memory.publishing import (
     InMemoryEventPublisher,
@@ -18,6 +19,7 @@ from userservice_core.infrastructure.memory.readers import (
     InMemoryAddressReader,
     InMemoryAnswerStore,
     InMemoryAuditReader,
+    InMemoryClientReader,
     InMemoryOneTimeTokenReader,
     InMemoryProfileReader,
     InMemoryRevocationLog,
@@ -35,8 +37,11 @@ __all__ = [
     "InMemoryAnswerStore",
     "InMemoryAuditReader",
     "InMemoryCache",
+    "InMemoryClientReader",
     "InMemoryEventPublisher",
+    "InMemoryEventSource",
     "InMemoryExpiredRows",
+    "InMemoryInbox",
     "InMemoryMailSender",
     "InMemoryMetrics",
     "InMemoryOneTimeTokenReader",
