@@ -16,6 +16,7 @@ from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
+from userservice_core.application.personal_data import PersonalDataExports
 from userservice_core.application.profiles import Profiles
 from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
@@ -49,5 +50,6 @@ class UseCases:
     idempotent_calls: IdempotentCalls
     refusals: Refusals
     audit_trail: AuditTrail
+    personal_data: PersonalDataExports
     token_issuer: AccessTokenIssuer
     cursors: CursorSigner

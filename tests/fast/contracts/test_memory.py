@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from userservice_core.testing.contracts.personal_data import PersonalDataContract
 
 from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.errors import MailDeliveryError
@@ -96,6 +97,10 @@ class TestExpiredRows(_InMemory, ExpiredRowsContract):
 
 class TestAudit(_InMemory, AuditContract):
     """The audit log."""
+
+
+class TestPersonalData(_InMemory, PersonalDataContract):
+    """Everything about a user."""
 
 
 class TestUnitOfWork(_InMemory, UnitOfWorkContract):

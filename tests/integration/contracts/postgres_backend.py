@@ -9,6 +9,7 @@ from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
 from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
 from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
+from userservice_core.infrastructure.postgres.personal_data import PostgresPersonalDataReader
 from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
 from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
@@ -39,6 +40,7 @@ def backend_of(database: Database) -> Backend:
         roles=PostgresRoleReader(database),
         revocations=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
+        personal_data=PostgresPersonalDataReader(database),
         expired_rows=PostgresExpiredRows(database),
         outbox=lambda: PostgresOutboxStore(database),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
+from userservice_core.testing.contracts.personal_data import PersonalDataContract
 
 from tests.integration.contracts.postgres_backend import backend_of
 from userservice_core.infrastructure.postgres.bus import PostgresEventGroup, PostgresEventPublisher
@@ -103,6 +104,10 @@ class TestExpiredRows(_InPostgres, ExpiredRowsContract):
 
 class TestAudit(_InPostgres, AuditContract):
     """The audit log."""
+
+
+class TestPersonalData(_InPostgres, PersonalDataContract):
+    """Everything about a user."""
 
 
 class TestUnitOfWork(_InPostgres, UnitOfWorkContract):

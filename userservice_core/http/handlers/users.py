@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from userservice_core.http.call import empty_response, json_response
 from userservice_core.http.conditional import PRIVATE, etag_of
-from userservice_core.http.wire import UserAnswer
+from userservice_core.http.wire import ExportAnswer, UserAnswer
 
 if TYPE_CHECKING:
     from userservice_core.http.call import Call
@@ -20,6 +20,13 @@ def get_current_user(call: Call) -> Response:
     """Show the caller's account."""
     user = call.services.use_cases.accounts.who_am_i(user_id=call.require_caller().user_id)
     return json_response(200, UserAnswer.of(user), (("etag", etag_of(user.version, _VARIANT)), *PRIVATE))
+
+
+def export_current_user(call: Call) -> Response:
+    """Show everything that is held about the caller."""
+    data = call.services.use_cases.personal_data.export(user_id=call.require_caller().user_id)
+    disposition = ("content-disposition", 'attachment; filename="account.json"')
+    return json_response(200, ExportAnswer.of(data), (disposition,))
 
 
 def delete_current_user(call: Call) -> Response:
