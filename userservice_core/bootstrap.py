@@ -30,6 +30,7 @@ from userservice_core.application.addresses import Addresses
 from userservice_core.application.audit_trail import AuditTrail
 from userservice_core.application.authentication import Authentication, TokenLifetimes
 from userservice_core.application.authorization import Authorization
+from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.mailed_tokens import MailedTokens
@@ -244,8 +245,16 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
     proofs = PasswordProofs(
         uow=driven.uow, sign_ins=driven.sign_ins, hasher=driven.hasher, clock=driven.clock, ids=driven.ids
     )
+    email_changes = EmailChanges(
+        uow=driven.uow,
+        mailed_tokens=mailed_tokens,
+        clock=driven.clock,
+        ids=driven.ids,
+        access_lifetime=rules.lifetimes.access,
+    )
     return UseCases(
         access=access,
+        email_changes=email_changes,
         registration=Registration(
             uow=driven.uow,
             users=driven.users,
@@ -259,6 +268,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             uow=driven.uow,
             users=driven.users,
             tokens=driven.one_time_tokens,
+            changes=email_changes,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
             ids=driven.ids,

@@ -11,6 +11,7 @@ from userservice_core.application.addresses import Addresses
 from userservice_core.application.audit_trail import AuditTrail
 from userservice_core.application.authentication import Authentication
 from userservice_core.application.authorization import Authorization
+from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.own_account import OwnAccount
@@ -34,6 +35,7 @@ class UseCases:
     access: Access
     registration: Registration
     email_verification: EmailVerification
+    email_changes: EmailChanges
     authentication: Authentication
     passwords: Passwords
     authorization: Authorization

@@ -58,6 +58,12 @@ TERMS: Final[Mapping[str, Term]] = {
         "`deactivated` by the owner; more may come.",
         "active",
     ),
+    "AccountPatchBody.email": Term(
+        "The address that the account is to have; a link is mailed to it, and it stays pending until that is opened.",
+        "robin@example.net",
+    ),
+    "AccountPatchBody.pendingEmail": Term("Null to withdraw a change that waits for its confirmation.", None),
+    "AccountPatchBody.status": Term("Where the account stands; it cannot be changed here.", "active"),
     "updatedAt": Term("When it was last changed, in UTC.", _TIME),
     "user": Term("Whose it is."),
     "userId": Term("The id of a user.", _USER_ID),

@@ -182,6 +182,23 @@ class UserAnswer(Body, frozen=True, kw_only=True):
         )
 
 
+class AccountPatchBody(Body, frozen=True, kw_only=True):
+    """An address that is to be confirmed; null for the pending one withdraws it, and the rest may be sent as it is."""
+
+    id: UUID | UnsetType = UNSET
+    email: Text | UnsetType = UNSET
+    email_verified: bool | UnsetType = UNSET
+    pending_email: Text | UnsetType | None = UNSET
+    status: Text | UnsetType = UNSET
+    roles: tuple[str, ...] | UnsetType = UNSET
+    attributes: dict[str, Any] | UnsetType = UNSET
+    created_at: datetime | UnsetType = UNSET
+    updated_at: datetime | UnsetType = UNSET
+    mfa_enabled: bool | UnsetType = UNSET
+    deleted_at: datetime | UnsetType | None = UNSET
+    version: int | UnsetType = UNSET
+
+
 class PageItem(Body, frozen=True, kw_only=True):
     """Which part of a list the answer is; cursors are null where there is no more."""
 

@@ -16,7 +16,7 @@ from userservice_core.domain.audit import Actor, Subject, SubjectKind
 from userservice_core.domain.credentials import LoginState
 from userservice_core.domain.event_data import MAX_DATA_BYTES, event_data, wire_type
 from userservice_core.domain.events import SequencedBy
-from userservice_core.domain.one_time_tokens import TokenPurpose
+from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
 from userservice_core.domain.roles import EVERYTHING, PermissionSet
 from userservice_core.domain.sessions import Origin
 from userservice_core.domain.users import UserStatus
@@ -307,7 +307,8 @@ class InMemoryOneTimeTokenRepository:
         def write(rows: Rows) -> None:
             _require_user(rows, token.user_id)
             for key, other in rows.one_time_tokens.items():
-                if (key[0], other.purpose, other.used_at) == (token.user_id, token.purpose, None):
+                is_older = (key[0], other.purpose, other.used_at) == (token.user_id, token.purpose, None)
+                if is_older and token.purpose not in KEPT_BESIDE_NEWER:
                     rows.one_time_tokens[key] = other.used(now=token.created_at)
             if (token.user_id, token.digest) in rows.one_time_tokens:
                 raise AlreadyExistsError
@@ -315,10 +316,24 @@ class InMemoryOneTimeTokenRepository:
 
         self._writes.add(write)
 
-    def end_all(self, user_id: UserId, *, now: datetime, keep: Collection[TokenPurpose] = ()) -> None:
+    def count_since(self, user_id: UserId, purposes: Collection[TokenPurpose], *, since: datetime) -> int:
+        tokens = self._writes.read().one_time_tokens.values()
+        return sum(
+            token.user_id == user_id and token.purpose in purposes and token.created_at > since for token in tokens
+        )
+
+    def end_all(
+        self,
+        user_id: UserId,
+        *,
+        now: datetime,
+        keep: Collection[TokenPurpose] = (),
+        made_since: datetime | None = None,
+    ) -> None:
         def write(rows: Rows) -> None:
             for key, token in rows.one_time_tokens.items():
-                if (token.user_id, token.used_at) == (user_id, None) and token.purpose not in keep:
+                is_kept = token.purpose in keep or (made_since is not None and token.created_at < made_since)
+                if (token.user_id, token.used_at) == (user_id, None) and not is_kept:
                     rows.one_time_tokens[key] = token.used(now=now)
 
         self._writes.add(write)

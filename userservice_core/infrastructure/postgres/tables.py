@@ -179,18 +179,20 @@ one_time_tokens: Final = Table(
     Column("created_at", _TIME, nullable=False),
     Column("expires_at", _TIME, nullable=False),
     Column("used_at", _TIME),
+    Column("address", Text),
     PrimaryKeyConstraint("user_id", "digest"),
     Index("ix_one_time_tokens_expires_at", "expires_at"),
     CheckConstraint("octet_length(digest) = 32", name="digest"),
 )
 
-# A newer token of a purpose ends the older ones, also when two are made at the same time.
+# A newer token of a purpose ends the older ones, also when two are made at the same time. One that undoes a change of
+# address does not: whoever takes an account over must not be rid of the owner's by changing the address once more.
 Index(
     "uq_one_time_tokens_unused",
     one_time_tokens.c.user_id,
     one_time_tokens.c.purpose,
     unique=True,
-    postgresql_where=text("used_at IS NULL"),
+    postgresql_where=text("used_at IS NULL AND purpose <> 'undo_email_change'"),
 )
 
 # Not of users alone: the owner may be a client, or be made of the key of a call that anyone may make.
