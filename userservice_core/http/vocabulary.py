@@ -236,7 +236,7 @@ TERMS: Final[Mapping[str, Term]] = {
         example=True,
     ),
     "mailedLinks": Term("Links that were mailed, the oldest first."),
-    "MailedLinkItem.email": Term("The address it was mailed to, as it is compared.", "robin@example.com"),
+    "MailedLinkItem.email": Term("The address it was mailed to.", "robin@example.com"),
     "MailedLinkItem.expiresAt": Term("Until when it could be used, in UTC.", _TIME),
     "MailedLinkItem.purpose": Term("What it is for.", "verify-email"),
     "passwordChangedAt": Term("When the owner last chose a password, in UTC; null without one.", _TIME),

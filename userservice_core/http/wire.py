@@ -895,7 +895,7 @@ def _held_session(session: Session) -> HeldSessionItem:
 def _mailed_link(token: OneTimeToken) -> MailedLinkItem:
     return MailedLinkItem(
         purpose=token.purpose.value,
-        email=token.email_key,
+        email=token.email.address,
         created_at=token.created_at,
         expires_at=token.expires_at,
         used_at=token.used_at,

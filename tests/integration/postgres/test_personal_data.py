@@ -36,10 +36,11 @@ if TYPE_CHECKING:
     from userservice_core.domain.users import User
     from userservice_core.testing.contracts.backend import Backend
 
-_PERSONAL: Final = {"user_id", "subject_id", "actor_id", "subject", "aggregateid", "key", "principal", "principal_id"}
+_PERSONAL: Final = {"user_id", "subject_id", "actor_id", "subject", "aggregateid", "key", "owner_id", "client_id"}
 """Columns that may name a user."""
 
 _LEFT_OUT: Final = {
+    "idempotency_keys": "holds answers that were given, sealed, for a day, to give them again",
     "outbox": "holds events for moments, until they are published",
     "outbox_parked": "holds events that could not be published, for an operator to look at",
     "bus_event": "holds events for as long as the settings keep them; they repeat what the export says",
@@ -57,6 +58,7 @@ _UNSHOWN: Final = {
     "sessions.current_hash": "lets whoever has it try tokens",
     "sessions.previous_hash": "as above",
     "one_time_tokens.digest": "as above",
+    "one_time_tokens.email_key": "the address as it is compared, made of the one that is shown",
     "user_profiles.version": "is in the ETag of the profile",
     "addresses.version": "is in the ETag of the address",
     "audit_entries.actor_kind": "others remain unnamed: shown as `by`",
@@ -71,7 +73,7 @@ _SHOWN_AS: Final = {
     "credentials.must_change": "passwordMustChange",
     "sessions.session_id": "id",
     "addresses.address_id": "id",
-    "one_time_tokens.email_key": "email",
+    "one_time_tokens.address": "email",
     "user_roles.role_id": "id",
     "audit_entries.entry_id": "id",
     "audit_details.entry_id": "id",
