@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from userservice_core.testing.contracts.personal_data import PersonalDataContract
 
 from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.errors import MailDeliveryError
@@ -26,12 +25,14 @@ from userservice_core.testing.contracts.addresses import AddressesContract
 from userservice_core.testing.contracts.audit import AuditContract
 from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.contracts.cache import CacheContract
+from userservice_core.testing.contracts.clients import ClientsContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
 from userservice_core.testing.contracts.idempotency import IdempotencyContract
 from userservice_core.testing.contracts.mail_sender import MailSenderContract
 from userservice_core.testing.contracts.metrics import MetricsContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
+from userservice_core.testing.contracts.personal_data import PersonalDataContract
 from userservice_core.testing.contracts.profiles import ProfilesContract
 from userservice_core.testing.contracts.retention import ExpiredRowsContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
@@ -85,6 +86,10 @@ class TestAddresses(_InMemory, AddressesContract):
 
 class TestRoles(_InMemory, RolesContract):
     """Roles."""
+
+
+class TestClients(_InMemory, ClientsContract):
+    """Service clients."""
 
 
 class TestRevocations(_InMemory, RevocationsContract):

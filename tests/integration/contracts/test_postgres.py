@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
-from userservice_core.testing.contracts.personal_data import PersonalDataContract
 
 from tests.integration.contracts.postgres_backend import backend_of
 from userservice_core.infrastructure.postgres.bus import PostgresEventGroup, PostgresEventPublisher
@@ -16,11 +15,13 @@ from userservice_core.infrastructure.postgres.ping import PostgresPing
 from userservice_core.infrastructure.postgres.signal import PostgresSignal
 from userservice_core.testing.contracts.addresses import AddressesContract
 from userservice_core.testing.contracts.audit import AuditContract
+from userservice_core.testing.contracts.clients import ClientsContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
 from userservice_core.testing.contracts.health import PingContract
 from userservice_core.testing.contracts.idempotency import IdempotencyContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
+from userservice_core.testing.contracts.personal_data import PersonalDataContract
 from userservice_core.testing.contracts.profiles import ProfilesContract
 from userservice_core.testing.contracts.retention import ExpiredRowsContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
@@ -92,6 +93,10 @@ class TestAddresses(_InPostgres, AddressesContract):
 
 class TestRoles(_InPostgres, RolesContract):
     """Roles."""
+
+
+class TestClients(_InPostgres, ClientsContract):
+    """Service clients."""
 
 
 class TestRevocations(_InPostgres, RevocationsContract):
