@@ -277,7 +277,7 @@ TERMS: Final[Mapping[str, Term]] = {
     "HeldSessionItem.expiresAt": Term("When the session ends unless it is used before, in UTC.", _TIME),
     "generation": Term("How often the session was refreshed.", 3),
     "hasPassword": Term("Whether the account has one.", example=True),
-    "lastUsedAt": Term("When the session began or was last refreshed, in UTC.", _TIME),
+    "HeldSessionItem.lastUsedAt": Term("When the session began or was last refreshed, in UTC.", _TIME),
     "logIsComplete": Term(
         "Whether the log holds no more about the user; older entries of theirs are in the list of activity.",
         example=True,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.users import User
     from userservice_core.testing.contracts.backend import Backend
 
-_PERSONAL: Final = {"user_id", "subject_id", "actor_id", "subject", "aggregateid", "key", "owner_id", "client_id"}
+_PERSONAL: Final = {"user_id", "subject_id", "actor_id", "subject", "aggregateid", "key", "owner_id"}
 """Columns that may name a user."""
 
 _LEFT_OUT: Final = {
