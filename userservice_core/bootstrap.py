@@ -34,6 +34,7 @@ from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.idempotency import IdempotentCalls
+from userservice_core.application.invitations import Invitations
 from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.password_proofs import PasswordProofs
@@ -341,6 +342,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             time_zones=TzdataTimeZones(),
             clock=driven.clock,
             ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
         ),
         addresses=Addresses(
             uow=driven.uow,
@@ -358,6 +360,13 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         ),
         permissions=Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
         role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
+        invitations=Invitations(
+            uow=driven.uow,
+            mailed_tokens=mailed_tokens,
+            clock=driven.clock,
+            ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
+        ),
         audit_trail=AuditTrail(log=driven.audit),
         user_directory=UserDirectory(
             users=driven.users, roles=driven.roles, profiles=driven.profiles, addresses=driven.addresses

@@ -248,6 +248,13 @@ class StatusChangeNotAllowedError(ConflictError):
     default_detail = "The account cannot go from the status it has to this one."
 
 
+class AccountStatusError(ConflictError):
+    """What is asked for makes no sense for an account of this status, which the parameter `status` tells."""
+
+    code = "account-status"
+    default_detail = "This cannot be done to an account of this status, or to one that is deleted."
+
+
 class LimitReachedError(ConflictError):
     """There are as many objects of this kind as an installation may have."""
 

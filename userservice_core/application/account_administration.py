@@ -9,7 +9,8 @@ import attrs
 from userservice_core.application.access_changes import Agent, require_version
 from userservice_core.application.account_changes import AccountChange
 from userservice_core.domain.audit import AuditAction
-from userservice_core.domain.events import NotificationKind
+from userservice_core.domain.events import NotificationKind, UserUpdated
+from userservice_core.domain.json_objects import are_equal
 from userservice_core.domain.texts import text_faults
 from userservice_core.domain.users import Mover, User, UserStatus
 from userservice_core.errors import Fault, InvalidInputError
@@ -75,12 +76,17 @@ class AccountAdministration:
             # However many members are different, it is one version.
             revised = attrs.evolve(revised, version=account.user.version + 1)
             if revised.status is account.user.status:
-                transaction.users.save(revised)
+                self._save(account, revised)
             else:
                 self._change_status(account, revised, reason=reason)
             return revised
 
         return self._uow.run(work)
+
+    @staticmethod
+    def _save(account: AccountChange, revised: User) -> None:
+        account.transaction.users.save(revised)
+        _tell_of_attributes(account, revised)
 
     @staticmethod
     def _change_status(account: AccountChange, revised: User, *, reason: str | None) -> None:
@@ -90,6 +96,7 @@ class AccountAdministration:
         if is_shut_out:
             account.require_administrator_left()
         account.change_status(revised, by=Mover.ADMINISTRATOR, reason=reason)
+        _tell_of_attributes(account, revised)
         if is_shut_out:
             account.shut_out(reason="account-suspended")
         if revised.deleted_at is None:
@@ -184,3 +191,23 @@ class AccountAdministration:
         require_version(account.user.version, expected)
         account.require_outranked()
         return account
+
+
+def _tell_of_attributes(account: AccountChange, revised: User) -> None:
+    """Say that other attributes are noted of the user, if they are."""
+    if are_equal(revised.attributes, account.user.attributes):
+        return
+    account.audit(
+        AuditAction.USER_UPDATED,
+        before={"attributes": account.user.attributes},
+        after={"attributes": revised.attributes},
+    )
+    account.transaction.record(
+        UserUpdated(
+            id=account.event_id(),
+            occurred_at=account.now,
+            user_id=revised.id,
+            version=revised.version,
+            changed_members=("attributes",),
+        )
+    )

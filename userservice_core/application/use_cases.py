@@ -15,6 +15,7 @@ from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.idempotency import IdempotentCalls
+from userservice_core.application.invitations import Invitations
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
@@ -50,6 +51,7 @@ class UseCases:
     permissions: Permissions
     role_assignments: RoleAssignments
     user_directory: UserDirectory
+    invitations: Invitations
     idempotent_calls: IdempotentCalls
     refusals: Refusals
     service_clients: ServiceClients

@@ -81,6 +81,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "system-object": 409,
     "last-administrator": 409,
     "status-change-not-allowed": 409,
+    "account-status": 409,
     "limit-reached": 409,
     "idempotency-key-in-use": 409,
     "stale-version": 412,

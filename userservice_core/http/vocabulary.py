@@ -213,6 +213,7 @@ TERMS: Final[Mapping[str, Term]] = {
     "fields": Term("Members that each item is to show, with commas between their names; all if not given.", "id"),
     "sort": Term("The order; a minus in front turns it around. Items of equal value are in the order of their ids."),
     "UsersQuery.email": Term("A part of the address, of 3 characters or more, regardless of case.", "robin@"),
+    "NewUserBody.profile": Term("What the profile begins with."),
     "exactEmail": Term("The whole address, as at a sign-in.", "robin@example.com"),
     "UsersQuery.status": Term("Only users in this status.", "active"),
     "RoleUsersQuery.status": Term("Only users in this status.", "active"),

@@ -253,13 +253,13 @@ class AdminUserAnswer(UserAnswer, frozen=True, kw_only=True):
     login_state: LoginStateItem | UnsetType = UNSET
 
     @classmethod
-    def of_overview(cls, overview: UserOverview, *, with_state: bool = True) -> Self:
-        """Show *overview*."""
-        shown = UserAnswer.of(overview.user)
+    def of(cls, user: User, *, state: LoginState | None = None) -> Self:
+        """Show *user*, with the *state* of their sign-ins if one is given."""
+        shown = UserAnswer.of(user)
         return cls(
             **{name: getattr(shown, name) for name in UserAnswer.__struct_fields__},
-            email_is_mixed_script=is_mixed_script(overview.user.email),
-            login_state=LoginStateItem.of(overview.state) if with_state else UNSET,
+            email_is_mixed_script=is_mixed_script(user.email),
+            login_state=UNSET if state is None else LoginStateItem.of(state),
         )
 
 
@@ -267,6 +267,11 @@ class ListedUserAnswer(AdminUserAnswer, frozen=True, kw_only=True):
     """A user in a list, with the login state."""
 
     login_state: LoginStateItem
+
+    @classmethod
+    def of_overview(cls, overview: UserOverview) -> Self:
+        """Show *overview*."""
+        return cls.of(overview.user, state=overview.state)
 
 
 class UserListAnswer(Body, frozen=True, kw_only=True):
@@ -307,26 +312,46 @@ class IncludeQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     include: Literal["loginState"] | UnsetType = UNSET
 
 
+class ProfileNamesBody(Body, frozen=True, kw_only=True):
+    """The names that a profile begins with."""
+
+    first_name: Text | None = None
+    last_name: Text | None = None
+    display_name: Text | None = None
+
+
+class NewUserBody(Body, frozen=True, kw_only=True):
+    """An account to open for somebody; it takes no password, since its owner chooses one."""
+
+    email: Text
+    role_ids: Annotated[tuple[UUID, ...], msgspec.Meta(max_length=MAX_ITEMS)] = ()
+    attributes: dict[str, Any] = {}
+    profile: ProfileNamesBody = msgspec.field(default_factory=ProfileNamesBody)
+
+
 class UserPatchBody(Body, frozen=True, kw_only=True):
     """
     What is to be different about a user (RFC 7396); the members that cannot be changed here may be sent as read.
 
-    Another status may come with its reason, and a suspension has to.
+    Another status may come with its reason, and a suspension has to. What is sent of the login state is ignored: a
+    sign-in changes it, and no version tells.
     """
 
     status: UserStatus | UnsetType = UNSET
     status_reason: Text | UnsetType | None = UNSET
+    attributes: dict[str, Any] | UnsetType | None = UNSET
     id: UUID | UnsetType = UNSET
     email: str | UnsetType = UNSET
     email_verified: bool | UnsetType = UNSET
     pending_email: str | UnsetType | None = UNSET
     roles: tuple[str, ...] | UnsetType = UNSET
-    attributes: dict[str, Any] | UnsetType = UNSET
     created_at: datetime | UnsetType = UNSET
     updated_at: datetime | UnsetType = UNSET
     mfa_enabled: bool | UnsetType = UNSET
     deleted_at: datetime | UnsetType | None = UNSET
     version: int | UnsetType = UNSET
+    email_is_mixed_script: bool | UnsetType = UNSET
+    login_state: LoginStateItem | UnsetType = UNSET
 
 
 class UserDeletionQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
