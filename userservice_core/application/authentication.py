@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from userservice_core.application.mailed_tokens import MAILED_TO_ANYONE, may_mail
 from userservice_core.application.password_proofs import require_same_password
 from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
+from userservice_core.application.token_times import jittered
 from userservice_core.domain.audit import ANONYMOUS, Actor, AuditAction, AuditEntry, Outcome, Subject
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
@@ -26,7 +28,7 @@ from userservice_core.domain.events import (
     UserPasswordChanged,
 )
 from userservice_core.domain.ids import AuditEntryId, EventId, SessionId, UserId
-from userservice_core.domain.one_time_tokens import TokenPurpose
+from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
 from userservice_core.domain.passwords import NOT_ISSUED, normalise_password
 from userservice_core.domain.sessions import (
     MAX_ORIGINS_COMPARED,
@@ -82,7 +84,6 @@ CLIENT_ID = "userservice"
 ORDINARY_SESSION = SessionLifetime()
 ADMINISTRATOR_SESSION = SessionLifetime(idle=timedelta(hours=1), absolute=timedelta(hours=12))
 
-_JITTER = 0.05
 _WRONG = "wrong-password"
 _UNKNOWN_EMAIL = "unknown-email"
 
@@ -278,7 +279,7 @@ class Authentication:
         return self._answer(session, user, token, permissions=permissions)
 
     def _tell_of_first_password(self, transaction: Transaction, user: User, *, now: datetime) -> None:
-        transaction.one_time_tokens.end_all(user.id, now=now)
+        transaction.one_time_tokens.end_all(user.id, now=now, keep=KEPT_BESIDE_NEWER)
         transaction.record(
             UserPasswordChanged(
                 id=EventId(self._ids.new()), occurred_at=now, user_id=user.id, method=PasswordChange.FIRST_SIGN_IN
@@ -337,9 +338,11 @@ class Authentication:
 
         def work(transaction: Transaction) -> None:
             latest = transaction.sign_ins.get(user.id).user
+            is_asleep = latest.status is UserStatus.DEACTIVATED and latest.deleted_at is None
+            wants_mail = is_asleep and may_mail(transaction, latest, MAILED_TO_ANYONE, now=now)
             transaction.record(event)
             transaction.audit.add(entry)
-            if latest.status is UserStatus.DEACTIVATED and latest.deleted_at is None:
+            if wants_mail:
                 self._mailed_tokens.issue(
                     latest,
                     purpose=TokenPurpose.REACTIVATE_ACCOUNT,
@@ -499,7 +502,7 @@ class Authentication:
                 return token.user_id, token.session_id
         if access_token is None:
             raise InvalidAccessTokenError
-        principal = self._access.authenticate(token=access_token)
+        principal = self._access.authenticate_user(token=access_token)
         return principal.user_id, principal.session_id
 
     def _end_sessions(self, user_id: UserId, *, only: SessionId | None) -> None:
@@ -553,17 +556,12 @@ class Authentication:
             client_id=CLIENT_ID,
             token_id=str(self._ids.new()),
             issued_at=now,
-            expires_at=now + self._access_lifetime(),
+            expires_at=now + jittered(self._lifetimes.access, self._entropy),
             auth_time=session.auth_time,
             amr=session.amr,
             roles=user.role_names,
             permissions=tuple(sorted(permissions.names)),
         )
-
-    def _access_lifetime(self) -> timedelta:
-        share = int.from_bytes(self._entropy.token_bytes(2), "big") / 0xFFFF
-        seconds = self._lifetimes.access.total_seconds() * (1 - _JITTER * share)
-        return timedelta(seconds=int(seconds))
 
     def _own_action(
         self,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from userservice_core.application.email_verification import email_verified_entry
-from userservice_core.application.mailed_tokens import read_mailed_token
+from userservice_core.application.mailed_tokens import MAILED_TO_ANYONE, may_mail, read_mailed_token
 from userservice_core.application.password_proofs import require_same_password
 from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
@@ -23,9 +23,8 @@ from userservice_core.domain.events import (
     UserPasswordResetRequested,
 )
 from userservice_core.domain.ids import AuditEntryId, EventId
-from userservice_core.domain.one_time_tokens import TokenPurpose
+from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
 from userservice_core.domain.passwords import PasswordPolicy, known_words, normalise_password
-from userservice_core.domain.users import User, UserStatus
 from userservice_core.errors import (
     CurrentPasswordWrongError,
     InvalidAccessTokenError,
@@ -45,11 +44,14 @@ if TYPE_CHECKING:
     from userservice_core.domain.credentials import SignIn
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.sessions import Origin, Session
+    from userservice_core.domain.users import User
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
     from userservice_core.ports.security import PasswordHasher
     from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
     from userservice_core.ports.users import UserReader
+
+_CHOOSE_PASSWORD: Final = frozenset({TokenPurpose.RESET_PASSWORD, TokenPurpose.INVITE})
 
 
 class Passwords:
@@ -86,7 +88,8 @@ class Passwords:
 
         The owner of a deleted account gets a link that restores it.
 
-        The caller cannot tell from the result whether there is an account.
+        The caller cannot tell from the result whether there is an account, nor whether it had as many mails as an hour
+        may bring.
 
         Raises:
             InvalidInputError: If *email* is not an address.
@@ -96,9 +99,11 @@ class Passwords:
         def work(transaction: Transaction) -> None:
             user = transaction.users.find_by_email(key)
             now = self._clock.now()
-            if user is not None and user.deleted_at is not None:
+            if user is None or not may_mail(transaction, user, MAILED_TO_ANYONE, now=now):
+                return
+            if user.deleted_at is not None:
                 self._mailed_tokens.restore_link(user, now=now).write_into(transaction)
-            if user is None or not _may_reset(user):
+            if not user.may_choose_password:
                 return
             mailed = self._mailed_tokens.issue(
                 user, purpose=TokenPurpose.RESET_PASSWORD, kind=NotificationKind.RESET_PASSWORD, now=now
@@ -122,7 +127,8 @@ class Passwords:
         """
         Replace the password and end every session; it signs nobody in.
 
-        The link was read in the owner's mail, so an address that was not confirmed yet is confirmed by it.
+        The link was read in the owner's mail, so an address that was not confirmed yet is confirmed by it. That of an
+        invitation is taken, too: the password is the first one then, and no notice of it is mailed.
 
         Raises:
             OneTimeTokenInvalidError: If the token is unknown, expired, used, replaced, or for another address.
@@ -184,13 +190,14 @@ class Passwords:
         now = self._clock.now()
         latest = transaction.sign_ins.get(reference.user_id)
         user = transaction.users.get(reference.user_id)
-        self._require_good(user, transaction.one_time_tokens.find(reference.user_id, reference.digest))
+        stored = self._require_good(user, transaction.one_time_tokens.find(reference.user_id, reference.digest))
         sessions = transaction.sessions.list_open(user.id, now=now)
 
         self._replace(transaction, latest, password_hash, now=now)
         self._end(transaction, sessions, now=now)
         verified = self._verified(transaction, user, now=now)
-        self._tell(transaction, user, PasswordChange.RESET, now=now)
+        is_first = stored.purpose is TokenPurpose.INVITE
+        self._tell(transaction, user, PasswordChange.INVITATION if is_first else PasswordChange.RESET, now=now)
         return verified
 
     @staticmethod
@@ -199,7 +206,7 @@ class Passwords:
         user_id = latest.user.id
         transaction.sign_ins.save_credential(Credential(user_id=user_id, password_hash=password_hash, changed_at=now))
         transaction.sign_ins.save_state(attrs.evolve(latest.state, failed_attempts=0, locked_until=None))
-        transaction.one_time_tokens.end_all(user_id, now=now)
+        transaction.one_time_tokens.end_all(user_id, now=now, keep=KEPT_BESIDE_NEWER)
 
     def _end(self, transaction: Transaction, sessions: Iterable[Session], *, now: datetime) -> None:
         for session in sessions:
@@ -208,7 +215,9 @@ class Passwords:
 
     def _tell(self, transaction: Transaction, user: User, method: PasswordChange, *, now: datetime) -> None:
         transaction.record(UserPasswordChanged(id=self._event_id(), occurred_at=now, user_id=user.id, method=method))
-        transaction.record(security_notice(user, NotificationKind.PASSWORD_CHANGED, event_id=self._event_id(), now=now))
+        if method is not PasswordChange.INVITATION:
+            notice = security_notice(user, NotificationKind.PASSWORD_CHANGED, event_id=self._event_id(), now=now)
+            transaction.record(notice)
         transaction.audit.add(
             AuditEntry(
                 id=AuditEntryId(self._ids.new()),
@@ -235,14 +244,16 @@ class Passwords:
         transaction.audit.add(email_verified_entry(user, verified, entry_id=AuditEntryId(self._ids.new()), now=now))
         return verified
 
-    def _require_good(self, user: User, stored: OneTimeToken | None) -> None:
+    def _require_good(self, user: User, stored: OneTimeToken | None) -> OneTimeToken:
         is_good = (
             stored is not None
-            and _may_reset(user)
-            and stored.is_good_for(TokenPurpose.RESET_PASSWORD, email_key=user.email.key, now=self._clock.now())
+            and user.may_choose_password
+            and stored.purpose in _CHOOSE_PASSWORD
+            and stored.is_good_for(stored.purpose, email_key=user.email.key, now=self._clock.now())
         )
-        if not is_good:
+        if stored is None or not is_good:
             raise OneTimeTokenInvalidError
+        return stored
 
     def _session_revoked(self, session: Session, *, now: datetime) -> SessionRevoked:
         return SessionRevoked(
@@ -255,8 +266,3 @@ class Passwords:
 
     def _event_id(self) -> EventId:
         return EventId(self._ids.new())
-
-
-def _may_reset(user: User) -> bool:
-    """Tell whether the account is one that its owner may take up again."""
-    return user.deleted_at is None and user.status in {UserStatus.PENDING_VERIFICATION, UserStatus.ACTIVE}

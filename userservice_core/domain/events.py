@@ -105,6 +105,29 @@ class UserEmailVerified(UserEvent):
     email: str
 
 
+class EmailChange(enum.StrEnum):
+    """How an account came by another address."""
+
+    CONFIRMED = "confirmed"
+    UNDONE = "undone"
+
+
+@attrs.frozen(kw_only=True)
+class UserEmailChanged(UserEvent):
+    """
+    The account has another address.
+
+    Attributes:
+        email: The address now, as its owner wrote it.
+        method: `confirmed` by a link that was mailed to it, or `undone`: it is the one from before a change.
+    """
+
+    type = "user.email_changed"
+
+    email: str
+    method: str
+
+
 @attrs.frozen(kw_only=True)
 class UserPasswordResetRequested(UserEvent):
     """Somebody asked for a link to choose a new password; it was mailed to the owner."""
@@ -118,6 +141,7 @@ class PasswordChange(enum.StrEnum):
     RESET = "reset"
     CHANGE = "change"
     FIRST_SIGN_IN = "first-sign-in"
+    INVITATION = "invitation"
 
 
 @attrs.frozen(kw_only=True)
@@ -189,6 +213,22 @@ class UserRestored(UserEvent):
 
     status: str
     by: str
+
+
+@attrs.frozen(kw_only=True)
+class UserUpdated(UserEvent):
+    """
+    Something about the user is different that has no event of its own; what it is now has to be asked for.
+
+    Attributes:
+        version: That the user has now.
+        changed_members: Their names.
+    """
+
+    type = "user.updated"
+
+    version: int
+    changed_members: tuple[str, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -482,6 +522,7 @@ class NotificationKind(enum.StrEnum):
 
     VERIFY_EMAIL = "verify_email"
     RESET_PASSWORD = "reset_password"  # noqa: S105 - a name, and no password
+    INVITE = "invite"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a name, and no password
     REFRESH_REUSED = "refresh_reused"
     NEW_DEVICE = "new_device"
@@ -527,11 +568,13 @@ class NotificationRequested(Event):
 EVENT_TYPES: tuple[type[Event], ...] = (
     UserRegistered,
     UserEmailVerified,
+    UserEmailChanged,
     UserPasswordResetRequested,
     UserPasswordChanged,
     UserStatusChanged,
     UserDeleted,
     UserRestored,
+    UserUpdated,
     ProfileUpdated,
     AddressAdded,
     AddressUpdated,

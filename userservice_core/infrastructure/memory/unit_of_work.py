@@ -16,7 +16,7 @@ from userservice_core.domain.audit import Actor, Subject, SubjectKind
 from userservice_core.domain.credentials import LoginState
 from userservice_core.domain.event_data import MAX_DATA_BYTES, event_data, wire_type
 from userservice_core.domain.events import SequencedBy
-from userservice_core.domain.one_time_tokens import TokenPurpose
+from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
 from userservice_core.domain.roles import EVERYTHING, PermissionSet
 from userservice_core.domain.sessions import Origin
 from userservice_core.domain.users import UserStatus
@@ -36,6 +36,7 @@ from userservice_core.errors import (
 from userservice_core.infrastructure.memory.readers import (
     addresses_of,
     find_user,
+    get_client,
     get_permission,
     get_role,
     profile_of,
@@ -56,9 +57,10 @@ if TYPE_CHECKING:
 
     from userservice_core.domain.addresses import Address
     from userservice_core.domain.audit import AuditEntry
+    from userservice_core.domain.clients import ServiceClient
     from userservice_core.domain.credentials import Credential, SignIn
     from userservice_core.domain.events import Event
-    from userservice_core.domain.ids import AddressId, PermissionId, RoleId, SessionId, UserId
+    from userservice_core.domain.ids import AddressId, ClientId, ClientSecretId, PermissionId, RoleId, SessionId, UserId
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.revocations import Revocation
@@ -307,7 +309,8 @@ class InMemoryOneTimeTokenRepository:
         def write(rows: Rows) -> None:
             _require_user(rows, token.user_id)
             for key, other in rows.one_time_tokens.items():
-                if (key[0], other.purpose, other.used_at) == (token.user_id, token.purpose, None):
+                is_older = (key[0], other.purpose, other.used_at) == (token.user_id, token.purpose, None)
+                if is_older and token.purpose not in KEPT_BESIDE_NEWER:
                     rows.one_time_tokens[key] = other.used(now=token.created_at)
             if (token.user_id, token.digest) in rows.one_time_tokens:
                 raise AlreadyExistsError
@@ -315,10 +318,24 @@ class InMemoryOneTimeTokenRepository:
 
         self._writes.add(write)
 
-    def end_all(self, user_id: UserId, *, now: datetime, keep: Collection[TokenPurpose] = ()) -> None:
+    def count_since(self, user_id: UserId, purposes: Collection[TokenPurpose], *, since: datetime) -> int:
+        tokens = self._writes.read().one_time_tokens.values()
+        return sum(
+            token.user_id == user_id and token.purpose in purposes and token.created_at > since for token in tokens
+        )
+
+    def end_all(
+        self,
+        user_id: UserId,
+        *,
+        now: datetime,
+        keep: Collection[TokenPurpose] = (),
+        made_since: datetime | None = None,
+    ) -> None:
         def write(rows: Rows) -> None:
             for key, token in rows.one_time_tokens.items():
-                if (token.user_id, token.used_at) == (user_id, None) and token.purpose not in keep:
+                is_kept = token.purpose in keep or (made_since is not None and token.created_at < made_since)
+                if (token.user_id, token.used_at) == (user_id, None) and not is_kept:
                     rows.one_time_tokens[key] = token.used(now=now)
 
         self._writes.add(write)
@@ -469,6 +486,10 @@ class InMemoryPermissionRepository:
         found = (get_permission(rows, permission_id) for permission_id in set(permission_ids))
         return tuple(sorted(found, key=lambda permission: permission.name))
 
+    def list_named(self, names: Collection[str]) -> tuple[Permission, ...]:
+        permissions = self._writes.read().permissions
+        return tuple(permissions[name] for name in sorted(set(names) & permissions.keys()))
+
     def count(self) -> int:
         return len(self._writes.read().permissions)
 
@@ -506,6 +527,74 @@ class InMemoryPermissionRepository:
                 _rename_grants(rows, stored.name, set())
 
         self._writes.add(write, turn=_Turn.REMOVAL)
+
+
+class InMemoryClientRepository:
+    """A :class:`~userservice_core.ports.clients.ClientRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def get(self, client_id: ClientId) -> ServiceClient:
+        return get_client(self._writes.read(), client_id)
+
+    def find_held(self, client_id: ClientId) -> ServiceClient | None:
+        return self._writes.read().clients.get(client_id)
+
+    def list_holding(self, permission_id: PermissionId) -> tuple[ServiceClient, ...]:
+        rows = self._writes.read()
+        permission = rows.find_permission(permission_id)
+        holding = (
+            client
+            for client in rows.clients.values()
+            if permission is not None and permission.name in client.permissions
+        )
+        return tuple(sorted(holding, key=lambda client: client.id.int))
+
+    def count(self) -> int:
+        return len(self._writes.read().clients)
+
+    def add(self, client: ServiceClient) -> None:
+        def write(rows: Rows) -> None:
+            if client.id in rows.clients:
+                raise AlreadyExistsError
+            _put_client(rows, client)
+
+        self._writes.add(write)
+
+    def save(self, client: ServiceClient) -> None:
+        def write(rows: Rows) -> None:
+            stored = rows.clients.get(client.id)
+            if stored is None or stored.version != client.version - 1:
+                raise StaleVersionError
+            used = {secret.id: secret.last_used_at for secret in stored.secrets}
+            secrets = tuple(
+                attrs.evolve(secret, last_used_at=used.get(secret.id, secret.last_used_at)) for secret in client.secrets
+            )
+            _put_client(rows, attrs.evolve(client, secrets=secrets, created_at=stored.created_at))
+
+        self._writes.add(write)
+
+    def touch(self, client_id: ClientId, secret_id: ClientSecretId, *, now: datetime) -> None:
+        def write(rows: Rows) -> None:
+            client = rows.clients.get(client_id)
+            if client is not None:
+                secrets = tuple(
+                    attrs.evolve(secret, last_used_at=max(now, secret.last_used_at or now))
+                    if secret.id == secret_id
+                    else secret
+                    for secret in client.secrets
+                )
+                rows.clients[client_id] = attrs.evolve(client, secrets=secrets)
+
+        self._writes.add(write)
+
+    def remove(self, client_id: ClientId) -> None:
+        def write(rows: Rows) -> None:
+            rows.clients.pop(client_id, None)
+            rows.access_epoch += 1
+
+        self._writes.add(write)
 
 
 class InMemoryRevocationWriter:
@@ -573,6 +662,7 @@ class InMemoryTransaction:
         self.addresses = InMemoryAddressRepository(writes)
         self.roles = InMemoryRoleRepository(writes)
         self.permissions = InMemoryPermissionRepository(writes)
+        self.clients = InMemoryClientRepository(writes)
         self.revocations = InMemoryRevocationWriter(writes, clock=clock)
         self.audit = InMemoryAuditLog(writes)
         self.events: list[Event] = []
@@ -776,8 +866,18 @@ def _put_role(rows: Rows, role: Role) -> None:
     rows.access_epoch += 1
 
 
+def _put_client(rows: Rows, client: ServiceClient) -> None:
+    if not client.permissions <= rows.permissions.keys():
+        raise PermissionNotFoundError
+    rows.clients[client.id] = client
+    rows.access_epoch += 1
+
+
 def _rename_grants(rows: Rows, name: str, names: set[str]) -> None:
-    """Let roles grant *names* where they granted *name*."""
+    """Let roles grant, and clients hold, *names* where they had *name*."""
+    for client in list(rows.clients.values()):
+        if name in client.permissions:
+            rows.clients[client.id] = attrs.evolve(client, permissions=(client.permissions - {name}) | names)
     for role in list(rows.roles.values()):
         if name in role.permissions:
             rows.roles[role.id] = attrs.evolve(role, permissions=(role.permissions - {name}) | names)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _PATHS: Final[Mapping[NotificationKind, str]] = {
     NotificationKind.VERIFY_EMAIL: "verify-email",
     NotificationKind.RESET_PASSWORD: "reset-password",
+    NotificationKind.INVITE: "reset-password",
     NotificationKind.CHANGE_EMAIL: "verify-email",
     NotificationKind.EMAIL_CHANGED: "verify-email",
     NotificationKind.RESTORE_ACCOUNT: "restore-account",
@@ -300,6 +301,13 @@ _TEXTS: Final[Mapping[NotificationKind, tuple[str, ...]]] = {
         "{link}",
         "If it was not you, do nothing: your password stays as it is.",
     ),
+    NotificationKind.INVITE: (
+        "You are invited",
+        "An administrator opened an account for you with this address.",
+        "To choose a password and begin, open this link within 72 hours:",
+        "{link}",
+        "If you do not want the account, do nothing: nobody can use it without the link.",
+    ),
     NotificationKind.CHANGE_EMAIL: (
         "Confirm your new e-mail address",
         "Somebody, probably you, wants this address to be that of their account.",
@@ -341,6 +349,7 @@ _TEXTS: Final[Mapping[NotificationKind, tuple[str, ...]]] = {
             "It gives the account back to this address, and signs every device out:"
         ),
         "{link}",
+        "Then ask for a new password.",
     ),
     NotificationKind.EMAIL_CHANGE_UNDONE: (
         "A change of e-mail address was undone",
