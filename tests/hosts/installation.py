@@ -123,7 +123,7 @@ class Installation:
         use_cases = self.service.use_cases
         use_cases.registration.register(email=email, password="correct horse battery staple")
         user = use_cases.email_verification.confirm(token=self.mailed_token(email))
-        return self.token_of(user.id)
+        return self._token_of(user.id)
 
     def administrator_token(self, email: str) -> str:
         """Create the first administrator, and return a token of a sign-in at this moment."""
@@ -133,10 +133,9 @@ class Installation:
     def token_of(self, email: str) -> str:
         """Return a token of a sign-in at this moment, of a user who is there."""
         (user_id,) = (user.id for user in self.stored().users.values() if user.email.address == email)
-        return self.token_of(user_id)
+        return self._token_of(user_id)
 
-    def token_of(self, user_id: UserId) -> str:
-        """Return a token of a sign-in of *user_id* at this moment."""
+    def _token_of(self, user_id: UserId) -> str:
         now = self.clock.now()
         claims = AccessClaims(
             user_id=user_id,
