@@ -391,6 +391,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             clock=driven.clock,
             ids=driven.ids,
             entropy=driven.entropy,
+            metrics=driven.metrics,
             access_lifetime=rules.lifetimes.access,
         ),
         token_issuer=issuer,
