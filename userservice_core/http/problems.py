@@ -63,6 +63,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "permission-not-found": 404,
     "route-not-found": 404,
     "method-not-allowed": 405,
+    "not-acceptable": 406,
     "conflict": 409,
     "email-taken": 409,
     "already-exists": 409,
@@ -79,6 +80,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "uri-too-long": 414,
     "unsupported-media-type": 415,
     "idempotency-key-reused": 422,
+    "precondition-required": 428,
     "headers-too-large": 431,
     # What follows is never the client's fault, and its detail never the client's business.
     "internal-error": INTERNAL_STATUS,
