@@ -20,6 +20,7 @@ from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
+from userservice_core.application.user_directory import UserDirectory
 from userservice_core.ports.security import AccessTokenIssuer, CursorSigner
 
 
@@ -41,6 +42,7 @@ class UseCases:
     roles: Roles
     permissions: Permissions
     role_assignments: RoleAssignments
+    user_directory: UserDirectory
     idempotent_calls: IdempotentCalls
     refusals: Refusals
     token_issuer: AccessTokenIssuer

@@ -61,3 +61,11 @@ class SignIn:
     user: User
     credential: Credential | None
     state: LoginState
+
+
+@attrs.frozen
+class UserOverview:
+    """A user as administrators see them."""
+
+    user: User
+    state: LoginState

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Final
 
 import attrs
 import idna
@@ -12,6 +13,12 @@ from userservice_core.errors import Fault, InvalidInputError
 
 MAX_EMAIL_OCTETS = 254
 """RFC 5321 §4.5.3.1.3 allows a path of 256 octets, angle brackets included."""
+
+_WRITTEN_TOGETHER: Final = (
+    frozenset({"LATIN", "CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"}),
+    frozenset({"LATIN", "CJK", "HANGUL"}),
+    frozenset({"LATIN", "CJK", "BOPOMOFO"}),
+)
 
 
 @attrs.frozen
@@ -47,6 +54,36 @@ class EmailAddress:
             fault = Fault((field,), "invalid-email", f"An e-mail address has at most {MAX_EMAIL_OCTETS} octets.")
             raise InvalidInputError((fault,))
         return cls(address=address, key=key)
+
+
+def search_key(part: str) -> str:
+    """Return a part of an address as it stands in the keys of those that have it, domains in Unicode excepted."""
+    return _fold(part.strip())
+
+
+def is_mixed_script(email: EmailAddress) -> bool:
+    """
+    Tell whether a part of the address has letters of scripts that are not written together (UTS 39 §5.1).
+
+    Such an address may be made to look like another one: a Cyrillic letter among Latin ones. The local part and each
+    label of the domain are judged by themselves, and Chinese, Japanese and Korean as whole systems of writing, which
+    Latin letters may go with.
+    """
+    local_part, _, domain = email.key.partition("@")
+    return any(_is_mixed(part) for part in (local_part, *(_u_label(label) for label in domain.split("."))))
+
+
+def _is_mixed(text: str) -> bool:
+    # The name of a letter begins with its script; this is the property of Unicode without a table of our own.
+    scripts = {unicodedata.name(letter, "?").split()[0] for letter in text if unicodedata.category(letter)[0] == "L"}
+    return len(scripts) > 1 and not any(scripts <= together for together in _WRITTEN_TOGETHER)
+
+
+def _u_label(label: str) -> str:
+    try:
+        return idna.ulabel(label)
+    except idna.IDNAError:
+        return label
 
 
 def _fold(local_part: str) -> str:

@@ -137,9 +137,11 @@ def tag_of(path: str) -> str:
 
 
 def _tags(routes: Iterable[Route]) -> list[Json]:
-    used = {tag_of(route.path) for route in routes}
-    meanings = {tag: meaning for _, tag, meaning in _TAGS if tag in used}
-    return [{"name": tag, "description": meaning} for tag, meaning in meanings.items()]
+    """Return the headings in the order in which the table comes to them."""
+    meanings = {tag: meaning for _, tag, meaning in _TAGS}
+    return [
+        {"name": tag, "description": meanings[tag]} for tag in dict.fromkeys(tag_of(route.path) for route in routes)
+    ]
 
 
 # --- operations -------------------------------------------------------------------------------------------------------
@@ -222,9 +224,14 @@ def _query_parameters(route: Route) -> list[Json]:
     (reference,), schemas = msgspec.json.schema_components([route.query], ref_template=_SCHEMAS + "{name}")
     schema = schemas[reference["$ref"].rpartition("/")[2]]
     required = schema.get("required", ())
+    # What is defined by itself, such as an enumeration, is written out: components are made of bodies only.
+    inlined = {
+        name: schemas[details["$ref"].removeprefix(_SCHEMAS)] if "$ref" in details else details
+        for name, details in schema["properties"].items()
+    }
     return [
         _query_parameter(route.query.__name__, name, details, is_required=name in required)
-        for name, details in schema["properties"].items()
+        for name, details in inlined.items()
     ]
 
 

@@ -53,7 +53,7 @@ TERMS: Final[Mapping[str, Term]] = {
         "Why; a suspension needs it. It is kept in the audit log and told in the event.", "chargeback"
     ),
     "hardDelete": Term("`true` erases the user for good; else they can be restored for 30 days.", "false"),
-    "UserAnswer.status": Term(
+    "status": Term(
         "`pending_verification` until the address is confirmed, then `active`, `suspended` by an administrator, or "
         "`deactivated` by the owner; more may come.",
         "active",
@@ -160,6 +160,24 @@ TERMS: Final[Mapping[str, Term]] = {
     "page": Term("Which part of the list: in a query the number of a page, as far as the item 10,000."),
     "fields": Term("Members that each item is to show, with commas between their names; all if not given.", "id"),
     "sort": Term("The order; a minus in front turns it around. Items of equal value are in the order of their ids."),
+    "UsersQuery.email": Term("A part of the address, of 3 characters or more, regardless of case.", "robin@"),
+    "exactEmail": Term("The whole address, as at a sign-in.", "robin@example.com"),
+    "UsersQuery.status": Term("Only users in this status.", "active"),
+    "RoleUsersQuery.status": Term("Only users in this status.", "active"),
+    "role": Term("Only users who hold this role: its id, or its name regardless of case.", "user"),
+    "createdAfter": Term("Only what was made at this moment or later.", _TIME),
+    "createdBefore": Term("Only what was made earlier than this moment.", _TIME),
+    "deleted": Term("`false` leaves deleted users out, `true` all others, `any` none.", "false"),
+    "UsersQuery.id": Term("Only these users; repeat the parameter for each, up to 100.", [_USER_ID]),
+    "include": Term("What to show beside the user: `loginState`.", "loginState"),
+    "emailIsMixedScript": Term(
+        "Whether letters of scripts that are not written together are in the address: it may look like another one.",
+        example=False,
+    ),
+    "loginState": Term("How the user's sign-ins went."),
+    "lastLoginAt": Term("When the user last signed in, in UTC; null for never.", _TIME),
+    "failedAttempts": Term("Sign-ins that failed since the last one that did not.", 0),
+    "lockedUntil": Term("Until when the account is locked, in UTC; null if it is not.", None),
     "nextCursor": Term("Gives the page that follows; null where there is none.", None),
     "prevCursor": Term("Gives the page before; null where there is none.", None),
     "total": Term("How many items the list has.", 1),

@@ -7,13 +7,14 @@ Lengths here only keep absurd input from the rules that follow; the rules are th
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from userservice_core.domain.address_kinds import AddressType
+from userservice_core.domain.emails import is_mixed_script
 from userservice_core.domain.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET_ROWS
 from userservice_core.domain.users import UserStatus
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from userservice_core.application.authentication import SignedIn
     from userservice_core.application.authorization import CheckedPermissions
     from userservice_core.domain.addresses import Address
+    from userservice_core.domain.credentials import LoginState, UserOverview
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.users import User
@@ -33,6 +35,8 @@ MAX_TOKEN_CHARACTERS = 8_192
 MAX_MAILED_TOKEN_CHARACTERS = 512
 MAX_PERMISSION_CHARACTERS = 129
 MAX_CURSOR_CHARACTERS = 2_048
+MIN_EMAIL_PART_CHARACTERS = 3
+MAX_EMAIL_PART_CHARACTERS = 254
 MAX_ITEMS = 100
 
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARACTERS)]
@@ -44,6 +48,13 @@ MailedTokenText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_MAILE
 PermissionName = Annotated[
     str, msgspec.Meta(max_length=MAX_PERMISSION_CHARACTERS, pattern=r"^([a-z0-9_]+|\*):([a-z0-9_]+|\*)$")
 ]
+
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+Deleted = Literal["false", "true", "any"]
+UserSort = Literal["createdAt", "-createdAt", "email", "-email", "lastLoginAt", "-lastLoginAt"]
 
 
 Ids = Annotated[tuple[UUID, ...], msgspec.Meta(min_length=1, max_length=MAX_ITEMS)]
@@ -165,6 +176,108 @@ class UserAnswer(Body, frozen=True, kw_only=True):
         )
 
 
+class PageItem(Body, frozen=True, kw_only=True):
+    """Which part of a list the answer is; cursors are null where there is no more."""
+
+    limit: int
+    next_cursor: str | None = None
+    prev_cursor: str | None = None
+    total: int
+    total_is_estimate: bool = False
+
+
+class ListQuery(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True
+):
+    """
+    Which part of a list is wanted; a query of a list adds its filters, and `sort` with the orders that it has.
+
+    Parameters that it does not know are refused: a filter that is misspelled would filter nothing.
+    """
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+    cursor: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CURSOR_CHARACTERS)] | UnsetType = UNSET
+    page: Annotated[int, msgspec.Meta(ge=1, le=MAX_OFFSET_ROWS)] | UnsetType = UNSET
+    fields: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_CHARACTERS)] | UnsetType = UNSET
+    sort: str = ""
+
+
+class LoginStateItem(Body, frozen=True, kw_only=True):
+    """How a user's sign-ins went; it changes without a change of the user."""
+
+    last_login_at: datetime | None
+    failed_attempts: int
+    locked_until: datetime | None
+
+    @classmethod
+    def of(cls, state: LoginState) -> LoginStateItem:
+        """Show *state*."""
+        return cls(
+            last_login_at=state.last_login_at, failed_attempts=state.failed_attempts, locked_until=state.locked_until
+        )
+
+
+class AdminUserAnswer(UserAnswer, frozen=True, kw_only=True):
+    """A user as administrators see them; the login state is there if it was asked for."""
+
+    email_is_mixed_script: bool
+    login_state: LoginStateItem | UnsetType = UNSET
+
+    @classmethod
+    def of_overview(cls, overview: UserOverview, *, with_state: bool = True) -> Self:
+        """Show *overview*."""
+        shown = UserAnswer.of(overview.user)
+        return cls(
+            **{name: getattr(shown, name) for name in UserAnswer.__struct_fields__},
+            email_is_mixed_script=is_mixed_script(overview.user.email),
+            login_state=LoginStateItem.of(overview.state) if with_state else UNSET,
+        )
+
+
+class ListedUserAnswer(AdminUserAnswer, frozen=True, kw_only=True):
+    """A user in a list, with the login state."""
+
+    login_state: LoginStateItem
+
+
+class UserListAnswer(Body, frozen=True, kw_only=True):
+    """Some of the users."""
+
+    data: tuple[ListedUserAnswer, ...]
+    page: PageItem
+
+
+class UsersQuery(ListQuery, frozen=True, kw_only=True):
+    """Which part of the list of users; all conditions have to hold."""
+
+    sort: UserSort = "-createdAt"
+    email: (
+        Annotated[str, msgspec.Meta(min_length=MIN_EMAIL_PART_CHARACTERS, max_length=MAX_EMAIL_PART_CHARACTERS)]
+        | UnsetType
+    ) = UNSET
+    exact_email: Text | UnsetType = UNSET
+    status: UserStatus | UnsetType = UNSET
+    role: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_CHARACTERS)] | UnsetType = UNSET
+    created_after: Moment | UnsetType = UNSET
+    created_before: Moment | UnsetType = UNSET
+    deleted: Deleted = "false"
+    id: Annotated[tuple[UUID, ...], msgspec.Meta(max_length=MAX_ITEMS)] = ()
+
+
+class RoleUsersQuery(ListQuery, frozen=True, kw_only=True):
+    """Which part of the list of those who hold a role."""
+
+    sort: UserSort = "-createdAt"
+    status: UserStatus | UnsetType = UNSET
+    deleted: Deleted = "false"
+
+
+class IncludeQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What is to be shown beside the user."""
+
+    include: Literal["loginState"] | UnsetType = UNSET
+
+
 class UserPatchBody(Body, frozen=True, kw_only=True):
     """
     What is to be different about a user (RFC 7396); the members that cannot be changed here may be sent as read.
@@ -281,32 +394,6 @@ class ProfilePatchBody(Body, frozen=True, kw_only=True):
     timezone: Text | UnsetType | None = UNSET
     preferences: dict[str, Any] | UnsetType | None = UNSET
     communication_preferences: dict[str, Any] | UnsetType | None = UNSET
-
-
-class PageItem(Body, frozen=True, kw_only=True):
-    """Which part of a list the answer is; cursors are null where there is no more."""
-
-    limit: int
-    next_cursor: str | None = None
-    prev_cursor: str | None = None
-    total: int
-    total_is_estimate: bool = False
-
-
-class ListQuery(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True
-):
-    """
-    Which part of a list is wanted; a query of a list adds its filters, and `sort` with the orders that it has.
-
-    Parameters that it does not know are refused: a filter that is misspelled would filter nothing.
-    """
-
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
-    cursor: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CURSOR_CHARACTERS)] | UnsetType = UNSET
-    page: Annotated[int, msgspec.Meta(ge=1, le=MAX_OFFSET_ROWS)] | UnsetType = UNSET
-    fields: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_CHARACTERS)] | UnsetType = UNSET
-    sort: str = ""
 
 
 class AddressAnswer(Body, frozen=True, kw_only=True):

@@ -2,11 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Protocol
+
+import attrs
+
+from userservice_core.domain.ids import RoleId, UserId
+from userservice_core.domain.users import UserStatus
 
 if TYPE_CHECKING:
-    from userservice_core.domain.ids import RoleId, UserId
+    from userservice_core.domain.credentials import UserOverview
+    from userservice_core.domain.lists import Page, PageRequest
     from userservice_core.domain.users import User
+
+
+@attrs.frozen(kw_only=True)
+class UserFilter:
+    """
+    Which users are wanted; None takes all.
+
+    Attributes:
+        email_part: Whose address has this in its key.
+        email_key: Whose address has this key.
+        status: In this status, deleted or not.
+        role_id: Who hold this role.
+        role_name: Who hold the role of this name, regardless of case.
+        created_from: Made at this moment or later.
+        created_before: Made earlier than this moment.
+        deleted: True for the deleted ones, False for the others.
+        ids: One of these.
+    """
+
+    email_part: str | None = None
+    email_key: str | None = None
+    status: UserStatus | None = None
+    role_id: RoleId | None = None
+    role_name: str | None = None
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+    deleted: bool | None = False
+    ids: frozenset[UserId] | None = None
+
+
+USER_SORTS: Final = ("createdAt", "email", "lastLoginAt")
+"""What users can be sorted by: addresses by their keys, and who never signed in behind all others."""
 
 
 class UserReader(Protocol):
@@ -25,6 +64,23 @@ class UserReader(Protocol):
             UserNotFoundError: If no user has this id, or it was erased.
             DatabaseUnavailableError: If the database cannot be reached.
             DeadlineExceededError: If the call's deadline passed.
+        """
+        ...
+
+    def get_overview(self, user_id: UserId) -> UserOverview:
+        """
+        Return the user as :meth:`get` does, with the state of their sign-ins.
+
+        Raises:
+            UserNotFoundError: If no user has this id, or it was erased.
+        """
+        ...
+
+    def list_page(self, users: UserFilter, request: PageRequest) -> Page[UserOverview]:
+        """
+        Return a page of the list of *users*, sorted by one of :data:`USER_SORTS`.
+
+        A second statement is needed for the total of a page past the last one, and where the total is an estimate.
         """
         ...
 

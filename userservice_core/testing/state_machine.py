@@ -9,10 +9,13 @@ import attrs
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from userservice_core.domain.lists import PageRequest, Sort
 from userservice_core.domain.revocations import RevocationKind
 from userservice_core.domain.roles import SYSTEM_ROLES, Role
+from userservice_core.domain.users import UserStatus
 from userservice_core.errors import UserNotFoundError, UserServiceError
 from userservice_core.ports.sessions import Rotation
+from userservice_core.ports.users import UserFilter
 from userservice_core.testing import strategies
 from userservice_core.testing.samples import (
     NOW,
@@ -182,6 +185,24 @@ class StorageComparison(RuleBasedStateMachine):
         for email in self._emails:
             self._compare(lambda backend, key=email.key: backend.users.find_by_email(key))  # type: ignore[misc]
             self._compare(lambda backend, key=email.key: backend.sign_ins.find_sign_in(key))  # type: ignore[misc]
+
+    @rule(data=st.data())
+    def read_a_list(self, data: st.DataObject) -> None:
+        """Read a page of the users that the commands were about."""
+        moments = st.none() | strategies.moments()
+        wanted = UserFilter(
+            ids=frozenset(self._user_ids),
+            status=data.draw(st.none() | st.sampled_from(UserStatus), label="status"),
+            deleted=data.draw(st.sampled_from([None, True, False]), label="deleted"),
+            role_name=data.draw(st.none() | st.sampled_from([role.name for role in self._roles]), label="role"),
+            created_from=data.draw(moments, label="from"),
+        )
+        request = PageRequest(
+            sort=Sort(by=data.draw(st.sampled_from(["createdAt", "email"])), descending=data.draw(st.booleans())),
+            limit=data.draw(st.integers(1, 3), label="limit"),
+            offset=data.draw(st.integers(0, 2), label="offset"),
+        )
+        self._compare(lambda backend: backend.users.list_page(wanted, request))
 
     @invariant()
     def all_roles_are_the_same(self) -> None:

@@ -14,10 +14,12 @@ from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.state_machine import StorageComparison
 
 if TYPE_CHECKING:
+    from userservice_core.domain.credentials import UserOverview
     from userservice_core.domain.ids import SessionId, UserId
+    from userservice_core.domain.lists import Page, PageRequest
     from userservice_core.domain.users import User
     from userservice_core.ports.sessions import Rotation, SessionOfUser, SessionStore
-    from userservice_core.ports.users import UserReader
+    from userservice_core.ports.users import UserFilter, UserReader
 
 
 def _in_memory() -> Backend:
@@ -34,6 +36,14 @@ class _OffByOne:
         """Return a user with another version."""
         user = self._reader.get(user_id, replica_ok=replica_ok)
         return attrs.evolve(user, version=user.version + 1)
+
+    def get_overview(self, user_id: UserId) -> UserOverview:
+        """Return the user as they are."""
+        return self._reader.get_overview(user_id)
+
+    def list_page(self, users: UserFilter, request: PageRequest) -> Page[UserOverview]:
+        """Return users as they are."""
+        return self._reader.list_page(users, request)
 
     def find_by_email(self, email_key: str) -> User | None:
         """Return the user as they are."""

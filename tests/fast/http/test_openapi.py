@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
+import msgspec
 import openapi_spec_validator
 import pytest
 
@@ -89,7 +90,9 @@ def test_every_member_and_parameter_says_what_it_means(document: dict[str, Any])
     schemas = document["components"]["schemas"]
     members = [(shape, name, said) for shape in schemas for name, said in schemas[shape].get("properties", {}).items()]
     parameters = [parameter for operation in _operations(document) for parameter in operation.get("parameters", ())]
-    named = {name for _, name, _ in members} | {f"{shape}.{name}" for shape, name, _ in members}
+    queries = [route.query for route in _ALL if route.query is not None]
+    asked = {f"{shape.__name__}.{field.encode_name}" for shape in queries for field in msgspec.structs.fields(shape)}
+    named = asked | {name for _, name, _ in members} | {f"{shape}.{name}" for shape, name, _ in members}
 
     assert [f"{shape}.{name}" for shape, name, said in members if "description" not in said] == []
     assert [parameter["name"] for parameter in parameters if "description" not in parameter] == []

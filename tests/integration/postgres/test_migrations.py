@@ -75,6 +75,7 @@ def test_the_tables_of_the_code_are_those_of_the_migrations(database: str) -> No
 def test_the_server_sees_no_difference_either(database: str, empty_database: str) -> None:
     """Checks, collations, deletion rules and options are the same too, which Alembic does not compare."""
     with _connected(empty_database) as connection:
+        connection.exec_driver_sql("CREATE EXTENSION pg_trgm")
         metadata.create_all(connection)
         made_from_code = _catalogue(connection)
     with _connected(database) as connection:

@@ -19,13 +19,13 @@ _VARIANT: Final = "profile1"
 
 def get_profile(call: Call) -> Response:
     """Show the caller's profile."""
-    return _shown(call.services.use_cases.profiles.get(user_id=call.require_caller().user_id), PRIVATE)
+    return profile_response(call.services.use_cases.profiles.get(user_id=call.require_caller().user_id), PRIVATE)
 
 
 def replace_profile(call: Call) -> Response:
     """Replace the caller's profile."""
     values = given_members(call.body(ProfileBody))
-    return _shown(
+    return profile_response(
         call.services.use_cases.profiles.replace(
             user_id=call.require_caller().user_id, values=values, versions=call.versions
         )
@@ -35,12 +35,13 @@ def replace_profile(call: Call) -> Response:
 def patch_profile(call: Call) -> Response:
     """Change members of the caller's profile."""
     patch = given_members(call.body(ProfilePatchBody))
-    return _shown(
+    return profile_response(
         call.services.use_cases.profiles.patch(
             user_id=call.require_caller().user_id, patch=patch, versions=call.versions
         )
     )
 
 
-def _shown(profile: UserProfile, headers: Headers = ()) -> Response:
+def profile_response(profile: UserProfile, headers: Headers = ()) -> Response:
+    """Answer with *profile*."""
     return json_response(200, ProfileAnswer.of(profile), (("etag", etag_of(profile.version, _VARIANT)), *headers))

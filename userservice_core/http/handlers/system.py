@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from userservice_core.http.call import JSON, json_response
 from userservice_core.http.conditional import etag_of_content
+from userservice_core.http.documentation import CONTENT_SECURITY_POLICY, documentation_page
 from userservice_core.http.messages import Response
 from userservice_core.http.wire import LiveAnswer, ReadyAnswer
 
@@ -40,6 +44,23 @@ def get_openapi(call: Call) -> Response:
     """Describe this API."""
     headers = (("content-type", JSON), _CACHED)
     return _with_etag(Response(status=200, headers=headers, body=call.services.openapi))
+
+
+def get_docs(call: Call) -> Response:
+    """Describe this API to people."""
+    return _docs_page(call.services.openapi)
+
+
+@lru_cache(maxsize=1)
+def _docs_page(document: bytes) -> Response:
+    """Make the page when it is first asked for: most processes never are."""
+    headers = (
+        ("content-type", "text/html; charset=utf-8"),
+        ("content-security-policy", CONTENT_SECURITY_POLICY),
+        _CACHED,
+    )
+    page = documentation_page(msgspec.json.decode(document))
+    return _with_etag(Response(status=200, headers=headers, body=page.encode()))
 
 
 def get_metrics(call: Call) -> Response:

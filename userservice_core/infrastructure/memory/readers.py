@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from userservice_core.domain.credentials import LoginState, SignIn
+from userservice_core.domain.credentials import LoginState, SignIn, UserOverview
+from userservice_core.domain.lists import Position, page_of
 from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.revocations import RevocationKind
 from userservice_core.domain.roles import RoleMap, role_name_key
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.addresses import Address
     from userservice_core.domain.audit import AuditEntry
     from userservice_core.domain.ids import AddressId, PermissionId, RoleId, SessionId, UserId
+    from userservice_core.domain.lists import Page, PageRequest, SortKey
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.users import User
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.clock import Clock
     from userservice_core.ports.idempotency import CallId
     from userservice_core.ports.sessions import Rotation
+    from userservice_core.ports.users import UserFilter
 
 
 class InMemoryUserReader:
@@ -47,6 +50,22 @@ class InMemoryUserReader:
         if user is None:
             raise UserNotFoundError
         return user
+
+    def get_overview(self, user_id: UserId) -> UserOverview:
+        rows = self._store.read()
+        user = rows.find_user(user_id)
+        if user is None:
+            raise UserNotFoundError
+        return _overview_of(rows, user)
+
+    def list_page(self, users: UserFilter, request: PageRequest) -> Page[UserOverview]:
+        rows = self._store.read()
+        found = (user for user in map(rows.find_user, rows.users) if user is not None and _is_wanted_user(user, users))
+        return page_of(
+            (_overview_of(rows, user) for user in found),
+            request,
+            position_of=lambda overview: _position_of(overview, request.sort.by),
+        )
 
     def find_by_email(self, email_key: str) -> User | None:
         return find_user(self._store.read(), email_key)
@@ -313,6 +332,34 @@ def sign_in_of(rows: Rows, user: User) -> SignIn:
     """Return all that deciding about a sign-in needs."""
     state = rows.login_states.get(user.id) or LoginState(user_id=user.id)
     return SignIn(user=user, credential=rows.credentials.get(user.id), state=state)
+
+
+def _overview_of(rows: Rows, user: User) -> UserOverview:
+    return UserOverview(user, rows.login_states.get(user.id) or LoginState(user_id=user.id))
+
+
+def _position_of(overview: UserOverview, sorted_by: str) -> Position:
+    keys: dict[str, SortKey] = {
+        "createdAt": overview.user.created_at,
+        "email": overview.user.email.key,
+        "lastLoginAt": overview.state.last_login_at,
+    }
+    return Position(key=keys[sorted_by], id=overview.user.id)
+
+
+def _is_wanted_user(user: User, wanted: UserFilter) -> bool:
+    role_key = None if wanted.role_name is None else role_name_key(wanted.role_name)
+    return (
+        (wanted.email_part is None or wanted.email_part in user.email.key)
+        and wanted.email_key in {None, user.email.key}
+        and wanted.status in {None, user.status}
+        and (wanted.role_id is None or wanted.role_id in {role.id for role in user.roles})
+        and (role_key is None or role_key in {role_name_key(role.name) for role in user.roles})
+        and (wanted.created_from is None or user.created_at >= wanted.created_from)
+        and (wanted.created_before is None or user.created_at < wanted.created_before)
+        and wanted.deleted in {None, user.deleted_at is not None}
+        and (wanted.ids is None or user.id in wanted.ids)
+    )
 
 
 def _can_rotate(found: SessionOfUser, rotation: Rotation) -> bool:

@@ -87,6 +87,7 @@ class PagedList:
         row_id: ColumnElement[UUID],
         sorts: Mapping[str, SortColumn],
         filters: Mapping[str, ColumnElement[bool]],
+        counted: tuple[FromClause, Sequence[ColumnElement[Any]]] | None = None,
         counted_rows: int = COUNTED_ROWS,
     ) -> None:
         """
@@ -99,8 +100,11 @@ class PagedList:
             row_id: What tells rows of equal keys apart.
             sorts: By the names that clients know.
             filters: Each by a name; what a filter compares with is a parameter of the same name, if it compares at all.
+            counted: The tables of which each row of the list is one, if that are fewer than those of the page, and the
+                columns of an index by which they are counted.
             counted_rows: Up to how many the total is exact.
         """
+        self._counted_from = counted
         self._counted_rows = counted_rows
         self._database = database
         self._columns = columns
@@ -178,16 +182,15 @@ class PagedList:
         """
         Count the rows up to one more than the bound.
 
-        In the order of the list, so that the index which serves that serves this, too, and no table is read as a whole.
+        In an order that an index has, so that no table is read as a whole.
         """
-        column = self._sorts[sort]
-        key = column.descending(column.key) if descending else column.ascending(column.key)
-        bounded = (
-            self._matching(filters)
-            .order_by(*(each.desc() if descending else each for each in (key, self._id)))
-            .limit(self._counted_rows + 1)
-            .subquery("counted")
-        )
+        if self._counted_from is not None:
+            _, order = self._counted_from
+        else:
+            column = self._sorts[sort]
+            key = column.descending(column.key) if descending else column.ascending(column.key)
+            order = tuple(each.desc() if descending else each for each in (key, self._id))
+        bounded = self._matching(filters).order_by(*order).limit(self._counted_rows + 1).subquery("counted")
         return select(func.count()).select_from(bounded).scalar_subquery()
 
     def _compiled_count(self, sort: str, descending: bool, filters: frozenset[str]) -> Statement:  # noqa: FBT001 - as above
@@ -197,8 +200,8 @@ class PagedList:
         return Statement(self._matching(filters)).explained()
 
     def _matching(self, filters: frozenset[str]) -> Select[Any]:
-        # Apart from the tables of the page, so that nothing is correlated.
-        return select(self._id).select_from(self._source).where(*self._conditions(filters)).correlate(None)
+        source = self._source if self._counted_from is None else self._counted_from[0]
+        return select(literal_column("1")).select_from(source).where(*self._conditions(filters))
 
     def _conditions(self, filters: frozenset[str]) -> list[ColumnElement[bool]]:
         return [self._filters[name] for name in sorted(filters)]

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from userservice_core.domain.address_kinds import AddressType
 from userservice_core.domain.addresses import Address
-from userservice_core.domain.credentials import Credential, LoginState, SignIn
+from userservice_core.domain.credentials import Credential, LoginState, SignIn, UserOverview
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
 from userservice_core.domain.profiles import UserProfile
@@ -70,6 +70,13 @@ SIGN_IN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     credentials.c.password_hash,
     credentials.c.changed_at,
     credentials.c.must_change,
+    login_states.c.last_login_at,
+    login_states.c.failed_attempts,
+    login_states.c.locked_until,
+)
+
+OVERVIEW_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
+    *USER_COLUMNS,
     login_states.c.last_login_at,
     login_states.c.failed_attempts,
     login_states.c.locked_until,
@@ -137,6 +144,19 @@ def sign_in_of(row: Row) -> SignIn:
         locked_until=locked_until,
     )
     return SignIn(user=user, credential=credential, state=state)
+
+
+def overview_of(row: Row) -> UserOverview:
+    """Return user and state of a row of :data:`OVERVIEW_COLUMNS`."""
+    user = user_of(row)
+    last_login_at, failed_attempts, locked_until = row[_USER_END:]
+    state = LoginState(
+        user_id=user.id,
+        last_login_at=last_login_at,
+        failed_attempts=failed_attempts or 0,
+        locked_until=locked_until,
+    )
+    return UserOverview(user, state)
 
 
 def session_of(row: Row) -> Session:

@@ -84,6 +84,19 @@ users: Final = Table(
     postgresql_with=_UPDATED_OFTEN,
 )
 
+# For lists: what they are sorted by, with what tells equals apart, so that a page begins where the last one ended.
+Index("ix_users_created_at", users.c.created_at, users.c.user_id)
+Index("ix_users_email_key", users.c.email_key, users.c.user_id)
+Index("ix_users_status", users.c.status, users.c.created_at, users.c.user_id)
+Index("ix_users_deleted", users.c.created_at, users.c.user_id, postgresql_where=text("deleted_at IS NOT NULL"))
+# Absent where the server has no pg_trgm.
+Index(
+    "ix_users_email_key_trigrams",
+    users.c.email_key,
+    postgresql_using="gin",
+    postgresql_ops={"email_key": "gin_trgm_ops"},
+)
+
 # No foreign key: a distributed Postgres keeps this table by key and the user's rows by user.
 user_emails: Final = Table(
     "user_emails",
@@ -114,6 +127,18 @@ login_states: Final = Table(
     Column("event_version", BigInteger, nullable=False),
     PrimaryKeyConstraint("user_id"),
     postgresql_with=_UPDATED_OFTEN,
+)
+
+# Whoever never signed in is last in both directions, so each direction has an index of its own.
+Index(
+    "ix_login_states_last_login_at_asc",
+    text("coalesce(last_login_at, 'infinity'::timestamptz)"),
+    login_states.c.user_id,
+)
+Index(
+    "ix_login_states_last_login_at_desc",
+    text("coalesce(last_login_at, '-infinity'::timestamptz)"),
+    login_states.c.user_id,
 )
 
 sessions: Final = Table(
@@ -284,7 +309,7 @@ user_roles: Final = Table(
     _user_id(),
     Column("role_id", ForeignKey("roles.role_id"), nullable=False),
     PrimaryKeyConstraint("user_id", "role_id"),
-    Index("ix_user_roles_role_id", "role_id"),
+    Index("ix_user_roles_role_id_user_id", "role_id", "user_id"),
 )
 
 # One row: raised by every change of what roles grant, so that a cache can tell old from new.

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from sqlalchemy import Integer, Text, bindparam, delete, func, insert, literal, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
 
 from userservice_core.domain.events import SequencedBy
+from userservice_core.domain.lists import COUNTED_ROWS
+from userservice_core.domain.roles import role_name_key
 from userservice_core.errors import UserNotFoundError
 from userservice_core.infrastructure.postgres.errors import USERS_VERSION, RetriableError
 from userservice_core.infrastructure.postgres.idempotency import removal_of_answers_to
-from userservice_core.infrastructure.postgres.rows import USER_COLUMNS, user_of
+from userservice_core.infrastructure.postgres.lists import PagedList, SortColumn
+from userservice_core.infrastructure.postgres.rows import OVERVIEW_COLUMNS, USER_COLUMNS, overview_of, user_of
 from userservice_core.infrastructure.postgres.statements import Statement
-from userservice_core.infrastructure.postgres.tables import user_emails, user_roles, users
+from userservice_core.infrastructure.postgres.tables import login_states, roles, user_emails, user_roles, users
 from userservice_core.infrastructure.postgres.transactions import WriteOrder
 
 if TYPE_CHECKING:
+    from userservice_core.domain.credentials import UserOverview
     from userservice_core.domain.ids import RoleId, UserId
+    from userservice_core.domain.lists import Page, PageRequest
     from userservice_core.domain.users import User
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.postgres.event_recorder import EventRecorder
     from userservice_core.infrastructure.postgres.transactions import OpenTransaction
+    from userservice_core.ports.users import UserFilter
 
 _SAVED_COLUMNS: Final = (
     *("email", "email_key", "email_verified", "pending_email", "status", "attributes", "updated_at"),
@@ -54,6 +76,27 @@ _LOCK_BY_EMAIL: Final = Statement(
     .where(users.c.user_id == select(user_emails.c.user_id).where(_BY_EMAIL).scalar_subquery())
     .with_for_update(key_share=True)
 )
+
+_OVERVIEWS: Final = users.outerjoin(login_states)
+_GET_OVERVIEW: Final = Statement(select(*OVERVIEW_COLUMNS).select_from(_OVERVIEWS).where(_BY_ID))
+_HELD: Final = select(user_roles.c.role_id).where(user_roles.c.user_id == users.c.user_id).correlate(users)
+_FILTERS: Final[dict[str, ColumnElement[bool]]] = {
+    "email_part": users.c.email_key.like(bindparam("email_part"), escape="\\"),
+    "email_key": users.c.email_key == bindparam("email_key"),
+    "status": users.c.status == bindparam("status"),
+    "role_id": _HELD.where(user_roles.c.role_id == bindparam("role_id")).exists(),
+    "role_name": _HELD.where(
+        user_roles.c.role_id
+        == select(roles.c.role_id).where(roles.c.name_key == bindparam("role_name")).scalar_subquery()
+    ).exists(),
+    "created_from": users.c.created_at >= bindparam("created_from"),
+    "created_before": users.c.created_at < bindparam("created_before"),
+    "is_deleted": users.c.deleted_at.is_not(None),
+    "is_not_deleted": users.c.deleted_at.is_(None),
+    "ids": users.c.user_id == any_(bindparam("ids", type_=ARRAY(Uuid))),
+}
+_ESCAPED: Final = r"\\\1"
+_PATTERN_CHARACTERS: Final = re.compile(r"([\\%_])")
 
 _INSERT: Final = Statement(insert(users), columns=[column.name for column in users.c])
 _INSERT_EMAIL: Final = Statement(insert(user_emails), columns=["email_key", "user_id"])
@@ -105,8 +148,33 @@ _DELETE: Final = Statement(delete(users).where(_BY_ID))
 class PostgresUserReader:
     """Reads users in autocommit; a `ports.users.UserReader`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, counted_rows: int = COUNTED_ROWS) -> None:
+        """Read from *database*; the total of a list is exact up to *counted_rows*."""
         self._database = database
+        by_user = PagedList(
+            database,
+            columns=OVERVIEW_COLUMNS,
+            source=_OVERVIEWS,
+            row_id=users.c.user_id,
+            sorts={
+                "createdAt": SortColumn(key=users.c.created_at),
+                "email": SortColumn(key=users.c.email_key),
+            },
+            filters=_FILTERS,
+            counted_rows=counted_rows,
+        )
+        # Each user has a login state, so these are the same rows; from there the index on it can be used.
+        by_state = PagedList(
+            database,
+            columns=OVERVIEW_COLUMNS,
+            source=login_states.join(users),
+            row_id=login_states.c.user_id,
+            sorts={"lastLoginAt": SortColumn.of_time_or_null(login_states.c.last_login_at)},
+            counted=(users, (users.c.created_at, users.c.user_id)),
+            filters=_FILTERS,
+            counted_rows=counted_rows,
+        )
+        self._lists = {"createdAt": by_user, "email": by_user, "lastLoginAt": by_state}
 
     def get(self, user_id: UserId, *, replica_ok: bool = False) -> User:
         del replica_ok  # there is one node, the primary, and what it says is never too old
@@ -114,6 +182,15 @@ class PostgresUserReader:
         if row is None:
             raise UserNotFoundError
         return user_of(row)
+
+    def get_overview(self, user_id: UserId) -> UserOverview:
+        row = self._database.fetch_one(_GET_OVERVIEW, user_id=user_id)
+        if row is None:
+            raise UserNotFoundError
+        return overview_of(row)
+
+    def list_page(self, users: UserFilter, request: PageRequest) -> Page[UserOverview]:
+        return self._lists[request.sort.by].page(request, filters=_filters_of(users), make=overview_of)
 
     def find_by_email(self, email_key: str) -> User | None:
         row = self._database.fetch_one(_FIND_BY_EMAIL, email_key=email_key)
@@ -203,3 +280,20 @@ def _values_of(user: User) -> dict[str, Any]:
         "version": user.version,
         "access_version": user.access_version,
     }
+
+
+def _filters_of(wanted: UserFilter) -> dict[str, Any]:
+    """Return which of :data:`_FILTERS` apply, and what they compare with."""
+    given: dict[str, Any] = {
+        "email_part": wanted.email_part and f"%{_PATTERN_CHARACTERS.sub(_ESCAPED, wanted.email_part)}%",
+        "email_key": wanted.email_key,
+        "status": wanted.status and wanted.status.value,
+        "role_id": wanted.role_id,
+        "role_name": wanted.role_name and role_name_key(wanted.role_name),
+        "created_from": wanted.created_from,
+        "created_before": wanted.created_before,
+        "is_deleted": wanted.deleted or None,
+        "is_not_deleted": True if wanted.deleted is False else None,
+        "ids": None if wanted.ids is None else list(wanted.ids),
+    }
+    return {name: value for name, value in given.items() if value is not None}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 
-from userservice_core.domain.credentials import LoginState, SignIn
+from userservice_core.domain.credentials import LoginState, SignIn, UserOverview
+from userservice_core.domain.emails import EmailAddress
+from userservice_core.domain.ids import RoleId
+from userservice_core.domain.lists import PageRequest, Sort
 from userservice_core.domain.roles import ADMIN_ROLE, USER_ROLE, AssignedRole
 from userservice_core.domain.users import UserStatus
 from userservice_core.errors import (
@@ -20,6 +24,7 @@ from userservice_core.errors import (
     UserNotFoundError,
 )
 from userservice_core.ports.context import deadline_after
+from userservice_core.ports.users import USER_SORTS, UserFilter
 from userservice_core.testing.contracts.backend import StoredContract
 from userservice_core.testing.contracts.races import Meeting, contend, eventually, race, sole
 from userservice_core.testing.samples import (
@@ -38,6 +43,7 @@ from userservice_core.testing.samples import (
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from userservice_core.domain.ids import UserId
     from userservice_core.domain.users import User
     from userservice_core.ports.unit_of_work import Transaction
     from userservice_core.testing.contracts.backend import Backend
@@ -152,6 +158,96 @@ class UsersContract(StoredContract):
             return rival.users.find_by_email(user.email.key)
 
         assert suspended == contend(backend.uow, hold, lambda: backend.uow.run(find))
+
+    # --- lists --------------------------------------------------------------------------------------------------------
+
+    def test_an_overview_has_the_state_of_sign_ins(self, backend: Backend) -> None:
+        """By id and in the list; deleted users are shown like others where they are wanted."""
+        user = backend.add_user(sample_user(deleted_at=NOW))
+        state = LoginState(user_id=user.id, last_login_at=NOW, failed_attempts=3, locked_until=NOW)
+        save_state = partial(_save_state, state)
+        backend.uow.run(save_state)
+        wanted = UserFilter(ids=frozenset({user.id}), deleted=None)
+
+        assert UserOverview(user, state) == backend.users.get_overview(user.id)
+        for by in USER_SORTS:
+            page = backend.users.list_page(wanted, PageRequest(sort=Sort(by=by)))
+            assert (page.rows, page.total) == ((UserOverview(user, state),), 1)
+        with pytest.raises(UserNotFoundError):
+            backend.users.get_overview(sample_user_id())
+
+    def test_users_are_found_by_what_they_are(self, backend: Backend) -> None:
+        """Each condition by itself, and all at once."""
+        role = sample_role()
+        backend.uow.run(lambda transaction: transaction.roles.add(role))
+        later = NOW + timedelta(days=1)
+        wanted_user = backend.add_user(
+            sample_user(status=UserStatus.SUSPENDED, roles=(AssignedRole(role.id, role.name),), created_at=later)
+        )
+        other = backend.add_user()
+        deleted = backend.add_user(sample_user(deleted_at=NOW))
+        everybody = UserFilter(ids=frozenset({wanted_user.id, other.id, deleted.id, sample_user_id()}), deleted=None)
+
+        def found(**conditions: Any) -> set[UserId]:  # noqa: ANN401 - each has its own type
+            page = backend.users.list_page(attrs.evolve(everybody, **conditions), PageRequest(sort=Sort(by="email")))
+            assert page.total == len(page.rows)
+            return {overview.user.id for overview in page.rows}
+
+        assert found() == {wanted_user.id, other.id, deleted.id}
+        assert found(deleted=False) == {wanted_user.id, other.id}
+        assert found(deleted=True) == {deleted.id}
+        assert found(ids=frozenset()) == set()
+        conditions: dict[str, Any] = {
+            "email_part": wanted_user.email.key[20:34],
+            "email_key": wanted_user.email.key,
+            "status": UserStatus.SUSPENDED,
+            "role_id": role.id,
+            "role_name": role.name.upper(),
+            "created_from": later,
+            "deleted": False,
+        }
+        for name, value in conditions.items():
+            assert wanted_user.id in found(**{name: value})
+            assert name == "deleted" or found(**{name: value}) == {wanted_user.id}
+        assert found(**conditions) == {wanted_user.id}
+        assert found(created_before=later) == {other.id, deleted.id}
+        assert found(role_id=RoleId(sample_user_id())) == found(role_name="nobody's") == set()
+
+    @pytest.mark.parametrize("part", ["%", "_", "\\", "a_c", "%%%", "'"])
+    def test_a_part_of_an_address_is_taken_to_the_letter(self, backend: Backend, part: str) -> None:
+        """Nothing in it stands for something else."""
+        unique = sample_email().key.partition("@")[0]
+        users = [
+            backend.add_user(sample_user(email=EmailAddress.parse(f"{name}{unique}@example.org")))
+            for name in ("a_c", "abc", "100%%%", "it's")
+        ]
+        wanted = UserFilter(email_part=part, ids=frozenset(user.id for user in users))
+        page = backend.users.list_page(wanted, PageRequest(sort=Sort(by="email")))
+
+        assert [each.user.email.key for each in page.rows] == sorted(
+            user.email.key for user in users if part in user.email.key
+        )
+
+    @pytest.mark.parametrize("sort", [Sort(by=by, descending=falls) for by in USER_SORTS for falls in (False, True)])
+    def test_users_are_walked_through_in_order(self, backend: Backend, sort: Sort) -> None:
+        """To the end and back; who never signed in comes last in both directions, equals in the order of their ids."""
+        users = [backend.add_user(sample_user(created_at=NOW + timedelta(days=number // 2))) for number in range(7)]
+        for number, user in enumerate(users[:4]):
+            state = LoginState(user_id=user.id, last_login_at=NOW + timedelta(microseconds=number // 2))
+            backend.uow.run(partial(_save_state, state))
+        wanted = UserFilter(ids=frozenset(user.id for user in users))
+        overviews = [backend.users.get_overview(user.id) for user in users]
+        requests = [PageRequest(sort=sort, limit=2)]
+        pages = []
+        while requests:
+            pages.append(backend.users.list_page(wanted, requests.pop()))
+            if pages[-1].following is not None:
+                requests = [PageRequest(sort=sort, limit=2, start=pages[-1].following)]
+        back = [backend.users.list_page(wanted, PageRequest(sort=sort, limit=9, start=pages[-1].preceding))]
+
+        assert [row for page in pages for row in page.rows] == _in_order(overviews, sort)
+        assert [*back[0].rows, *pages[-1].rows] == _in_order(overviews, sort)
+        assert {page.total for page in pages} == {7}
 
     # --- adding -------------------------------------------------------------------------------------------------------
 
@@ -339,3 +435,21 @@ class UsersContract(StoredContract):
     def test_removing_an_unknown_user_has_no_effect(self, backend: Backend) -> None:
         """It is gone, which is what was asked for."""
         backend.uow.run(lambda transaction: transaction.users.remove(sample_user_id()))
+
+
+def _save_state(state: LoginState, transaction: Transaction) -> None:
+    transaction.sign_ins.get(state.user_id)
+    transaction.sign_ins.save_state(state)
+
+
+def _in_order(overviews: list[UserOverview], sort: Sort) -> list[UserOverview]:
+    def key(overview: UserOverview) -> datetime | str | None:
+        by: dict[str, datetime | str] = {"createdAt": overview.user.created_at, "email": overview.user.email.key}
+        return by.get(sort.by, overview.state.last_login_at)
+
+    known = [overview for overview in overviews if key(overview) is not None]
+    by_id = [
+        sorted(each, key=lambda overview: overview.user.id, reverse=sort.descending)
+        for each in (known, [overview for overview in overviews if key(overview) is None])
+    ]
+    return sorted(by_id[0], key=lambda overview: str(key(overview)), reverse=sort.descending) + by_id[1]

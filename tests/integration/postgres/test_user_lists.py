@@ -1,0 +1,179 @@
+"""Lists of users on many rows: each page is found by an index, and nothing is sorted."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from tests.integration.postgres.building import NOW
+from userservice_core.domain.ids import UserId
+from userservice_core.domain.lists import PageRequest, Position, Sort, Start
+from userservice_core.domain.roles import ADMIN_ROLE, USER_ROLE
+from userservice_core.domain.users import UserStatus
+from userservice_core.infrastructure.postgres.database import Database
+from userservice_core.infrastructure.postgres.users import PostgresUserReader
+from userservice_core.ports.users import USER_SORTS, UserFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers.postgres import PostgresServer
+    from tests.servers.run import ServersOfRun
+    from userservice_core.domain.lists import SortKey
+    from userservice_core.infrastructure.postgres.statements import Statement
+
+_ROWS: Final = 20_000
+_MIDDLE: Final = _ROWS // 2
+
+
+def _id(number: int) -> UserId:
+    return UserId(UUID(int=(0x0190 << 112) | (0x7 << 76) | (0x8 << 60) | number))
+
+
+@pytest.fixture(scope="module")
+def filled(postgres_server: PostgresServer, servers_of_run: ServersOfRun) -> Iterator[str]:
+    """A database with many users: half of them have signed in, few are suspended, deleted or administrators."""
+    name = postgres_server.create_database(template=servers_of_run.migrated_template())
+    with contextlib.closing(psycopg.connect(postgres_server.dsn(name), autocommit=True)) as connection:
+        _fill(connection)
+    yield postgres_server.dsn(name)
+    postgres_server.drop_database(name)
+
+
+def _fill(connection: psycopg.Connection) -> None:
+    with connection.cursor() as cursor:
+        columns = "user_id, email, email_key, email_verified, status, attributes, created_at, updated_at"
+        with cursor.copy(
+            f"COPY users ({columns}, mfa_enabled, deleted_at, version, access_version, event_version) FROM STDIN"
+        ) as copy:
+            for number in range(_ROWS):
+                key, moment = f"{(number * 7_919) % _ROWS:06}.user@example.org", NOW + timedelta(seconds=number)
+                status = "suspended" if number % 1_000 == 0 else "active"
+                deleted_at = moment if number % 500 == 1 else None
+                copy.write_row((_id(number), key, key, True, status, "{}", moment, moment, False, deleted_at, 1, 1, 0))
+        with cursor.copy("COPY user_emails (email_key, user_id) FROM STDIN") as copy:
+            for number in range(_ROWS):
+                copy.write_row((f"{(number * 7_919) % _ROWS:06}.user@example.org", _id(number)))
+        with cursor.copy(
+            "COPY login_states (user_id, last_login_at, failed_attempts, event_version) FROM STDIN"
+        ) as copy:
+            for number in range(_ROWS):
+                signed_in_at = NOW + timedelta(seconds=(number * 6_007) % _ROWS) if number % 2 else None
+                copy.write_row((_id(number), signed_in_at, 0, 0))
+        with cursor.copy("COPY user_roles (user_id, role_id) FROM STDIN") as copy:
+            for number in range(_ROWS):
+                copy.write_row((_id(number), USER_ROLE.id))
+                if number % 2_000 == 3:
+                    copy.write_row((_id(number), ADMIN_ROLE.id))
+    connection.execute("VACUUM ANALYZE")
+
+
+class _Explaining(Database):
+    """A database that keeps how it ran what it was asked for."""
+
+    plans: list[dict[str, Any]]
+
+    def fetch_all(self, statement: Statement, **params: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - any column
+        """Keep the plan, and run the statement."""
+        row = super().fetch_one(statement.explained(), **params)
+        assert row is not None
+        self.plans.append(row[0][0]["Plan"])
+        return super().fetch_all(statement, **params)
+
+
+@pytest.fixture
+def database_with_plans(filled: str) -> Iterator[_Explaining]:
+    """The service's connections to it."""
+    database = _Explaining(filled)
+    database.plans = []
+    yield database
+    database.close()
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from _nodes(inner)
+
+
+def _dear_steps(plans: list[dict[str, Any]]) -> list[str]:
+    """Return what reads a whole table of users, or sorts; the roles of a user, and the few roles, are sorted."""
+    return [
+        f"{node['Node Type']} {node.get('Relation Name', '')}"
+        for plan in plans
+        for node in _nodes(plan)
+        if (node["Node Type"] == "Seq Scan" and node["Relation Name"] not in {"roles", "permissions"})
+        or (node["Node Type"] in {"Sort", "Incremental Sort"} and node["Plan Rows"] > _FEW)
+    ]
+
+
+_FEW: Final = 250
+
+
+def _reader(database: Database) -> PostgresUserReader:
+    """Return one that counts as small a part of these users as an installation counts of very many."""
+    return PostgresUserReader(database, counted_rows=500)
+
+
+@pytest.mark.parametrize("by", USER_SORTS)
+@pytest.mark.parametrize("descending", [False, True])
+def test_a_page_in_the_middle_begins_there(
+    database_with_plans: _Explaining,
+    by: str,
+    descending: bool,  # noqa: FBT001 - parametrized
+) -> None:
+    """In each order, forwards and backwards, from the first row and from one far away."""
+    reader = _reader(database_with_plans)
+    sort = Sort(by=by, descending=descending)
+    keys: dict[str, SortKey] = {
+        "createdAt": NOW + timedelta(seconds=_MIDDLE),
+        "email": f"{_MIDDLE:06}.user@example.org",
+    }
+    beside = Position(key=keys.get(by, NOW + timedelta(seconds=_MIDDLE)), id=_id(_MIDDLE))
+    starts = (None, Start(beside=beside), Start(beside=beside, backwards=True))
+    pages = [reader.list_page(UserFilter(), PageRequest(sort=sort, start=start)) for start in starts]
+
+    assert [len(page.rows) for page in pages] == [20, 20, 20]
+    assert all(page.total_is_estimate and abs(page.total - _ROWS) < 1_000 for page in pages)
+    assert _dear_steps(database_with_plans.plans) == []
+
+
+@pytest.mark.parametrize(
+    "users",
+    [
+        UserFilter(email_key="004242.user@example.org"),
+        UserFilter(email_part="04242.u"),
+        UserFilter(status=UserStatus.SUSPENDED),
+        UserFilter(role_id=ADMIN_ROLE.id),
+        UserFilter(role_name="User"),
+        UserFilter(created_from=NOW + timedelta(seconds=_ROWS - 100)),
+        UserFilter(created_before=NOW + timedelta(seconds=100)),
+        UserFilter(deleted=True),
+        UserFilter(ids=frozenset({_id(1), _id(2)})),
+    ],
+    ids=lambda users: re.sub(r"UserFilter|[^a-z]", "", str(users))[:40],
+)
+def test_a_filter_has_an_index(database_with_plans: _Explaining, users: UserFilter) -> None:
+    """Few rows that are found may be sorted; the table is not read for them."""
+    reader = _reader(database_with_plans)
+    page = reader.list_page(users, PageRequest(sort=Sort(by="createdAt", descending=True)))
+
+    assert page.rows
+    assert _dear_steps(database_with_plans.plans) == []
+
+
+def test_a_walk_costs_the_same_on_each_page(database_with_plans: _Explaining) -> None:
+    """The last page as much as the first: nothing is passed over."""
+    reader = _reader(database_with_plans)
+    last = Start(beside=Position(key=datetime(2100, 1, 1, tzinfo=UTC), id=_id(0)), backwards=True)
+    for start in (None, last):
+        reader.list_page(UserFilter(), PageRequest(sort=Sort(by="createdAt"), start=start))
+    first_cost, last_cost = (plan["Total Cost"] for plan in database_with_plans.plans)
+
+    assert last_cost < 1.5 * first_cost
