@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import random
 import signal
 import socket
 import sys
 import tempfile
+import threading
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
@@ -25,8 +27,10 @@ from userservice_core.application.access import Access, forget_access
 from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
+from userservice_core.application.audit_trail import AuditTrail
 from userservice_core.application.authentication import Authentication, TokenLifetimes
 from userservice_core.application.authorization import Authorization
+from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.mailed_tokens import MailedTokens
@@ -37,6 +41,7 @@ from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
 from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
+from userservice_core.application.retention import Retention, RetentionPeriods
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
 from userservice_core.application.use_cases import UseCases
@@ -50,7 +55,6 @@ from userservice_core.http.pipeline import HttpOptions, Pipeline
 from userservice_core.ports.failpoints import install_failpoints
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
@@ -73,6 +77,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
     from userservice_core.ports.profiles import ProfileReader
     from userservice_core.ports.publishing import EventPublisher
+    from userservice_core.ports.retention import ExpiredRows
     from userservice_core.ports.revocations import RevocationChecker, RevocationLog, Signal
     from userservice_core.ports.roles import RoleReader
     from userservice_core.ports.security import PasswordHasher
@@ -137,15 +142,31 @@ class UserService:
 
 
 class RelayService:
-    """A wired relay: moves what waits in the outbox to the bus and to the mail server."""
+    """
+    A wired relay: moves what waits in the outbox to the bus and to the mail server.
 
-    def __init__(self, relay: Relay, close: Callable[[], None]) -> None:
+    Beside it, from time to time, what has been kept long enough is erased.
+    """
+
+    def __init__(
+        self, relay: Relay, close: Callable[[], None], *, beside: Callable[[threading.Event], None] | None = None
+    ) -> None:
         self._relay = relay
         self._close = close
+        self._beside = beside
 
     def run(self, stop: threading.Event) -> None:
         """Relay until *stop* is set."""
-        self._relay.run(stop)
+        if self._beside is None:
+            self._relay.run(stop)
+            return
+        beside = threading.Thread(target=self._beside, args=(stop,), name="userservice-retention")
+        beside.start()
+        try:
+            self._relay.run(stop)
+        finally:
+            stop.set()
+            beside.join()
 
     def close(self) -> None:
         """Close the connections."""
@@ -178,6 +199,7 @@ class _Driven:
     roles: RoleReader
     revocation_log: RevocationLog
     audit: AuditReader
+    expired_rows: ExpiredRows
     cache: Cache
     hasher: PasswordHasher
     clock: Clock
@@ -194,6 +216,7 @@ class _Rules:
     audience: str
     policy: PasswordPolicy
     lifetimes: TokenLifetimes
+    periods: RetentionPeriods
     wildcards_in_any_role: bool = False
 
 
@@ -220,8 +243,16 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
     proofs = PasswordProofs(
         uow=driven.uow, sign_ins=driven.sign_ins, hasher=driven.hasher, clock=driven.clock, ids=driven.ids
     )
+    email_changes = EmailChanges(
+        uow=driven.uow,
+        mailed_tokens=mailed_tokens,
+        clock=driven.clock,
+        ids=driven.ids,
+        access_lifetime=rules.lifetimes.access,
+    )
     return UseCases(
         access=access,
+        email_changes=email_changes,
         registration=Registration(
             uow=driven.uow,
             users=driven.users,
@@ -235,6 +266,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             uow=driven.uow,
             users=driven.users,
             tokens=driven.one_time_tokens,
+            changes=email_changes,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
             ids=driven.ids,
@@ -285,6 +317,9 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         account_administration=AccountAdministration(
             uow=driven.uow, clock=driven.clock, ids=driven.ids, access_lifetime=rules.lifetimes.access
         ),
+        retention=Retention(
+            uow=driven.uow, rows=driven.expired_rows, clock=driven.clock, ids=driven.ids, periods=rules.periods
+        ),
         profiles=Profiles(
             uow=driven.uow,
             profiles=driven.profiles,
@@ -308,6 +343,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         ),
         permissions=Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
         role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
+        audit_trail=AuditTrail(log=driven.audit),
         user_directory=UserDirectory(
             users=driven.users, roles=driven.roles, profiles=driven.profiles, addresses=driven.addresses
         ),
@@ -425,14 +461,50 @@ def bootstrap_relay(
     mails = MailDispatcher(
         AesGcmSecretSealer(common.ring, common.entropy), sender, link_base=f"{settings.link_base}/auth"
     )
+    signal_port = _signal(settings, opened)
     relay = Relay(
         PostgresOutboxStore(database),
         _lines(bus=_bus(settings, database), mails=mails, topic_prefix=settings.topic_prefix),
-        _signal(settings, opened),
+        signal_port,
         relay_id=relay_id or socket.gethostname(),
         metrics=common.metrics,
     )
-    return RelayService(relay, opened.close)
+    beside = _retaining(settings, common, database, signal_port) if settings.retention_interval_seconds else None
+    return RelayService(relay, opened.close, beside=beside)
+
+
+def _retaining(
+    settings: Settings, common: _Common, database: Database, signal_port: Signal | None
+) -> Callable[[threading.Event], None]:
+    """Return what erases, from time to time, what has been kept long enough; several processes may do so at once."""
+    from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
+    from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
+    from userservice_core.infrastructure.system.periodic import run_periodically
+
+    uow = PostgresUnitOfWork(database, topic_prefix=settings.topic_prefix, source=settings.issuer, signal=signal_port)
+    retention = Retention(
+        uow=uow,
+        rows=PostgresExpiredRows(database),
+        clock=common.clock,
+        ids=common.ids,
+        periods=_periods(settings),
+    )
+
+    def run(stop: threading.Event) -> None:
+        run_periodically(
+            lambda: retention.apply(is_stopped=stop.is_set),
+            name="retention",
+            stop=stop,
+            # Relays that are started together do not all begin at the same moment.
+            first_seconds=random.uniform(0, min(_FIRST_RETENTION_SECONDS, settings.retention_interval_seconds)),  # noqa: S311
+            interval_seconds=settings.retention_interval_seconds,
+        )
+
+    return run
+
+
+_FIRST_RETENTION_SECONDS: Final = 60.0
+"""After the start of a relay, at most."""
 
 
 def configure_logging(settings: Settings) -> None:
@@ -498,6 +570,7 @@ def _on_postgres(
     from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
     from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
     from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
+    from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
     from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
     from userservice_core.infrastructure.postgres.roles import PostgresRoleReader
     from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
@@ -526,6 +599,7 @@ def _on_postgres(
         roles=PostgresRoleReader(database),
         revocation_log=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
+        expired_rows=PostgresExpiredRows(database),
         cache=cache,
         hasher=Argon2PasswordHasher(
             slots=hash_slots(settings.workers),
@@ -602,7 +676,14 @@ def _rules(settings: Settings) -> _Rules:
                 idle=timedelta(days=settings.session_idle_days), absolute=timedelta(days=settings.session_absolute_days)
             ),
         ),
+        periods=_periods(settings),
         wildcards_in_any_role=settings.wildcards_in_any_role,
+    )
+
+
+def _periods(settings: Settings) -> RetentionPeriods:
+    return RetentionPeriods(
+        deleted=timedelta(days=settings.deleted_account_days), pending=timedelta(days=settings.pending_account_days)
     )
 
 
@@ -787,6 +868,7 @@ def bootstrap_in_memory(
         roles=memory.InMemoryRoleReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
         audit=memory.InMemoryAuditReader(store),
+        expired_rows=memory.InMemoryExpiredRows(store),
         cache=cache,
         hasher=hasher or Argon2PasswordHasher(slots=2, queue=128, memory_kib=8, time_cost=1, metrics=metrics),
         clock=clock,
@@ -799,6 +881,7 @@ def bootstrap_in_memory(
         audience="userservice",
         policy=PasswordPolicy(blocked=common_passwords()),
         lifetimes=TokenLifetimes(),
+        periods=RetentionPeriods(),
     )
     use_cases = _use_cases(driven, ring, rules, PrimaryRevocationChecker(driven.revocation_log))
     health = AssumedHealth()

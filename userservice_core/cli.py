@@ -146,6 +146,18 @@ def relay(relay_id: str | None, metrics_port: int | None) -> None:
         running.enter_context(bootstrap_relay(settings, relay_id=relay_id)).run(stop)
 
 
+@main.command("apply-retention")
+def apply_retention() -> None:
+    """Erase deleted and unconfirmed accounts that were kept long enough, and expired rows; print how many."""
+    from userservice_core.bootstrap import bootstrap, configure_logging
+
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings)
+    with _stop_signal() as stop, bootstrap(settings, background=False) as service:
+        removed = service.use_cases.retention.apply(is_stopped=stop.is_set)
+    click.echo(json.dumps({"erasedUsers": removed.users, "removedRows": removed.rows}))
+
+
 @main.command("create-admin")
 @click.option("--email", required=True, help="Where the administrator gets mail.")
 def create_admin(email: str) -> None:

@@ -378,6 +378,17 @@ class Settings:
     session_absolute_days: float = _setting(
         _decimal(0.01, 3_650, "days"), "How long a session lasts in any case.", default=90.0
     )
+    deleted_account_days: float = _setting(
+        _decimal(0, 3_650, "days"), "How long a deleted account can be restored before it is erased.", default=30.0
+    )
+    pending_account_days: float = _setting(
+        _decimal(0.01, 365, "days"), "How long an account is kept whose address nobody confirms.", default=7.0
+    )
+    retention_interval_seconds: float = _setting(
+        _decimal(0, 604_800, "seconds"),
+        "How long a relay waits between two runs of what erases expired accounts and rows; 0 for never.",
+        default=3_600.0,
+    )
     wildcards_in_any_role: bool = _setting(
         _SWITCH, "Whether roles other than those of the system may grant wildcards such as invoice:*.", default=False
     )

@@ -340,6 +340,13 @@ class UnavailableError(UserServiceError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class TooManyRequestsError(UnavailableError):
+    """Somebody asked for this too often; nothing was done."""
+
+    code = "too-many-requests"
+    default_detail = "This was asked for too often. Nothing was done; try again later."
+
+
 class OverloadedError(UnavailableError):
     """A bounded queue is full; nothing was begun."""
 

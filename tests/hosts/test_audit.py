@@ -29,7 +29,7 @@ class _Desk:
     """An administrator at a host, with the log in view."""
 
     def __init__(self, client: HostClient, installation: Installation) -> None:
-        self._client = client
+        self.client = client
         self.token = installation.administrator_token("root@example.com")
         self.installation = installation
         self.user_token = installation.access_token("user@example.com")
@@ -37,7 +37,7 @@ class _Desk:
 
     def send(self, method: str, target: str, content: dict[str, Any] | None = None) -> Response:
         """Send a request with the administrator's token."""
-        return send_json(self._client, method, target, content, token=self.token)
+        return send_json(self.client, method, target, content, token=self.token)
 
     def made(self, path: str, content: dict[str, Any]) -> str:
         """Make something, and return its id."""
@@ -56,7 +56,7 @@ class _Desk:
     def wrong_password(self) -> Response:
         """Sign in with a wrong password."""
         return send_json(
-            self._client, "POST", "/auth/login", {"email": "user@example.com", "password": "not the one they have"}
+            self.client, "POST", "/auth/login", {"email": "user@example.com", "password": "not the one they have"}
         )
 
     def id_of(self, email: str) -> Any:  # noqa: ANN401 - a user's id
@@ -250,3 +250,144 @@ def test_the_log_says_where_a_change_came_from(client: HostClient, installation:
     assert record.request_id == dict(response.headers)["x-request-id"]
     assert record.entry.after == {"name": "Clerk", "description": None}
     assert record.entry.changed == ("name",)
+
+
+# --- reading it -------------------------------------------------------------------------------------------------------
+
+
+def _list(desk: _Desk, query: str = "") -> list[dict[str, Any]]:
+    response = desk.send("GET", f"/admin/audit-log{query}")
+    assert response.status == 200, response.body
+    data: list[dict[str, Any]] = json_of(response)["data"]
+    return data
+
+
+def test_the_log_can_be_read(client: HostClient, installation: Installation) -> None:
+    """Over each host, the newest first, each entry with all that is known of it."""
+    desk = _Desk(client, installation)
+    role = desk.role()
+    root = str(desk.id_of("root@example.com"))
+
+    newest, *others = _list(desk)
+
+    record = desk.log()[-1]
+    assert newest == {
+        "id": str(record.entry.id),
+        "at": newest["at"],
+        "action": "role.created",
+        "actor": {"kind": "user", "id": root},
+        "subject": {"kind": "role", "id": role},
+        "outcome": "succeeded",
+        "reason": None,
+        "changed": ["name"],
+        "before": {},
+        "after": {"name": "Clerk", "description": None},
+        "ip": record.origin.ip,
+        "userAgent": record.origin.user_agent,
+        "requestId": record.request_id,
+        "detailsErased": False,
+    }
+    assert [entry["action"] for entry in others] == ["user.email_verified", "user.registered", "user.created"]
+
+
+def test_the_log_can_be_filtered_and_walked(desk: _Desk) -> None:
+    """By actor, actions, subject, outcome and time; a page leads to the next one."""
+    desk.installation.clock.advance(timedelta(minutes=1))
+    role = desk.role()
+    middle = desk.log()[-1].entry.at.isoformat().replace("+00:00", "Z")
+    send_json(desk.client, "GET", "/admin/roles", token=desk.user_token)
+    root = desk.id_of("root@example.com")
+
+    def actions(query: str) -> list[str]:
+        return [entry["action"] for entry in _list(desk, query)]
+
+    assert actions(f"?actor={root}") == ["role.created"]
+    assert actions(f"?subject={role}") == ["role.created"]
+    assert actions("?outcome=refused") == ["access.denied"]
+    assert actions("?action=role.created&action=user.created&sort=at") == ["user.created", "role.created"]
+    assert actions(f"?after={middle}&sort=at") == ["role.created", "access.denied"]
+    assert actions(f"?before={middle}") == ["user.email_verified", "user.registered", "user.created"]
+    assert actions(f"?actor={root}&outcome=refused") == []
+    first = json_of(desk.send("GET", "/admin/audit-log?limit=3&fields=action"))
+    second = json_of(desk.send("GET", f"/admin/audit-log?limit=3&fields=action&cursor={first['page']['nextCursor']}"))
+    assert [entry["action"] for entry in first["data"] + second["data"]] == actions("")
+    assert first["page"]["total"] == 5
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?actor=root",
+        "?subject=1",
+        "?action=role.painted",
+        "?outcome=maybe",
+        "?after=yesterday",
+        "?actors=x",
+        "?sort=actor",
+    ],
+)
+def test_filters_that_make_no_sense_are_refused(desk: _Desk, query: str) -> None:
+    """With the name of the parameter."""
+    response = desk.send("GET", f"/admin/audit-log{query}")
+
+    assert (response.status, len(json_of(response)["errors"])) == (400, 1)
+
+
+# --- one's own --------------------------------------------------------------------------------------------------------
+
+
+def _activity(desk: _Desk) -> list[dict[str, Any]]:
+    response = send_json(desk.client, "GET", "/users/me/activity", token=desk.user_token)
+    assert response.status == 200, response.body
+    data: list[dict[str, Any]] = json_of(response)["data"]
+    return data
+
+
+def test_users_see_what_happened_to_their_account(client: HostClient, installation: Installation) -> None:
+    """Over each host: what they did, what strangers tried, and what administrators did, who remain unnamed."""
+    desk = _Desk(client, installation)
+    assert desk.wrong_password().status == 401
+    desk.send("PATCH", f"/admin/users/{desk.user_id}", _SUSPENDED)
+    desk.send("PATCH", f"/admin/users/{desk.user_id}", {"status": "active"})
+
+    *administrators, wrong, verified, _ = _activity(desk)
+
+    assert [(each["action"], each["by"]) for each in administrators] == [
+        ("user.status_changed", "administrator"),
+        ("user.status_changed", "administrator"),
+    ]
+    origin = desk.log()[-3].origin
+    assert wrong == {
+        "id": wrong["id"],
+        "at": wrong["at"],
+        "action": "auth.logged_in",
+        "by": "anonymous",
+        "outcome": "refused",
+        "reason": "wrong-password",
+        "changed": [],
+        "ip": origin.ip,
+        "userAgent": origin.user_agent,
+    }
+    assert (verified["action"], verified["by"]) == ("user.email_verified", "you")
+
+
+def test_users_see_nothing_of_others(desk: _Desk, pipeline_client: PipelineClient) -> None:
+    """Neither who administers, nor from where, nor what was tried with their account and refused."""
+    other = desk.installation.access_token("other@example.com")
+    root = desk.id_of("root@example.com")
+    before = _activity(desk)
+    path = f"/admin/users/{desk.user_id}"
+    assert send_json(pipeline_client, "DELETE", path, token=other).status == 403
+    assert _activity(desk) == before
+
+    desk.send("POST", f"{path}/unlock")
+    desk.send("PATCH", path, _SUSPENDED)
+    desk.send("PATCH", path, {"status": "active"})
+
+    record = next(each for each in desk.log() if each.entry.action == AuditAction.USER_STATUS_CHANGED)
+    assert record.entry.actor == Actor.user(root)
+    shown = _activity(desk)
+    assert len(shown) > len(before)
+    assert str(root) not in repr(shown)
+    assert {(each["ip"], each["userAgent"]) for each in shown if each["by"] == "administrator"} == {(None, None)}
+    assert "chargeback" not in repr(shown)

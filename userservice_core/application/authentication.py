@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from userservice_core.application.mailed_tokens import MAILED_TO_ANYONE, may_mail
 from userservice_core.application.password_proofs import require_same_password
 from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
@@ -26,7 +27,7 @@ from userservice_core.domain.events import (
     UserPasswordChanged,
 )
 from userservice_core.domain.ids import AuditEntryId, EventId, SessionId, UserId
-from userservice_core.domain.one_time_tokens import TokenPurpose
+from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
 from userservice_core.domain.passwords import NOT_ISSUED, normalise_password
 from userservice_core.domain.sessions import (
     MAX_ORIGINS_COMPARED,
@@ -278,7 +279,7 @@ class Authentication:
         return self._answer(session, user, token, permissions=permissions)
 
     def _tell_of_first_password(self, transaction: Transaction, user: User, *, now: datetime) -> None:
-        transaction.one_time_tokens.end_all(user.id, now=now)
+        transaction.one_time_tokens.end_all(user.id, now=now, keep=KEPT_BESIDE_NEWER)
         transaction.record(
             UserPasswordChanged(
                 id=EventId(self._ids.new()), occurred_at=now, user_id=user.id, method=PasswordChange.FIRST_SIGN_IN
@@ -337,9 +338,11 @@ class Authentication:
 
         def work(transaction: Transaction) -> None:
             latest = transaction.sign_ins.get(user.id).user
+            is_asleep = latest.status is UserStatus.DEACTIVATED and latest.deleted_at is None
+            wants_mail = is_asleep and may_mail(transaction, latest, MAILED_TO_ANYONE, now=now)
             transaction.record(event)
             transaction.audit.add(entry)
-            if latest.status is UserStatus.DEACTIVATED and latest.deleted_at is None:
+            if wants_mail:
                 self._mailed_tokens.issue(
                     latest,
                     purpose=TokenPurpose.REACTIVATE_ACCOUNT,

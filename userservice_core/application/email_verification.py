@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from userservice_core.application.mailed_tokens import read_mailed_token
+from userservice_core.application.mailed_tokens import MAILED_TO_ANYONE, may_mail, read_mailed_token
 from userservice_core.domain.audit import Actor, AuditAction, AuditEntry, Subject
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import NotificationKind, UserEmailVerified
@@ -18,6 +18,7 @@ from userservice_core.errors import OneTimeTokenInvalidError, UserNotFoundError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from userservice_core.application.email_changes import EmailChanges
     from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
@@ -42,6 +43,7 @@ class EmailVerification:
         uow: UnitOfWork,
         users: UserReader,
         tokens: OneTimeTokenReader,
+        changes: EmailChanges,
         mailed_tokens: MailedTokens,
         clock: Clock,
         ids: IdGenerator,
@@ -49,6 +51,7 @@ class EmailVerification:
         self._uow = uow
         self._users = users
         self._tokens = tokens
+        self._changes = changes
         self._mailed_tokens = mailed_tokens
         self._clock = clock
         self._ids = ids
@@ -57,7 +60,8 @@ class EmailVerification:
         """
         Mail a new link to the owner of a pending account, which ends the earlier one; otherwise do nothing.
 
-        The caller cannot tell from the result whether there is such an account.
+        The caller cannot tell from the result whether there is such an account, nor whether it had as many mails as an
+        hour may bring.
 
         Raises:
             InvalidInputError: If *email* is not an address.
@@ -68,11 +72,11 @@ class EmailVerification:
             user = transaction.users.find_by_email(key)
             if user is None or user.deleted_at is not None or user.status is not UserStatus.PENDING_VERIFICATION:
                 return
+            now = self._clock.now()
+            if not may_mail(transaction, user, MAILED_TO_ANYONE, now=now):
+                return
             mailed = self._mailed_tokens.issue(
-                user,
-                purpose=TokenPurpose.VERIFY_EMAIL,
-                kind=NotificationKind.VERIFY_EMAIL,
-                now=self._clock.now(),
+                user, purpose=TokenPurpose.VERIFY_EMAIL, kind=NotificationKind.VERIFY_EMAIL, now=now
             )
             transaction.one_time_tokens.add(mailed.stored)
             transaction.record(mailed.request)
@@ -89,20 +93,28 @@ class EmailVerification:
         stored = self._tokens.find(reference.user_id, reference.digest)
         if stored is None:
             return TokenInspection(purpose=None, valid=False)
-        return TokenInspection(purpose=stored.purpose, valid=self._would_confirm(stored, user))
+        return TokenInspection(purpose=stored.purpose, valid=self._would_succeed(stored, user))
 
     def confirm(self, *, token: str) -> User:
         """
         Record that the address was confirmed; a pending account becomes active.
 
-        A token that confirmed the address already succeeds again and changes nothing, so a link opened twice is no
-        error.
+        A token that was mailed when the address was to change, or had changed, does or undoes that instead
+        (:class:`.email_changes.EmailChanges`). One that confirmed the address already succeeds again and changes
+        nothing, so a link opened twice is no error.
 
         Raises:
             OneTimeTokenInvalidError: If the token is unknown, expired, replaced, or for another address.
+            EmailTakenError: If another account holds the address that this one is to have.
         """
         reference = read_mailed_token(token)
+        stored = self._tokens.find(reference.user_id, reference.digest)
         try:
+            match None if stored is None else stored.purpose:
+                case TokenPurpose.CHANGE_EMAIL:
+                    return self._changes.confirm(reference)
+                case TokenPurpose.UNDO_EMAIL_CHANGE:
+                    return self._changes.undo(reference)
             return self._uow.run(lambda transaction: self._confirm(transaction, reference))
         except UserNotFoundError as error:
             raise OneTimeTokenInvalidError from error
@@ -120,6 +132,9 @@ class EmailVerification:
             transaction.record(self._email_verified(verified, now=now))
             transaction.audit.add(email_verified_entry(user, verified, entry_id=AuditEntryId(self._ids.new()), now=now))
         return verified
+
+    def _would_succeed(self, stored: OneTimeToken, user: User) -> bool:
+        return self._would_confirm(stored, user) or self._changes.would_succeed(stored, user)
 
     def _would_confirm(self, stored: OneTimeToken, user: User) -> bool:
         if user.deleted_at is not None or user.status in {UserStatus.SUSPENDED, UserStatus.DEACTIVATED}:

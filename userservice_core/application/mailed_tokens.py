@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import attrs
@@ -16,12 +17,26 @@ from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
 from userservice_core.errors import OneTimeTokenInvalidError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
+    from userservice_core.domain.emails import EmailAddress
     from userservice_core.domain.users import User
     from userservice_core.ports.clock import Entropy, IdGenerator
     from userservice_core.ports.security import SecretSealer
     from userservice_core.ports.unit_of_work import Transaction
+
+MAX_MAILS: Final = 3
+MAIL_WINDOW: Final = timedelta(hours=1)
+"""So many mails, in so long, may be had by asking for them."""
+
+MAILED_TO_ANYONE: Final = (
+    TokenPurpose.VERIFY_EMAIL,
+    TokenPurpose.RESET_PASSWORD,
+    TokenPurpose.RESTORE_ACCOUNT,
+    TokenPurpose.REACTIVATE_ACCOUNT,
+)
+"""What strangers may have mailed to an owner; counted together, since it is one mailbox that they fill."""
 
 _ID_BYTES = 16
 _SECRET_BYTES = 32
@@ -65,6 +80,11 @@ def read_mailed_token(text: str) -> TokenReference:
     return TokenReference(UserId(UUID(bytes=raw[:_ID_BYTES])), hashlib.sha256(raw).digest())
 
 
+def may_mail(transaction: Transaction, user: User, purposes: Collection[TokenPurpose], *, now: datetime) -> bool:
+    """Tell whether the user may be mailed another token of these purposes; the caller holds the user's lock."""
+    return transaction.one_time_tokens.count_since(user.id, purposes, since=now - MAIL_WINDOW) < MAX_MAILS
+
+
 class MailedTokens:
     """Issues tokens of 256 random bits."""
 
@@ -73,20 +93,34 @@ class MailedTokens:
         self._sealer = sealer
         self._ids = ids
 
-    def issue(self, user: User, *, purpose: TokenPurpose, kind: NotificationKind, now: datetime) -> MailedToken:
-        """Make a token for the address of *user*; nothing is stored or sent."""
+    def issue(
+        self,
+        user: User,
+        *,
+        purpose: TokenPurpose,
+        kind: NotificationKind,
+        now: datetime,
+        to: EmailAddress | None = None,
+    ) -> MailedToken:
+        """Make a token for the address of *user*, or the one in *to*; nothing is stored or sent."""
+        email = user.email if to is None else to
         raw = user.id.bytes + self._entropy.token_bytes(_SECRET_BYTES)
         text = base64.urlsafe_b64encode(raw)
         event_id = EventId(self._ids.new())
         stored = OneTimeToken.issue(
-            digest=hashlib.sha256(raw).digest(), user_id=user.id, email_key=user.email.key, purpose=purpose, now=now
+            digest=hashlib.sha256(raw).digest(),
+            user_id=user.id,
+            email_key=email.key,
+            address=email.address,
+            purpose=purpose,
+            now=now,
         )
         request = NotificationRequested(
             id=event_id,
             occurred_at=now,
             user_id=user.id,
             kind=kind,
-            to=user.email.address,
+            to=email.address,
             sealed_token=self._sealer.seal(text, context=f"notification:{event_id}"),
         )
         return MailedToken(stored, request)

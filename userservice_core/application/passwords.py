@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from userservice_core.application.email_verification import email_verified_entry
-from userservice_core.application.mailed_tokens import read_mailed_token
+from userservice_core.application.mailed_tokens import MAILED_TO_ANYONE, may_mail, read_mailed_token
 from userservice_core.application.password_proofs import require_same_password
 from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
@@ -23,7 +23,7 @@ from userservice_core.domain.events import (
     UserPasswordResetRequested,
 )
 from userservice_core.domain.ids import AuditEntryId, EventId
-from userservice_core.domain.one_time_tokens import TokenPurpose
+from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
 from userservice_core.domain.passwords import PasswordPolicy, known_words, normalise_password
 from userservice_core.domain.users import User, UserStatus
 from userservice_core.errors import (
@@ -86,7 +86,8 @@ class Passwords:
 
         The owner of a deleted account gets a link that restores it.
 
-        The caller cannot tell from the result whether there is an account.
+        The caller cannot tell from the result whether there is an account, nor whether it had as many mails as an hour
+        may bring.
 
         Raises:
             InvalidInputError: If *email* is not an address.
@@ -96,9 +97,11 @@ class Passwords:
         def work(transaction: Transaction) -> None:
             user = transaction.users.find_by_email(key)
             now = self._clock.now()
-            if user is not None and user.deleted_at is not None:
+            if user is None or not may_mail(transaction, user, MAILED_TO_ANYONE, now=now):
+                return
+            if user.deleted_at is not None:
                 self._mailed_tokens.restore_link(user, now=now).write_into(transaction)
-            if user is None or not _may_reset(user):
+            if not _may_reset(user):
                 return
             mailed = self._mailed_tokens.issue(
                 user, purpose=TokenPurpose.RESET_PASSWORD, kind=NotificationKind.RESET_PASSWORD, now=now
@@ -199,7 +202,7 @@ class Passwords:
         user_id = latest.user.id
         transaction.sign_ins.save_credential(Credential(user_id=user_id, password_hash=password_hash, changed_at=now))
         transaction.sign_ins.save_state(attrs.evolve(latest.state, failed_attempts=0, locked_until=None))
-        transaction.one_time_tokens.end_all(user_id, now=now)
+        transaction.one_time_tokens.end_all(user_id, now=now, keep=KEPT_BESIDE_NEWER)
 
     def _end(self, transaction: Transaction, sessions: Iterable[Session], *, now: datetime) -> None:
         for session in sessions:

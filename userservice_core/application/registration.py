@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from userservice_core.application.mailed_tokens import MAILED_TO_ANYONE, may_mail
 from userservice_core.domain.audit import ANONYMOUS, AuditAction, AuditEntry, Subject
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
@@ -92,8 +93,10 @@ class Registration:
     def _mail_restore_link(self, email_key: str) -> None:
         def work(transaction: Transaction) -> None:
             user = transaction.users.find_by_email(email_key)
-            if user is not None and user.deleted_at is not None:
-                self._mailed_tokens.restore_link(user, now=self._clock.now()).write_into(transaction)
+            now = self._clock.now()
+            if user is None or user.deleted_at is None or not may_mail(transaction, user, MAILED_TO_ANYONE, now=now):
+                return
+            self._mailed_tokens.restore_link(user, now=now).write_into(transaction)
 
         self._uow.run(work)
 

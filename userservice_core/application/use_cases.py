@@ -8,8 +8,10 @@ from userservice_core.application.access import Access
 from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
+from userservice_core.application.audit_trail import AuditTrail
 from userservice_core.application.authentication import Authentication
 from userservice_core.application.authorization import Authorization
+from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.own_account import OwnAccount
@@ -18,6 +20,7 @@ from userservice_core.application.permissions import Permissions
 from userservice_core.application.profiles import Profiles
 from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
+from userservice_core.application.retention import Retention
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
 from userservice_core.application.user_directory import UserDirectory
@@ -31,12 +34,14 @@ class UseCases:
     access: Access
     registration: Registration
     email_verification: EmailVerification
+    email_changes: EmailChanges
     authentication: Authentication
     passwords: Passwords
     authorization: Authorization
     accounts: Accounts
     own_account: OwnAccount
     account_administration: AccountAdministration
+    retention: Retention
     profiles: Profiles
     addresses: Addresses
     roles: Roles
@@ -45,5 +50,6 @@ class UseCases:
     user_directory: UserDirectory
     idempotent_calls: IdempotentCalls
     refusals: Refusals
+    audit_trail: AuditTrail
     token_issuer: AccessTokenIssuer
     cursors: CursorSigner

@@ -186,6 +186,7 @@ class AuditEntry:
     Attributes:
         id: UUIDv7.
         at: When it was done.
+        action: An :class:`AuditAction`; read from the log, one of another version may be a name that this one lacks.
         subject: What it is about; None where that does not exist, such as the account of a mistyped address.
         reason: Code of the error that refused it; None for what succeeded.
         before: Values as they were, by their names on the wire; erased together with the subject.
@@ -196,7 +197,7 @@ class AuditEntry:
 
     id: AuditEntryId
     at: datetime
-    action: AuditAction
+    action: str
     actor: Actor
     subject: Subject | None
     outcome: Outcome = Outcome.SUCCEEDED

@@ -105,6 +105,29 @@ class UserEmailVerified(UserEvent):
     email: str
 
 
+class EmailChange(enum.StrEnum):
+    """How an account came by another address."""
+
+    CONFIRMED = "confirmed"
+    UNDONE = "undone"
+
+
+@attrs.frozen(kw_only=True)
+class UserEmailChanged(UserEvent):
+    """
+    The account has another address.
+
+    Attributes:
+        email: The address now, as its owner wrote it.
+        method: `confirmed` by a link that was mailed to it, or `undone`: it is the one from before a change.
+    """
+
+    type = "user.email_changed"
+
+    email: str
+    method: str
+
+
 @attrs.frozen(kw_only=True)
 class UserPasswordResetRequested(UserEvent):
     """Somebody asked for a link to choose a new password; it was mailed to the owner."""
@@ -527,6 +550,7 @@ class NotificationRequested(Event):
 EVENT_TYPES: tuple[type[Event], ...] = (
     UserRegistered,
     UserEmailVerified,
+    UserEmailChanged,
     UserPasswordResetRequested,
     UserPasswordChanged,
     UserStatusChanged,

@@ -16,6 +16,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 SortKey = str | int | datetime | None
@@ -157,6 +158,16 @@ class Page(Generic[T]):
             preceding=preceding if has_preceding else None,
             total=total,
             total_is_estimate=total_is_estimate,
+        )
+
+    def showing(self, show: Callable[[T], S]) -> Page[S]:
+        """Return the same page with each row as *show* makes it."""
+        return Page(
+            rows=tuple(show(row) for row in self.rows),
+            following=self.following,
+            preceding=self.preceding,
+            total=self.total,
+            total_is_estimate=self.total_is_estimate,
         )
 
 

@@ -108,6 +108,18 @@ class User:
             self, email_verified=True, status=UserStatus.ACTIVE, updated_at=now, version=self.version + 1
         )
 
+    def with_pending_email(self, address: str, *, now: datetime) -> User:
+        """Note the address that the user is to have once it is confirmed; one noted already is no change."""
+        if self.pending_email == address:
+            return self
+        return attrs.evolve(self, pending_email=address, updated_at=now, version=self.version + 1)
+
+    def with_email(self, email: EmailAddress, *, now: datetime) -> User:
+        """Give the user an address that its owner has confirmed."""
+        return attrs.evolve(
+            self, email=email, email_verified=True, pending_email=None, updated_at=now, version=self.version + 1
+        )
+
     def moved_to(self, status: UserStatus, *, by: Mover, now: datetime) -> User:
         """
         Give the account another status, by :data:`STATUS_MOVES`; one that has it already is returned unchanged.

@@ -225,14 +225,18 @@ def _query_parameters(route: Route) -> list[Json]:
     schema = schemas[reference["$ref"].rpartition("/")[2]]
     required = schema.get("required", ())
     # What is defined by itself, such as an enumeration, is written out: components are made of bodies only.
-    inlined = {
-        name: schemas[details["$ref"].removeprefix(_SCHEMAS)] if "$ref" in details else details
-        for name, details in schema["properties"].items()
-    }
+    inlined = {name: _written_out(details, schemas) for name, details in schema["properties"].items()}
     return [
         _query_parameter(route.query.__name__, name, details, is_required=name in required)
         for name, details in inlined.items()
     ]
+
+
+def _written_out(schema: Json, schemas: Mapping[str, Json]) -> Json:
+    """Put what *schema*, or its items, refer to in the place of the reference."""
+    if reference := schema.get("$ref"):
+        return schemas[reference.removeprefix(_SCHEMAS)]
+    return {**schema, "items": _written_out(schema["items"], schemas)} if "items" in schema else schema
 
 
 def _query_parameter(shape: str, name: str, details: Json, *, is_required: bool) -> Json:

@@ -81,6 +81,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "unsupported-media-type": 415,
     "idempotency-key-reused": 422,
     "precondition-required": 428,
+    "too-many-requests": 429,
     "headers-too-large": 431,
     # What follows is never the client's fault, and its detail never the client's business.
     "internal-error": INTERNAL_STATUS,

@@ -12,18 +12,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+def changes_of_read_only(sent: msgspec.Struct, shown: msgspec.Struct, names: Iterable[str]) -> tuple[Fault, ...]:
+    """Refuse members of *sent* unless they are left out or as in *shown*, so that what was read can be sent back."""
+    wire_names = {field.name: field.encode_name for field in msgspec.structs.fields(sent)}
+    return tuple(
+        Fault((wire_names[name],), "read-only", "This member cannot be changed here.")
+        for name in names
+        if getattr(sent, name) not in (msgspec.UNSET, getattr(shown, name))
+    )
+
+
 def require_unchanged(sent: msgspec.Struct, shown: msgspec.Struct, names: Iterable[str]) -> None:
     """
-    Check that members are left out of *sent* or are as in *shown*, so that what was read can be sent back.
+    Check that members are left out of *sent* or are as in *shown*.
 
     Raises:
         InvalidInputError: Naming each that is different.
     """
-    wire_names = {field.name: field.encode_name for field in msgspec.structs.fields(sent)}
-    faults = tuple(
-        Fault((wire_names[name],), "read-only", "This member cannot be changed here.")
-        for name in names
-        if getattr(sent, name) is not msgspec.UNSET and getattr(sent, name) != getattr(shown, name)
-    )
-    if faults:
+    if faults := changes_of_read_only(sent, shown, names):
         raise InvalidInputError(faults)

@@ -13,7 +13,9 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from userservice_core.application.audit_trail import Doer
 from userservice_core.domain.address_kinds import AddressType
+from userservice_core.domain.audit import ActorKind, AuditAction, Outcome, SubjectKind
 from userservice_core.domain.emails import is_mixed_script
 from userservice_core.domain.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET_ROWS
 from userservice_core.domain.users import UserStatus
@@ -21,6 +23,7 @@ from userservice_core.domain.users import UserStatus
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from userservice_core.application.audit_trail import Activity
     from userservice_core.application.authentication import SignedIn
     from userservice_core.application.authorization import CheckedPermissions
     from userservice_core.domain.addresses import Address
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.users import User
+    from userservice_core.ports.audit import AuditRecord
 
 MAX_TEXT_CHARACTERS = 1_024
 MAX_LONG_TEXT_CHARACTERS = 4_096
@@ -174,6 +178,23 @@ class UserAnswer(Body, frozen=True, kw_only=True):
             deleted_at=user.deleted_at,
             version=user.version,
         )
+
+
+class AccountPatchBody(Body, frozen=True, kw_only=True):
+    """An address that is to be confirmed; null for the pending one withdraws it, and the rest may be sent as it is."""
+
+    id: UUID | UnsetType = UNSET
+    email: Text | UnsetType = UNSET
+    email_verified: bool | UnsetType = UNSET
+    pending_email: Text | UnsetType | None = UNSET
+    status: Text | UnsetType = UNSET
+    roles: tuple[str, ...] | UnsetType = UNSET
+    attributes: dict[str, Any] | UnsetType = UNSET
+    created_at: datetime | UnsetType = UNSET
+    updated_at: datetime | UnsetType = UNSET
+    mfa_enabled: bool | UnsetType = UNSET
+    deleted_at: datetime | UnsetType | None = UNSET
+    version: int | UnsetType = UNSET
 
 
 class PageItem(Body, frozen=True, kw_only=True):
@@ -634,6 +655,122 @@ class RoleListAnswer(Body, frozen=True, kw_only=True):
 
     data: tuple[RoleAnswer, ...]
     page: PageItem
+
+
+class ActorItem(Body, frozen=True, kw_only=True):
+    """Who acted; the system, and who has not shown who they are, have no id."""
+
+    kind: ActorKind
+    id: UUID | None
+
+
+class SubjectItem(Body, frozen=True, kw_only=True):
+    """What an action is about."""
+
+    kind: SubjectKind
+    id: UUID
+
+
+class AuditEntryAnswer(Body, frozen=True, kw_only=True):
+    """An action in the audit log; its details are empty once they were erased."""
+
+    id: UUID
+    at: datetime
+    action: str
+    actor: ActorItem
+    subject: SubjectItem | None
+    outcome: Outcome
+    reason: str | None
+    changed: tuple[str, ...]
+    before: dict[str, Any]
+    after: dict[str, Any]
+    ip: str | None
+    user_agent: str | None
+    request_id: str
+    details_erased: bool
+
+    @classmethod
+    def of(cls, record: AuditRecord) -> AuditEntryAnswer:
+        """Show *record*."""
+        entry = record.entry
+        subject = entry.subject
+        return cls(
+            id=entry.id,
+            at=entry.at,
+            action=entry.action,
+            actor=ActorItem(kind=entry.actor.kind, id=entry.actor.id),
+            subject=None if subject is None else SubjectItem(kind=subject.kind, id=subject.id),
+            outcome=entry.outcome,
+            reason=entry.reason,
+            changed=entry.changed,
+            before=dict(entry.before),
+            after=dict(entry.after),
+            ip=record.origin.ip,
+            user_agent=record.origin.user_agent,
+            request_id=record.request_id,
+            details_erased=record.is_erased,
+        )
+
+
+class AuditLogAnswer(Body, frozen=True, kw_only=True):
+    """Some of the audit log."""
+
+    data: tuple[AuditEntryAnswer, ...]
+    page: PageItem
+
+
+class AuditLogQuery(ListQuery, frozen=True, kw_only=True):
+    """Which part of the audit log; all conditions have to hold."""
+
+    sort: Literal["at", "-at"] = "-at"
+    actor: UUID | UnsetType = UNSET
+    action: Annotated[tuple[AuditAction, ...], msgspec.Meta(max_length=MAX_ITEMS)] = ()
+    subject: UUID | UnsetType = UNSET
+    outcome: Outcome | UnsetType = UNSET
+    after: Moment | UnsetType = UNSET
+    before: Moment | UnsetType = UNSET
+
+
+class ActivityItem(Body, frozen=True, kw_only=True):
+    """Something that happened to one's own account; where from is told of oneself and of strangers only."""
+
+    id: UUID
+    at: datetime
+    action: str
+    by: Doer
+    outcome: Outcome
+    reason: str | None
+    changed: tuple[str, ...]
+    ip: str | None
+    user_agent: str | None
+
+    @classmethod
+    def of(cls, activity: Activity) -> ActivityItem:
+        """Show *activity*."""
+        return cls(
+            id=activity.id,
+            at=activity.at,
+            action=activity.action,
+            by=activity.by,
+            outcome=activity.outcome,
+            reason=activity.reason,
+            changed=activity.changed,
+            ip=activity.origin.ip,
+            user_agent=activity.origin.user_agent,
+        )
+
+
+class ActivityAnswer(Body, frozen=True, kw_only=True):
+    """Some of what happened to one's own account."""
+
+    data: tuple[ActivityItem, ...]
+    page: PageItem
+
+
+class ActivityQuery(ListQuery, frozen=True, kw_only=True):
+    """Which part of one's own activity."""
+
+    sort: Literal["at", "-at"] = "-at"
 
 
 class DeletionQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

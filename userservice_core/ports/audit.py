@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 from uuid import UUID
 
 import attrs
 
-from userservice_core.domain.audit import AuditAction, AuditEntry, Outcome, Subject
+from userservice_core.domain.audit import AuditAction, AuditEntry, Outcome, SubjectKind
 from userservice_core.domain.sessions import Origin
 
 if TYPE_CHECKING:
     from userservice_core.domain.ids import UserId
+    from userservice_core.domain.lists import Page, PageRequest
 
 
 @attrs.frozen(kw_only=True)
@@ -32,19 +33,6 @@ class AuditRecord:
     origin: Origin = attrs.field(factory=Origin)
     is_erased: bool = False
 
-    @property
-    def position(self) -> AuditPosition:
-        """Where the record stands in the log."""
-        return AuditPosition(self.entry.at, self.entry.id)
-
-
-@attrs.frozen(order=True)
-class AuditPosition:
-    """A place in the log: entries are in the order of their times, and those of one time in the order of their ids."""
-
-    at: datetime
-    id: UUID
-
 
 @attrs.frozen(kw_only=True)
 class AuditFilter:
@@ -54,14 +42,18 @@ class AuditFilter:
     Attributes:
         actor_id: Done by this user or client.
         actions: One of these.
-        subject: About this.
+        subject_kind: About something of this kind.
+        subject_id: About this.
+        own: Not what somebody else was refused to do to the subject.
         after: From this moment on.
         before: Earlier than this moment.
     """
 
     actor_id: UUID | None = None
     actions: tuple[AuditAction, ...] | None = None
-    subject: Subject | None = None
+    subject_kind: SubjectKind | None = None
+    subject_id: UUID | None = None
+    own: Literal[True] | None = None
     outcome: Outcome | None = None
     after: datetime | None = None
     before: datetime | None = None
@@ -90,25 +82,18 @@ class AuditLog(Protocol):
         ...
 
 
+AUDIT_SORTS: Final = ("at",)
+"""What the log can be sorted by."""
+
+
 class AuditReader(Protocol):
-    """Reads the log, each question in one statement on the primary. Safe to use from many threads."""
+    """Reads the log on the primary. Safe to use from many threads."""
 
-    def read(
-        self,
-        wanted: AuditFilter,
-        *,
-        limit: int,
-        beyond: AuditPosition | None = None,
-        oldest_first: bool = False,
-    ) -> tuple[AuditRecord, ...]:
+    def list_page(self, wanted: AuditFilter, request: PageRequest) -> Page[AuditRecord]:
         """
-        Return entries, the newest first unless *oldest_first*.
+        Return a page of the log, sorted by one of :data:`AUDIT_SORTS`, in one statement.
 
-        Args:
-            wanted: Which.
-            limit: How many at most.
-            beyond: Only what follows this position in the order asked for.
-            oldest_first: Whether to begin at the other end.
+        A second statement is needed for the total of a page past the last one, and where the total is an estimate.
 
         Raises:
             DeadlineExceededError: If the call's deadline passed.

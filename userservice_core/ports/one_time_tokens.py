@@ -28,16 +28,33 @@ class OneTimeTokenRepository(Protocol):
         ...
 
     def add(self, token: OneTimeToken) -> None:
-        """Store a token and end every unused one of the same user and purpose."""
+        """Store a token and, unless its purpose is kept beside newer ones, end every unused one of user and purpose."""
         ...
 
     def save(self, token: OneTimeToken) -> None:
         """Store that a token was used."""
         ...
 
-    def end_all(self, user_id: UserId, *, now: datetime, keep: Collection[TokenPurpose] = ()) -> None:
+    def count_since(self, user_id: UserId, purposes: Collection[TokenPurpose], *, since: datetime) -> int:
+        """
+        Tell how many tokens of these purposes were made after *since*, used ones included.
+
+        Exact for who holds the user's lock; nothing is locked here.
+        """
+        ...
+
+    def end_all(
+        self,
+        user_id: UserId,
+        *,
+        now: datetime,
+        keep: Collection[TokenPurpose] = (),
+        made_since: datetime | None = None,
+    ) -> None:
         """
         End every unused token of the user, except for those of the purposes in *keep*.
+
+        Where *made_since* is given, only tokens that were made then or later end.
 
         Takes effect after every :meth:`add` and :meth:`save` before it, and before those that follow.
         """

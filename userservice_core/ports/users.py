@@ -113,6 +113,23 @@ class UserRepository(Protocol):
         """Return users who hold a role, deleted ones included, locked as by :meth:`get`, in the order of their ids."""
         ...
 
+    def list_expired(
+        self, *, deleted_before: datetime, pending_before: datetime, now: datetime, limit: int
+    ) -> tuple[User, ...]:
+        """
+        Return users whose time is up, locked as by :meth:`get`, and the rows of their sign-ins with them, by id.
+
+        Those that other transactions hold are left out, so that several can share the work.
+
+        Args:
+            deleted_before: A user who was deleted earlier than this is returned,
+            pending_before: and so is one who was created earlier than this, has yet to confirm the address, and holds
+                no invitation that is good at *now*.
+            now: The present moment.
+            limit: How many at most.
+        """
+        ...
+
     def add(self, user: User) -> None:
         """
         Store a new user with their roles.

@@ -86,6 +86,7 @@ def sample_one_time_token(user: User, *, now: datetime = NOW, **changes: Any) ->
         digest=sample_hash(),
         user_id=user.id,
         email_key=user.email.key,
+        address=user.email.address,
         purpose=TokenPurpose.VERIFY_EMAIL,
         now=now,
     )

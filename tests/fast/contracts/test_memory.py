@@ -32,6 +32,7 @@ from userservice_core.testing.contracts.metrics import MetricsContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
 from userservice_core.testing.contracts.profiles import ProfilesContract
+from userservice_core.testing.contracts.retention import ExpiredRowsContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
 from userservice_core.testing.contracts.roles import RolesContract
 from userservice_core.testing.contracts.sessions import SessionsContract
@@ -87,6 +88,10 @@ class TestRoles(_InMemory, RolesContract):
 
 class TestRevocations(_InMemory, RevocationsContract):
     """The log of revocations and its writer."""
+
+
+class TestExpiredRows(_InMemory, ExpiredRowsContract):
+    """Rows that are of no use any more."""
 
 
 class TestAudit(_InMemory, AuditContract):

@@ -10,6 +10,7 @@ from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerS
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
 from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
 from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
+from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
 from userservice_core.infrastructure.postgres.roles import PostgresRoleReader
 from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
@@ -38,5 +39,6 @@ def backend_of(database: Database) -> Backend:
         roles=PostgresRoleReader(database),
         revocations=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
+        expired_rows=PostgresExpiredRows(database),
         outbox=lambda: PostgresOutboxStore(database),
     )

@@ -21,6 +21,7 @@ from userservice_core.testing.contracts.idempotency import IdempotencyContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
 from userservice_core.testing.contracts.profiles import ProfilesContract
+from userservice_core.testing.contracts.retention import ExpiredRowsContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
 from userservice_core.testing.contracts.roles import RolesContract
 from userservice_core.testing.contracts.sessions import SessionsContract
@@ -94,6 +95,10 @@ class TestRoles(_InPostgres, RolesContract):
 
 class TestRevocations(_InPostgres, RevocationsContract):
     """The log of revocations and its writer."""
+
+
+class TestExpiredRows(_InPostgres, ExpiredRowsContract):
+    """Rows that are of no use any more."""
 
 
 class TestAudit(_InPostgres, AuditContract):

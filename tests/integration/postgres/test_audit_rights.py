@@ -11,6 +11,7 @@ from psycopg.conninfo import make_conninfo
 
 from tests.integration.contracts.postgres_backend import backend_of
 from userservice_core.domain.audit import Subject
+from userservice_core.domain.lists import PageRequest, Sort
 from userservice_core.errors import ConfigurationError, SchemaMismatchError
 from userservice_core.infrastructure.postgres import migrate
 from userservice_core.infrastructure.postgres.database import Database
@@ -21,6 +22,7 @@ from userservice_core.testing.samples import sample_audit_entry, sample_event_id
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_PAGE: Final = PageRequest(sort=Sort(by="at"))
 _CHANGES: Final = [
     f"{change} {table}{rest}"
     for table, column in (("audit_entries", "reason"), ("audit_details", "ip"))
@@ -84,7 +86,7 @@ def test_the_role_that_serves_can_do_its_work(roles: tuple[str, str]) -> None:
         backend.uow.run(lambda transaction: transaction.audit.add(entry))
 
         assert len(backend.waiting(str(user.id))) == 1
-        assert [each.entry for each in backend.audit.read(AuditFilter(), limit=10)] == [entry]
+        assert [each.entry for each in backend.audit.list_page(AuditFilter(), _PAGE).rows] == [entry]
 
 
 def test_the_role_that_serves_cannot_erase_details(roles: tuple[str, str], audited: Subject) -> None:
@@ -95,7 +97,7 @@ def test_the_role_that_serves_cannot_erase_details(roles: tuple[str, str], audit
         with pytest.raises(SchemaMismatchError):
             backend.uow.run(lambda transaction: transaction.audit.erase_details(audited.id))  # type: ignore[arg-type]
 
-        assert [each.is_erased for each in backend.audit.read(AuditFilter(subject=audited), limit=10)] == [False]
+        assert [each.is_erased for each in backend.audit.list_page(AuditFilter(), _PAGE).rows] == [False]
     with contextlib.closing(psycopg.connect(app)) as connection:
         connection.execute("SET userservice.erasing = 'on'")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -82,6 +82,16 @@ _BREAKING: Final = {
     "fk_role_permissions_permission_id_permissions": "UPDATE role_permissions SET permission_id = gen_random_uuid()",
     "pk_access_epoch": _COPY.format("access_epoch"),
     "ck_access_epoch_singleton": "INSERT INTO access_epoch VALUES (false, 1)",
+    "pk_audit_entries": _COPY.format("audit_entries"),
+    "ck_audit_entries_subject": "INSERT INTO audit_entries"
+    " SELECT now(), gen_random_uuid(), action, actor_kind, actor_id, 'user', NULL, outcome, reason, changed, request_id"
+    " FROM audit_entries",
+    "ck_audit_entries_outcome": "INSERT INTO audit_entries"
+    " SELECT now(), gen_random_uuid(), action, actor_kind, actor_id, NULL, NULL, 'open', reason, changed, request_id"
+    " FROM audit_entries",
+    "pk_audit_details": _COPY.format("audit_details"),
+    "pk_idempotency_keys": _COPY.format("idempotency_keys"),
+    "ck_idempotency_keys_digest": "UPDATE idempotency_keys SET digest = '\\x00'",
     "pk_revocations": "INSERT INTO revocations OVERRIDING SYSTEM VALUE SELECT n.* FROM revocations"
     " AS n UNION ALL SELECT n.* FROM revocations AS n",
 }
@@ -89,6 +99,7 @@ _BREAKING: Final = {
 _MEANING: Final[dict[str, type[UserServiceError]]] = {
     "pk_user_emails": EmailTakenError,
     "pk_access_epoch": ConflictError,
+    "pk_idempotency_keys": ConflictError,
     "pk_revocations": ConflictError,
     "uq_one_time_tokens_unused": RetriableError,
     "pk_user_profiles": StaleVersionError,
@@ -120,6 +131,16 @@ def filled(uow: PostgresUnitOfWork, observer: psycopg.Connection) -> None:
     )
     uow.run(lambda transaction: transaction.addresses.add(sample_address(user).as_default(DefaultKind)))
     uow.run(lambda transaction: transaction.addresses.add(sample_address(user)))
+    observer.execute(
+        "INSERT INTO audit_entries (at, entry_id, action, actor_kind, outcome, changed, request_id)"
+        " VALUES (now(), gen_random_uuid(), 'user.registered', 'anonymous', 'succeeded', '{}', 'x')"
+    )
+    observer.execute(
+        "INSERT INTO audit_details (at, entry_id, before, after) SELECT at, entry_id, '{}', '{}' FROM audit_entries"
+    )
+    observer.execute(
+        "INSERT INTO idempotency_keys VALUES (gen_random_uuid(), decode(repeat('00', 32), 'hex'), 'x', now())"
+    )
     observer.execute(
         "INSERT INTO revocations (kind, subject, not_before, version, expires_at) VALUES ('sid', 'x', now(), 0, now())"
     )

@@ -26,6 +26,7 @@ from userservice_core.infrastructure.memory.readers import (
     InMemorySignInReader,
     InMemoryUserReader,
 )
+from userservice_core.infrastructure.memory.retention import InMemoryExpiredRows
 from userservice_core.infrastructure.memory.store import InMemoryStore
 from userservice_core.infrastructure.memory.unit_of_work import InMemoryUnitOfWork
 
@@ -35,6 +36,7 @@ __all__ = [
     "InMemoryAuditReader",
     "InMemoryCache",
     "InMemoryEventPublisher",
+    "InMemoryExpiredRows",
     "InMemoryMailSender",
     "InMemoryMetrics",
     "InMemoryOneTimeTokenReader",

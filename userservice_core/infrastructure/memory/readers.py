@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from userservice_core.domain.audit import Outcome
 from userservice_core.domain.credentials import LoginState, SignIn, UserOverview
 from userservice_core.domain.lists import Position, page_of
 from userservice_core.domain.profiles import UserProfile
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.users import User
     from userservice_core.infrastructure.memory.store import InMemoryStore, Rows
-    from userservice_core.ports.audit import AuditFilter, AuditPosition, AuditRecord
+    from userservice_core.ports.audit import AuditFilter, AuditRecord
     from userservice_core.ports.clock import Clock
     from userservice_core.ports.idempotency import CallId
     from userservice_core.ports.sessions import Rotation
@@ -256,31 +257,19 @@ class InMemoryAuditReader:
     def __init__(self, store: InMemoryStore) -> None:
         self._store = store
 
-    def read(
-        self,
-        wanted: AuditFilter,
-        *,
-        limit: int,
-        beyond: AuditPosition | None = None,
-        oldest_first: bool = False,
-    ) -> tuple[AuditRecord, ...]:
-        found = sorted(
-            (record for record in self._store.read().audit if _is_wanted(record.entry, wanted)),
-            key=lambda record: record.position,
-            reverse=not oldest_first,
-        )
-        if beyond is not None and oldest_first:
-            found = [record for record in found if record.position > beyond]
-        elif beyond is not None:
-            found = [record for record in found if record.position < beyond]
-        return tuple(found[:limit])
+    def list_page(self, wanted: AuditFilter, request: PageRequest) -> Page[AuditRecord]:
+        rows = [record for record in self._store.read().audit if _is_wanted(record.entry, wanted)]
+        return page_of(rows, request, position_of=lambda record: Position(key=record.entry.at, id=record.entry.id))
 
 
 def _is_wanted(entry: AuditEntry, wanted: AuditFilter) -> bool:
+    subject_id = None if entry.subject is None else entry.subject.id
     return (
         wanted.actor_id in {None, entry.actor.id}
         and (wanted.actions is None or entry.action in wanted.actions)
-        and wanted.subject in {None, entry.subject}
+        and wanted.subject_kind in {None, None if entry.subject is None else entry.subject.kind}
+        and wanted.subject_id in {None, subject_id}
+        and (wanted.own is None or entry.outcome is Outcome.SUCCEEDED or entry.actor.id in {None, subject_id})
         and wanted.outcome in {None, entry.outcome}
         and (wanted.after is None or entry.at >= wanted.after)
         and (wanted.before is None or entry.at < wanted.before)

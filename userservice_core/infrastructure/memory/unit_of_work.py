@@ -16,8 +16,10 @@ from userservice_core.domain.audit import Actor, Subject, SubjectKind
 from userservice_core.domain.credentials import LoginState
 from userservice_core.domain.event_data import MAX_DATA_BYTES, event_data, wire_type
 from userservice_core.domain.events import SequencedBy
+from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
 from userservice_core.domain.roles import EVERYTHING, PermissionSet
 from userservice_core.domain.sessions import Origin
+from userservice_core.domain.users import UserStatus
 from userservice_core.errors import (
     AlreadyExistsError,
     DeadlineExceededError,
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.credentials import Credential, SignIn
     from userservice_core.domain.events import Event
     from userservice_core.domain.ids import AddressId, PermissionId, RoleId, SessionId, UserId
-    from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
+    from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.revocations import Revocation
     from userservice_core.domain.roles import Permission, Role
@@ -128,6 +130,25 @@ class InMemoryUserRepository:
         holders = (user for user in map(rows.find_user, rows.users) if user is not None)
         held = (user for user in holders if any(role.id == role_id for role in user.roles))
         return tuple(sorted(held, key=lambda user: user.id.int)[:limit])
+
+    def list_expired(
+        self, *, deleted_before: datetime, pending_before: datetime, now: datetime, limit: int
+    ) -> tuple[User, ...]:
+        rows = self._writes.read()
+        invited = {
+            token.user_id
+            for token in rows.one_time_tokens.values()
+            if token.purpose is TokenPurpose.INVITE and token.used_at is None and now < token.expires_at
+        }
+
+        def is_expired(user: User) -> bool:
+            if user.deleted_at is not None:
+                return user.deleted_at < deleted_before
+            is_pending = user.status is UserStatus.PENDING_VERIFICATION and user.id not in invited
+            return is_pending and user.created_at < pending_before
+
+        expired = [user for user in map(rows.find_user, rows.users) if user is not None and is_expired(user)]
+        return tuple(sorted(expired, key=lambda user: user.id.int)[:limit])
 
     def add(self, user: User) -> None:
         def write(rows: Rows) -> None:
@@ -286,7 +307,8 @@ class InMemoryOneTimeTokenRepository:
         def write(rows: Rows) -> None:
             _require_user(rows, token.user_id)
             for key, other in rows.one_time_tokens.items():
-                if (key[0], other.purpose, other.used_at) == (token.user_id, token.purpose, None):
+                is_older = (key[0], other.purpose, other.used_at) == (token.user_id, token.purpose, None)
+                if is_older and token.purpose not in KEPT_BESIDE_NEWER:
                     rows.one_time_tokens[key] = other.used(now=token.created_at)
             if (token.user_id, token.digest) in rows.one_time_tokens:
                 raise AlreadyExistsError
@@ -294,10 +316,24 @@ class InMemoryOneTimeTokenRepository:
 
         self._writes.add(write)
 
-    def end_all(self, user_id: UserId, *, now: datetime, keep: Collection[TokenPurpose] = ()) -> None:
+    def count_since(self, user_id: UserId, purposes: Collection[TokenPurpose], *, since: datetime) -> int:
+        tokens = self._writes.read().one_time_tokens.values()
+        return sum(
+            token.user_id == user_id and token.purpose in purposes and token.created_at > since for token in tokens
+        )
+
+    def end_all(
+        self,
+        user_id: UserId,
+        *,
+        now: datetime,
+        keep: Collection[TokenPurpose] = (),
+        made_since: datetime | None = None,
+    ) -> None:
         def write(rows: Rows) -> None:
             for key, token in rows.one_time_tokens.items():
-                if (token.user_id, token.used_at) == (user_id, None) and token.purpose not in keep:
+                is_kept = token.purpose in keep or (made_since is not None and token.created_at < made_since)
+                if (token.user_id, token.used_at) == (user_id, None) and not is_kept:
                     rows.one_time_tokens[key] = token.used(now=now)
 
         self._writes.add(write)
@@ -511,7 +547,7 @@ class InMemoryAuditLog:
         record = AuditRecord(entry=entry, request_id=call.request_id, origin=call.origin)
 
         def write(rows: Rows) -> None:
-            if any(other.position == record.position for other in rows.audit):
+            if any((other.entry.at, other.entry.id) == (entry.at, entry.id) for other in rows.audit):
                 raise AlreadyExistsError
             rows.audit.append(_erased(record) if _is_of_nobody(rows, entry.subject) else record)
 

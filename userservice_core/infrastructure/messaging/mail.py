@@ -341,6 +341,7 @@ _TEXTS: Final[Mapping[NotificationKind, tuple[str, ...]]] = {
             "It gives the account back to this address, and signs every device out:"
         ),
         "{link}",
+        "Then ask for a new password.",
     ),
     NotificationKind.EMAIL_CHANGE_UNDONE: (
         "A change of e-mail address was undone",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from sqlalchemy import ARRAY, Text, any_, bindparam, select, text, tuple_
+from sqlalchemy import ARRAY, Text, any_, bindparam, text
 
-from userservice_core.domain.audit import Actor, ActorKind, AuditAction, AuditEntry, Outcome, Subject, SubjectKind
+from userservice_core.domain.audit import Actor, ActorKind, AuditEntry, Outcome, Subject, SubjectKind
 from userservice_core.domain.ids import AuditEntryId
 from userservice_core.domain.sessions import Origin
+from userservice_core.infrastructure.postgres.lists import PagedList, SortColumn
 from userservice_core.infrastructure.postgres.statements import Statement
 from userservice_core.infrastructure.postgres.tables import audit_details, audit_entries
 from userservice_core.infrastructure.postgres.transactions import WriteOrder
@@ -20,13 +20,14 @@ from userservice_core.ports.context import current_call
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import BindParameter, Column, ColumnElement
 
     from userservice_core.domain.ids import UserId
+    from userservice_core.domain.lists import Page, PageRequest
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.postgres.rows import Row
     from userservice_core.infrastructure.postgres.transactions import OpenTransaction
-    from userservice_core.ports.audit import AuditFilter, AuditPosition
+    from userservice_core.ports.audit import AuditFilter
 
 # A sign-in that fails while its account is being erased waits for it, and then must not leave anything personal behind.
 _INSERT: Final = Statement(
@@ -49,53 +50,35 @@ _INSERT: Final = Statement(
 )
 _ERASE: Final = Statement(text("SELECT erase_audit_details(:user_id)"))
 
-_POSITION: Final = tuple_(audit_entries.c["at"], audit_entries.c.entry_id)
-_BEYOND: Final = tuple_(
-    bindparam("beyond_at", type_=audit_entries.c["at"].type),
-    bindparam("beyond_id", type_=audit_entries.c.entry_id.type),
+_COLUMNS: Final = (
+    *audit_entries.c,
+    audit_details.c.before,
+    audit_details.c.after,
+    audit_details.c.ip,
+    audit_details.c.user_agent,
 )
-_SELECTED: Final = (
-    select(
-        *audit_entries.c,
-        audit_details.c.before,
-        audit_details.c.after,
-        audit_details.c.ip,
-        audit_details.c.user_agent,
-    )
-    .select_from(
-        audit_entries.outerjoin(
-            audit_details,
-            (audit_details.c["at"] == audit_entries.c["at"]) & (audit_details.c.entry_id == audit_entries.c.entry_id),
-        )
-    )
-    .limit(bindparam("limit"))
+_SOURCE: Final = audit_entries.outerjoin(
+    audit_details,
+    (audit_details.c["at"] == audit_entries.c["at"]) & (audit_details.c.entry_id == audit_entries.c.entry_id),
 )
 
 
-def _given(name: str) -> Any:  # noqa: ANN401 - a parameter of the type of its column
-    return bindparam(f"of_{name}", type_=audit_entries.c[name].type)
+def _given(name: str, column: Column[Any]) -> BindParameter[Any]:
+    return bindparam(name, type_=column.type)
 
 
-_CONDITIONS: Final[Mapping[str, ColumnElement[bool]]] = {
-    "of_actor_id": audit_entries.c.actor_id == _given("actor_id"),
-    "of_actions": audit_entries.c.action == any_(bindparam("of_actions", type_=ARRAY(Text))),
-    "of_subject_id": audit_entries.c.subject_id == _given("subject_id"),
-    "of_subject_kind": audit_entries.c.subject_kind == _given("subject_kind"),
-    "of_outcome": audit_entries.c.outcome == _given("outcome"),
-    "of_after": audit_entries.c["at"] >= bindparam("of_after", type_=audit_entries.c["at"].type),
-    "of_before": audit_entries.c["at"] < bindparam("of_before", type_=audit_entries.c["at"].type),
+_FILTERS: Final[Mapping[str, ColumnElement[bool]]] = {
+    "actor_id": audit_entries.c.actor_id == _given("actor_id", audit_entries.c.actor_id),
+    "actions": audit_entries.c.action == any_(bindparam("actions", type_=ARRAY(Text))),
+    "subject_kind": audit_entries.c.subject_kind == _given("subject_kind", audit_entries.c.subject_kind),
+    "subject_id": audit_entries.c.subject_id == _given("subject_id", audit_entries.c.subject_id),
+    "own": (audit_entries.c.outcome == Outcome.SUCCEEDED.value)
+    | audit_entries.c.actor_id.is_(None)
+    | (audit_entries.c.actor_id == audit_entries.c.subject_id),
+    "outcome": audit_entries.c.outcome == _given("outcome", audit_entries.c.outcome),
+    "after": audit_entries.c["at"] >= _given("after", audit_entries.c["at"]),
+    "before": audit_entries.c["at"] < _given("before", audit_entries.c["at"]),
 }
-
-
-@functools.lru_cache(maxsize=512)
-def _statement(names: frozenset[str], *, is_continued: bool, oldest_first: bool) -> Statement:
-    """Return the statement of a kind of question, so that each kind has a plan of its own."""
-    query = _SELECTED.where(*(condition for name, condition in _CONDITIONS.items() if name in names))
-    if is_continued:
-        query = query.where(_POSITION > _BEYOND if oldest_first else _POSITION < _BEYOND)
-    if oldest_first:
-        return Statement(query.order_by(audit_entries.c["at"], audit_entries.c.entry_id))
-    return Statement(query.order_by(audit_entries.c["at"].desc(), audit_entries.c.entry_id.desc()))
 
 
 class PostgresAuditLog:
@@ -111,7 +94,7 @@ class PostgresAuditLog:
             _INSERT(
                 at=entry.at,
                 entry_id=entry.id,
-                action=entry.action.value,
+                action=str(entry.action),
                 actor_kind=entry.actor.kind.value,
                 actor_id=entry.actor.id,
                 subject_kind=None if subject is None else subject.kind.value,
@@ -135,31 +118,29 @@ class PostgresAuditReader:
     """Reads the log in autocommit; a `ports.audit.AuditReader`."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._log = PagedList(
+            database,
+            columns=_COLUMNS,
+            source=_SOURCE,
+            row_id=audit_entries.c.entry_id,
+            sorts={"at": SortColumn(key=audit_entries.c["at"])},
+            filters=_FILTERS,
+        )
 
-    def read(
-        self,
-        wanted: AuditFilter,
-        *,
-        limit: int,
-        beyond: AuditPosition | None = None,
-        oldest_first: bool = False,
-    ) -> tuple[AuditRecord, ...]:
-        given = _parameters_of(wanted)
-        statement = _statement(frozenset(given), is_continued=beyond is not None, oldest_first=oldest_first)
-        position = {} if beyond is None else {"beyond_at": beyond.at, "beyond_id": beyond.id}
-        return tuple(map(_record_of, self._database.fetch_all(statement, **given, **position, limit=limit)))
+    def list_page(self, wanted: AuditFilter, request: PageRequest) -> Page[AuditRecord]:
+        return self._log.page(request, filters=_parameters_of(wanted), make=_record_of)
 
 
 def _parameters_of(wanted: AuditFilter) -> dict[str, Any]:
     given = {
-        "of_actor_id": wanted.actor_id,
-        "of_actions": None if wanted.actions is None else [action.value for action in wanted.actions],
-        "of_subject_id": None if wanted.subject is None else wanted.subject.id,
-        "of_subject_kind": None if wanted.subject is None else wanted.subject.kind.value,
-        "of_outcome": None if wanted.outcome is None else wanted.outcome.value,
-        "of_after": wanted.after,
-        "of_before": wanted.before,
+        "actor_id": wanted.actor_id,
+        "actions": None if wanted.actions is None else [action.value for action in wanted.actions],
+        "subject_kind": None if wanted.subject_kind is None else wanted.subject_kind.value,
+        "subject_id": wanted.subject_id,
+        "own": wanted.own,
+        "outcome": None if wanted.outcome is None else wanted.outcome.value,
+        "after": wanted.after,
+        "before": wanted.before,
     }
     return {name: value for name, value in given.items() if value is not None}
 
@@ -171,7 +152,7 @@ def _record_of(row: Row) -> AuditRecord:
         entry=AuditEntry(
             id=AuditEntryId(entry_id),
             at=at,
-            action=AuditAction(action),
+            action=action,
             actor=Actor(ActorKind(actor_kind), actor_id),
             subject=None if subject_kind is None else Subject(SubjectKind(subject_kind), subject_id),
             outcome=Outcome(outcome),

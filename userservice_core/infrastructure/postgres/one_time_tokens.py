@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import ARRAY, Text, all_, bindparam, insert, select, update
+from sqlalchemy import ARRAY, Text, all_, any_, bindparam, cast, func, insert, select, update
 
+from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER
 from userservice_core.infrastructure.postgres.rows import ONE_TIME_TOKEN_COLUMNS, one_time_token_of
 from userservice_core.infrastructure.postgres.statements import Statement
 from userservice_core.infrastructure.postgres.tables import one_time_tokens
@@ -32,11 +33,22 @@ _END_OLDER: Final = Statement(
     ),
     columns=["used_at"],
 )
+_COUNT: Final = Statement(
+    select(func.count())
+    .select_from(one_time_tokens)
+    .where(
+        _OF_USER,
+        one_time_tokens.c.purpose == any_(bindparam("of_purposes", type_=ARRAY(Text))),
+        one_time_tokens.c.created_at > bindparam("of_since", type_=one_time_tokens.c.created_at.type),
+    )
+)
+_MADE_SINCE: Final = cast(bindparam("of_made_since"), one_time_tokens.c.created_at.type)
 _END_ALL: Final = Statement(
     update(one_time_tokens).where(
         _OF_USER,
         one_time_tokens.c.used_at.is_(None),
         one_time_tokens.c.purpose != all_(bindparam("of_kept_purposes", type_=ARRAY(Text))),
+        one_time_tokens.c.created_at >= func.coalesce(_MADE_SINCE, one_time_tokens.c.created_at),
     ),
     columns=["used_at"],
 )
@@ -68,9 +80,10 @@ class PostgresOneTimeTokenRepository:
         return None if row is None else one_time_token_of(row)
 
     def add(self, token: OneTimeToken) -> None:
-        self._transaction.write(
-            _END_OLDER(of_user_id=token.user_id, of_purpose=token.purpose.value, used_at=token.created_at)
-        )
+        if token.purpose not in KEPT_BESIDE_NEWER:
+            self._transaction.write(
+                _END_OLDER(of_user_id=token.user_id, of_purpose=token.purpose.value, used_at=token.created_at)
+            )
         self._transaction.write(
             _INSERT(
                 user_id=token.user_id,
@@ -80,12 +93,27 @@ class PostgresOneTimeTokenRepository:
                 created_at=token.created_at,
                 expires_at=token.expires_at,
                 used_at=token.used_at,
+                address=token.address,
             )
         )
 
     def save(self, token: OneTimeToken) -> None:
         self._transaction.write(_SAVE(of_user_id=token.user_id, of_digest=token.digest, used_at=token.used_at))
 
-    def end_all(self, user_id: UserId, *, now: datetime, keep: Collection[TokenPurpose] = ()) -> None:
+    def count_since(self, user_id: UserId, purposes: Collection[TokenPurpose], *, since: datetime) -> int:
+        counted = [purpose.value for purpose in purposes]
+        found = self._transaction.read(_COUNT(of_user_id=user_id, of_purposes=counted, of_since=since)).fetchone()
+        return 0 if found is None else int(found[0])
+
+    def end_all(
+        self,
+        user_id: UserId,
+        *,
+        now: datetime,
+        keep: Collection[TokenPurpose] = (),
+        made_since: datetime | None = None,
+    ) -> None:
         kept = [purpose.value for purpose in keep]
-        self._transaction.write(_END_ALL(of_user_id=user_id, of_kept_purposes=kept, used_at=now))
+        self._transaction.write(
+            _END_ALL(of_user_id=user_id, of_kept_purposes=kept, of_made_since=made_since, used_at=now)
+        )

@@ -204,11 +204,12 @@ def user_after_session(row: Row) -> User:
 
 def one_time_token_of(row: Row) -> OneTimeToken:
     """Return the token of a row of :data:`ONE_TIME_TOKEN_COLUMNS`."""
-    user_id, digest, email_key, purpose, created_at, expires_at, used_at = row
+    user_id, digest, email_key, purpose, created_at, expires_at, used_at, address = row
     return OneTimeToken(
         digest=digest,
         user_id=user_id,
         email_key=email_key,
+        address=address,
         purpose=TokenPurpose(purpose),
         created_at=created_at,
         expires_at=expires_at,

@@ -81,6 +81,8 @@ users: Final = Table(
     Column("event_version", BigInteger, nullable=False),
     PrimaryKeyConstraint("user_id"),
     CheckConstraint("status IN ('pending_verification', 'active', 'suspended', 'deactivated')", name="status"),
+    # For what is erased after a while. None of the columns changes often, so that most updates touch no index.
+    Index("ix_users_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     postgresql_with=_UPDATED_OFTEN,
 )
 
@@ -160,6 +162,8 @@ sessions: Final = Table(
     Column("rotated_at", _TIME),
     Column("revoked_at", _TIME),
     PrimaryKeyConstraint("user_id", "session_id"),
+    # Not by the end that each refresh moves, which would have to touch the index then.
+    Index("ix_sessions_absolute_expires_at", "absolute_expires_at"),
     CheckConstraint("octet_length(current_hash) = 32", name="current_hash"),
     CheckConstraint("octet_length(previous_hash) = 32", name="previous_hash"),
     postgresql_with=_UPDATED_OFTEN,
@@ -175,17 +179,20 @@ one_time_tokens: Final = Table(
     Column("created_at", _TIME, nullable=False),
     Column("expires_at", _TIME, nullable=False),
     Column("used_at", _TIME),
+    Column("address", Text),
     PrimaryKeyConstraint("user_id", "digest"),
+    Index("ix_one_time_tokens_expires_at", "expires_at"),
     CheckConstraint("octet_length(digest) = 32", name="digest"),
 )
 
-# A newer token of a purpose ends the older ones, also when two are made at the same time.
+# A newer token of a purpose ends the older ones, also when two are made at the same time. One that undoes a change of
+# address does not: whoever takes an account over must not be rid of the owner's by changing the address once more.
 Index(
     "uq_one_time_tokens_unused",
     one_time_tokens.c.user_id,
     one_time_tokens.c.purpose,
     unique=True,
-    postgresql_where=text("used_at IS NULL"),
+    postgresql_where=text("used_at IS NULL AND purpose <> 'undo_email_change'"),
 )
 
 # Not of users alone: the owner may be a client, or be made of the key of a call that anyone may make.

@@ -25,7 +25,9 @@ from sqlalchemy import (
 
 from userservice_core.domain.events import SequencedBy
 from userservice_core.domain.lists import COUNTED_ROWS
+from userservice_core.domain.one_time_tokens import TokenPurpose
 from userservice_core.domain.roles import role_name_key
+from userservice_core.domain.users import UserStatus
 from userservice_core.errors import UserNotFoundError
 from userservice_core.infrastructure.postgres.errors import USERS_VERSION, RetriableError
 from userservice_core.infrastructure.postgres.idempotency import removal_of_answers_to
@@ -36,6 +38,8 @@ from userservice_core.infrastructure.postgres.tables import login_states, roles,
 from userservice_core.infrastructure.postgres.transactions import WriteOrder
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from userservice_core.domain.credentials import UserOverview
     from userservice_core.domain.ids import RoleId, UserId
     from userservice_core.domain.lists import Page, PageRequest
@@ -71,6 +75,32 @@ _LOCK_HOLDERS: Final = Statement(
     .with_for_update(key_share=True)
 )
 _HOLDERS: Final = Statement(select(*USER_COLUMNS).where(users.c.user_id.in_(_HELD_BY)).order_by(users.c.user_id))
+# What is due, from the indexes that give it in the order of its time. The condition is repeated where rows are locked:
+# a user who was restored meanwhile is read as they are then, while the list of what is due is not read again.
+_IS_DELETED_LONG: Final = "deleted_at < :deleted_before"
+_IS_PENDING_LONG: Final = f"""
+    status = '{UserStatus.PENDING_VERIFICATION}' AND deleted_at IS NULL AND created_at < :pending_before
+    AND NOT EXISTS (
+        SELECT FROM one_time_tokens
+        WHERE one_time_tokens.user_id = users.user_id AND purpose = '{TokenPurpose.INVITE}' AND used_at IS NULL
+            AND expires_at > :now
+    )
+"""
+_DUE: Final = f"""
+    (SELECT user_id FROM users WHERE {_IS_DELETED_LONG} ORDER BY deleted_at LIMIT :limit)
+    UNION ALL
+    (SELECT user_id FROM users WHERE {_IS_PENDING_LONG} ORDER BY created_at LIMIT :limit)
+"""  # noqa: S608 - as above
+_LOCK_EXPIRED: Final = Statement(
+    text(f"SELECT FROM login_states WHERE user_id IN ({_DUE}) ORDER BY user_id FOR UPDATE SKIP LOCKED")
+)
+_EXPIRED: Final = Statement(
+    select(*USER_COLUMNS)
+    .where(users.c.user_id.in_(text(_DUE)), text(f"({_IS_DELETED_LONG} OR ({_IS_PENDING_LONG}))"))
+    .order_by(users.c.user_id)
+    .limit(bindparam("limit", type_=Integer))
+    .with_for_update(of=users, skip_locked=True)
+)
 _LOCK_BY_EMAIL: Final = Statement(
     select(users.c.user_id)
     .where(users.c.user_id == select(user_emails.c.user_id).where(_BY_EMAIL).scalar_subquery())
@@ -229,6 +259,13 @@ class PostgresUserRepository:
         _, found = self._transaction.read_locked(
             _LOCK_HOLDERS(role_id=role_id, limit=limit), _HOLDERS(role_id=role_id, limit=limit)
         )
+        return tuple(self._known(user_of(row)) for row in found)
+
+    def list_expired(
+        self, *, deleted_before: datetime, pending_before: datetime, now: datetime, limit: int
+    ) -> tuple[User, ...]:
+        which = {"deleted_before": deleted_before, "pending_before": pending_before, "now": now, "limit": limit}
+        _, found = self._transaction.read_locked(_LOCK_EXPIRED(**which), _EXPIRED(**which))
         return tuple(self._known(user_of(row)) for row in found)
 
     def add(self, user: User) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -12,12 +12,14 @@ from userservice_core.domain.audit import (
     ANONYMOUS,
     SYSTEM,
     Actor,
+    ActorKind,
     AuditAction,
     AuditEntry,
     Outcome,
     Subject,
     SubjectKind,
 )
+from userservice_core.domain.lists import PageRequest, Sort
 from userservice_core.domain.sessions import Origin
 from userservice_core.errors import AlreadyExistsError, DeadlineExceededError, ProgrammingError
 from userservice_core.ports.audit import AuditFilter, AuditRecord
@@ -97,34 +99,36 @@ class AuditContract(StoredContract):
         with pytest.raises(ProgrammingError):
             backend.uow.run(work)
 
-    def test_the_newest_come_first(self, backend: Backend) -> None:
-        """Or last; those of one time are in the order of their ids, and a position divides them."""
+    def test_the_log_is_in_the_order_of_time(self, backend: Backend) -> None:
+        """From either end; entries of one time are in the order of their ids, and pages divide them."""
         subject = _nobody()
         early, late = NOW, NOW + timedelta(microseconds=1)
         first, second, third = (sample_audit_entry(subject, at=at) for at in (early, early, late))
         _write(backend, second, third, first)
 
-        oldest_first = backend.audit.read(AuditFilter(subject=subject), limit=10, oldest_first=True)
-        middle = oldest_first[1].position
+        def walk(sort: str) -> list[AuditEntry]:
+            walked: list[AuditEntry] = []
+            start = None
+            while True:
+                request = PageRequest(sort=Sort.parse(sort), limit=1, start=start)
+                page = backend.audit.list_page(AuditFilter(subject_id=subject.id), request)
+                assert page.total == 3
+                walked += [record.entry for record in page.rows]
+                start = page.following
+                if start is None:
+                    return walked
 
-        def beyond_middle(*, oldest_first: bool) -> list[AuditEntry]:
-            found = backend.audit.read(AuditFilter(subject=subject), limit=10, beyond=middle, oldest_first=oldest_first)
-            return [each.entry for each in found]
-
-        assert [each.entry for each in oldest_first] == [first, second, third]
-        assert [each.entry for each in _about(backend, subject)] == [third, second, first]
-        assert [each.entry for each in _about(backend, subject, limit=2)] == [third, second]
-        assert beyond_middle(oldest_first=False) == [first]
-        assert beyond_middle(oldest_first=True) == [third]
+        assert walk("at") == [first, second, third]
+        assert walk("-at") == [third, second, first]
 
     def test_what_is_wanted_is_found(self, backend: Backend) -> None:
         """By each member of the filter, and by all of them together."""
         subject = _nobody()
         actor = Actor.client(sample_user_id())
-        other = sample_audit_entry(_nobody())
+        other = sample_audit_entry(Subject(SubjectKind.PERMISSION, sample_user_id()))
         wanted = sample_audit_entry(
             subject,
-            at=NOW + timedelta(seconds=1),
+            at=NOW + timedelta(days=1) + timedelta(microseconds=NOW.microsecond),
             actor=actor,
             action=AuditAction.REFRESH_REUSED,
             outcome=Outcome.REFUSED,
@@ -133,28 +137,48 @@ class AuditContract(StoredContract):
         fitting = AuditFilter(
             actor_id=actor.id,
             actions=(AuditAction.ROLE_CREATED, AuditAction.REFRESH_REUSED),
-            subject=subject,
+            subject_kind=subject.kind,
+            subject_id=subject.id,
             outcome=Outcome.REFUSED,
             after=wanted.at,
             before=wanted.at + timedelta(microseconds=1),
         )
 
-        for field in attrs.fields(AuditFilter):
-            only = AuditFilter(**{field.name: getattr(fitting, field.name)})
-            found = {each.entry.id for each in backend.audit.read(only, limit=1_000_000)}
-            assert wanted.id in found, field.name
-            assert field.name == "before" or other.id not in found, field.name
-        for change in (
+        for name in ("actor_id", "actions", "subject_kind", "subject_id", "outcome", "after", "before"):
+            only = AuditFilter(**{name: getattr(fitting, name)})
+            found = {entry.id for entry in _read(backend, only)}
+            assert wanted.id in found, name
+            assert name == "before" or other.id not in found, name
+        changes: list[dict[str, Any]] = [
             {"actor_id": sample_user_id()},
             {"actions": ()},
             {"actions": (AuditAction.ROLE_CREATED,)},
-            {"subject": Subject(SubjectKind.CLIENT, subject.id)},
+            {"subject_kind": SubjectKind.CLIENT},
+            {"subject_id": sample_user_id()},
+            {"own": True},
             {"outcome": Outcome.SUCCEEDED},
             {"after": wanted.at + timedelta(microseconds=1)},
             {"before": wanted.at},
-        ):
-            assert backend.audit.read(attrs.evolve(fitting, **change), limit=10) == (), change
-        assert [each.entry for each in backend.audit.read(fitting, limit=10)] == [wanted]
+        ]
+        for change in changes:
+            assert _read(backend, attrs.evolve(fitting, **change)) == [], change
+        assert _read(backend, fitting) == [wanted]
+
+    def test_what_is_ones_own_can_be_asked_for(self, backend: Backend) -> None:
+        """What was done by anybody, and what was refused to oneself and to nobody known; not what others tried."""
+        subject = _nobody()
+        refused = {"outcome": Outcome.REFUSED, "reason": "permission-denied"}
+        by_oneself = Actor(ActorKind.USER, subject.id)
+        tried = sample_audit_entry(subject, actor=Actor.user(sample_user_id()), **refused)
+        own = [
+            sample_audit_entry(subject, actor=Actor.user(sample_user_id())),
+            sample_audit_entry(subject, actor=by_oneself, **refused),
+            sample_audit_entry(subject, actor=ANONYMOUS, **refused),
+        ]
+        _write(backend, tried, *own)
+
+        assert _read(backend, AuditFilter(subject_id=subject.id, own=True)) == own
+        assert _read(backend, AuditFilter(subject_id=subject.id)) == [tried, *own]
 
     def test_details_can_be_erased_and_entries_stay(self, backend: Backend) -> None:
         """Of what is about the user all, of what they did to others where they did it from; nothing of others."""
@@ -237,12 +261,20 @@ def _write(backend: Backend, *entries: AuditEntry) -> None:
     backend.uow.run(work)
 
 
-def _about(backend: Backend, subject: Subject, *, limit: int = 100) -> tuple[AuditRecord, ...]:
-    return backend.audit.read(AuditFilter(subject=subject), limit=limit)
+def _page(backend: Backend, wanted: AuditFilter) -> tuple[AuditRecord, ...]:
+    return backend.audit.list_page(wanted, PageRequest(sort=Sort(by="at"), limit=10_000)).rows
+
+
+def _read(backend: Backend, wanted: AuditFilter) -> list[AuditEntry]:
+    return [record.entry for record in _page(backend, wanted)]
+
+
+def _about(backend: Backend, subject: Subject) -> tuple[AuditRecord, ...]:
+    return _page(backend, AuditFilter(subject_kind=subject.kind, subject_id=subject.id))
 
 
 def _all(backend: Backend) -> tuple[AuditRecord, ...]:
-    return backend.audit.read(AuditFilter(), limit=1_000_000)
+    return _page(backend, AuditFilter())
 
 
 def _positions(records: tuple[AuditRecord, ...]) -> list[tuple[object, Origin, bool]]:

@@ -15,6 +15,7 @@ from userservice_core.ports.idempotency import AnswerStore, JoiningUnitOfWork
 from userservice_core.ports.one_time_tokens import OneTimeTokenReader
 from userservice_core.ports.profiles import ProfileReader
 from userservice_core.ports.publishing import OutboxStore
+from userservice_core.ports.retention import ExpiredRows
 from userservice_core.ports.revocations import RevocationLog
 from userservice_core.ports.roles import RoleReader
 from userservice_core.ports.sessions import SessionStore
@@ -57,6 +58,7 @@ class Backend:
     roles: RoleReader
     revocations: RevocationLog
     audit: AuditReader
+    expired_rows: ExpiredRows
     outbox: Callable[[], OutboxStore]
     topic_prefix: str = "userservice."
     source: str = "/userservice"
@@ -81,6 +83,7 @@ class Backend:
             roles=memory.InMemoryRoleReader(store),
             revocations=memory.InMemoryRevocationLog(store, clock=clock),
             audit=memory.InMemoryAuditReader(store),
+            expired_rows=memory.InMemoryExpiredRows(store),
             outbox=lambda: memory.InMemoryOutboxStore(store),
         )
 

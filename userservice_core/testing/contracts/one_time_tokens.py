@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from userservice_core.domain.one_time_tokens import TokenPurpose
+import pytest
+
+from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
 from userservice_core.testing.contracts.backend import StoredContract
 from userservice_core.testing.contracts.races import contend, race
 from userservice_core.testing.samples import NOW, sample_hash, sample_one_time_token, sample_user_id
@@ -44,6 +46,14 @@ class OneTimeTokensContract(StoredContract):
             )
             assert found is None
 
+    def test_a_token_without_its_address_is_found(self, backend: Backend) -> None:
+        """It was not always kept as it was written; the key stands for it."""
+        user = backend.add_user()
+        token = backend.add_one_time_token(sample_one_time_token(user, address=None))
+
+        assert token == backend.one_time_tokens.find(user.id, token.digest)
+        assert user.email.key == token.email.address
+
     def test_a_used_token_is_found(self, backend: Backend) -> None:
         """Saving stores that it was used, and nothing else."""
         token = backend.add_one_time_token(sample_one_time_token(backend.add_user()))
@@ -70,6 +80,33 @@ class OneTimeTokensContract(StoredContract):
         assert newer == backend.one_time_tokens.find(user.id, newer.digest)
         assert used == backend.one_time_tokens.find(user.id, used.digest)
         assert others == backend.one_time_tokens.find(other_user.id, others.digest)
+
+    @pytest.mark.parametrize("purpose", sorted(KEPT_BESIDE_NEWER))
+    def test_tokens_of_some_purposes_are_good_beside_newer_ones(self, backend: Backend, purpose: TokenPurpose) -> None:
+        """However many there are."""
+        user = backend.add_user()
+        tokens = [backend.add_one_time_token(sample_one_time_token(user, purpose=purpose)) for _ in range(3)]
+
+        assert tokens == [backend.one_time_tokens.find(user.id, token.digest) for token in tokens]
+
+    def test_tokens_of_late_are_counted(self, backend: Backend) -> None:
+        """Of these purposes and this user, used ones and ended ones included."""
+        user = backend.add_user()
+        for minutes in (0, 10, 20):
+            backend.add_one_time_token(sample_one_time_token(user, now=NOW + timedelta(minutes=minutes)))
+        backend.add_one_time_token(sample_one_time_token(user, purpose=TokenPurpose.RESET_PASSWORD, used_at=NOW))
+        backend.add_one_time_token(sample_one_time_token(backend.add_user()))
+
+        def count(*purposes: TokenPurpose, minutes: int) -> int:
+            since = NOW + timedelta(minutes=minutes)
+            return backend.uow.run(
+                lambda transaction: transaction.one_time_tokens.count_since(user.id, purposes, since=since)
+            )
+
+        assert count(TokenPurpose.VERIFY_EMAIL, minutes=-1) == 3
+        assert count(TokenPurpose.VERIFY_EMAIL, minutes=0) == 2
+        assert count(TokenPurpose.VERIFY_EMAIL, TokenPurpose.RESET_PASSWORD, minutes=-1) == 4
+        assert count(minutes=-1) == 0
 
     def test_a_token_of_a_new_user_is_added_with_them(self, backend: Backend) -> None:
         """In one transaction, as a registration does."""
@@ -105,6 +142,26 @@ class OneTimeTokensContract(StoredContract):
 
         backend.uow.run(lambda transaction: transaction.one_time_tokens.end_all(user.id, now=_LATER))
         assert [used, to_verify.used(now=_LATER), to_reset.used(now=_LATER), others] == stored()
+
+    def test_tokens_end_that_were_made_since(self, backend: Backend) -> None:
+        """That moment included; earlier ones stay."""
+        user, purpose = backend.add_user(), TokenPurpose.UNDO_EMAIL_CHANGE
+        tokens = [
+            backend.add_one_time_token(
+                sample_one_time_token(user, purpose=purpose, now=NOW + timedelta(microseconds=number))
+            )
+            for number in range(3)
+        ]
+
+        backend.uow.run(
+            lambda transaction: transaction.one_time_tokens.end_all(
+                user.id, now=_LATER, made_since=tokens[1].created_at
+            )
+        )
+
+        assert [tokens[0], tokens[1].used(now=_LATER), tokens[2].used(now=_LATER)] == [
+            backend.one_time_tokens.find(user.id, token.digest) for token in tokens
+        ]
 
     def test_a_token_in_use_is_locked(self, backend: Backend) -> None:
         """Whoever looks for it in another transaction waits, and sees that it is used."""

@@ -13,6 +13,7 @@ from userservice_core.domain.credentials import LoginState, SignIn, UserOverview
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.ids import RoleId
 from userservice_core.domain.lists import PageRequest, Sort
+from userservice_core.domain.one_time_tokens import TokenPurpose
 from userservice_core.domain.roles import ADMIN_ROLE, USER_ROLE, AssignedRole
 from userservice_core.domain.users import UserStatus
 from userservice_core.errors import (
@@ -80,6 +81,43 @@ class UsersContract(StoredContract):
         user = backend.add_user(sample_user(status=status))
 
         assert user == backend.users.get(user.id)
+
+    def test_whose_time_is_up(self, backend: Backend) -> None:
+        """Deleted or pending for long enough, by id; an invitation that is good keeps a pending user."""
+        day = timedelta(days=1)
+        deleted = backend.add_user(sample_user(deleted_at=NOW - 2 * day))
+        pending = {"status": UserStatus.PENDING_VERIFICATION, "email_verified": False}
+        waiting = backend.add_user(sample_user(**pending, created_at=NOW - 2 * day))
+        invited = backend.add_user(sample_user(**pending, created_at=NOW - 2 * day))
+        invitation = sample_one_time_token(invited, purpose=TokenPurpose.INVITE, expires_at=NOW + day)
+        backend.add_one_time_token(invitation)
+        for kept in (
+            sample_user(created_at=NOW - 2 * day),
+            sample_user(deleted_at=NOW - day),
+            sample_user(**pending, created_at=NOW - day),
+            # The longer time counts for one who is both.
+            sample_user(**pending, created_at=NOW - 2 * day, deleted_at=NOW - day),
+        ):
+            backend.add_user(kept)
+
+        def expired(now: datetime = NOW, limit: int = 1_000) -> tuple[User, ...]:
+            return backend.uow.run(
+                lambda transaction: transaction.users.list_expired(
+                    deleted_before=NOW - day, pending_before=NOW - day, now=now, limit=limit
+                )
+            )
+
+        ours = {deleted.id, waiting.id, invited.id}
+        assert expired(limit=0) == ()
+        assert len(expired(limit=1)) == 1
+        assert [user for user in expired() if user.id in ours] == [deleted, waiting]
+        assert [user for user in expired(NOW + day) if user.id in ours] == [deleted, waiting, invited]
+        backend.save_user(changed(backend.users.get(deleted.id), deleted_at=None))
+        backend.uow.run(lambda transaction: transaction.one_time_tokens.save(invitation.used(now=NOW)))
+        assert [user for user in expired() if user.id in ours] == [waiting, invited]
+        for user in (waiting, invited):
+            backend.uow.run(lambda transaction, user=user: transaction.users.remove(user.id))  # type: ignore[misc]
+        assert [user for user in expired() if user.id in ours] == []
 
     def test_an_unknown_user_is_not_found(self, backend: Backend) -> None:
         """By id that is an error, by address it is None."""

@@ -1,0 +1,162 @@
+"""Changes of addresses and passwords at the same time: each result is exact, and nothing is a fault."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import pytest
+
+from userservice_core.application.email_changes import EmailChanges
+from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.mailed_tokens import MailedTokens
+from userservice_core.domain.credentials import LoginState
+from userservice_core.domain.events import NotificationKind
+from userservice_core.domain.one_time_tokens import TokenPurpose
+from userservice_core.domain.users import User
+from userservice_core.errors import EmailTakenError, OneTimeTokenInvalidError, TooManyRequestsError
+from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
+from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
+from userservice_core.infrastructure.postgres.users import PostgresUserReader
+from userservice_core.infrastructure.security.keys import KeyRing
+from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+from userservice_core.infrastructure.system.clock import SystemClock, SystemEntropy, Uuid7Generator
+from userservice_core.testing.contracts.races import race
+from userservice_core.testing.samples import sample_email, sample_session, sample_user
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from userservice_core.domain.emails import EmailAddress
+    from userservice_core.infrastructure.postgres.database import Database
+    from userservice_core.ports.unit_of_work import Transaction
+
+_AT_ONCE: Final = 50
+
+
+@attrs.frozen
+class Office:
+    """The use cases on PostgreSQL."""
+
+    uow: PostgresUnitOfWork
+    changes: EmailChanges
+    verification: EmailVerification
+    mailed_tokens: MailedTokens
+    sealer: AesGcmSecretSealer
+    users: PostgresUserReader
+    clock: SystemClock
+
+    def waiting(self, email: EmailAddress) -> str:
+        """Let a new user wait for an address, and return the token that confirms it."""
+        user = sample_user(pending_email=email.address)
+        return self._issued(user, TokenPurpose.CHANGE_EMAIL, NotificationKind.CHANGE_EMAIL, email)
+
+    def changed(self) -> tuple[User, str]:
+        """Make a user whose address was another one, and return the token that gives it back."""
+        user = sample_user()
+        return user, self._issued(user, TokenPurpose.UNDO_EMAIL_CHANGE, NotificationKind.EMAIL_CHANGED, sample_email())
+
+    def _issued(self, user: User, purpose: TokenPurpose, kind: NotificationKind, email: EmailAddress) -> str:
+        mailed = self.mailed_tokens.issue(user, purpose=purpose, kind=kind, now=self.clock.now(), to=email)
+        session = sample_session(user, now=self.clock.now())
+
+        def work(transaction: Transaction) -> None:
+            transaction.users.add(user)
+            transaction.sign_ins.add_state(LoginState(user_id=user.id))
+            transaction.sessions.add(session)
+            transaction.one_time_tokens.add(mailed.stored)
+
+        self.uow.run(work)
+        sealed = mailed.request.sealed_token
+        assert sealed is not None
+        return self.sealer.unseal(sealed, context=f"notification:{mailed.request.id}").decode()
+
+
+@pytest.fixture
+def office(pool: Database) -> Office:
+    """Nobody yet."""
+    uow, clock, ids, entropy = PostgresUnitOfWork(pool), SystemClock(), Uuid7Generator(), SystemEntropy()
+    sealer = AesGcmSecretSealer(KeyRing.generate(clock.now(), entropy), entropy)
+    mailed_tokens = MailedTokens(entropy=entropy, sealer=sealer, ids=ids)
+    changes = EmailChanges(
+        uow=uow, mailed_tokens=mailed_tokens, clock=clock, ids=ids, access_lifetime=timedelta(minutes=10)
+    )
+    verification = EmailVerification(
+        uow=uow,
+        users=PostgresUserReader(pool),
+        tokens=PostgresOneTimeTokenReader(pool),
+        changes=changes,
+        mailed_tokens=mailed_tokens,
+        clock=clock,
+        ids=ids,
+    )
+    return Office(uow, changes, verification, mailed_tokens, sealer, PostgresUserReader(pool), clock)
+
+
+def _told(observer: psycopg.Connection) -> list[str]:
+    rows = observer.execute(
+        "SELECT payload ->> 'method' FROM outbox WHERE type LIKE '%user.email_changed%' ORDER BY seq"
+    )
+    return [method for (method,) in rows.fetchall()]
+
+
+def test_one_of_fifty_users_gets_the_address_that_all_confirm(office: Office, observer: psycopg.Connection) -> None:
+    """The others are told that it is taken, and keep theirs."""
+    email = sample_email()
+    tokens = [office.waiting(email) for _ in range(_AT_ONCE)]
+
+    outcomes = race([lambda token=token: office.verification.confirm(token=token) for token in tokens])  # type: ignore[misc]
+
+    winners = [outcome for outcome in outcomes if isinstance(outcome, User)]
+    assert [winner.email for winner in winners] == [email]
+    assert {type(outcome) for outcome in outcomes} == {User, EmailTakenError}
+    assert _told(observer) == ["confirmed"]
+    assert observer.execute("SELECT count(*) FROM user_emails").fetchone() == (_AT_ONCE,)
+
+
+def test_a_link_that_is_opened_fifty_times_changes_the_address_once(
+    office: Office, observer: psycopg.Connection
+) -> None:
+    """Each time it succeeds."""
+    email = sample_email()
+    token = office.waiting(email)
+
+    outcomes = race([lambda: office.verification.confirm(token=token)] * _AT_ONCE)
+
+    assert [outcome.email for outcome in outcomes if isinstance(outcome, User)] == [email] * _AT_ONCE
+    assert _told(observer) == ["confirmed"]
+
+
+def test_an_address_is_given_back_once(office: Office, observer: psycopg.Connection) -> None:
+    """However often the link is opened at once; sessions end with it."""
+    user, token = office.changed()
+
+    outcomes = race([lambda: office.verification.confirm(token=token)] * _AT_ONCE)
+
+    assert len([outcome for outcome in outcomes if isinstance(outcome, User)]) == 1
+    assert {type(outcome) for outcome in outcomes} == {User, OneTimeTokenInvalidError}
+    assert office.users.get(user.id).email != user.email
+    assert _told(observer) == ["undone"]
+    assert observer.execute("SELECT count(*) FROM sessions WHERE revoked_at IS NULL").fetchone() == (0,)
+    assert observer.execute("SELECT count(*) FROM revocations").fetchone() == (1,)
+
+
+def test_three_of_fifty_requests_at_once_are_mailed(office: Office, observer: psycopg.Connection) -> None:
+    """The count is exact, and one link of them is good."""
+    user = sample_user()
+    office.uow.run(lambda transaction: transaction.users.add(user))
+    wanted = [sample_email() for _ in range(_AT_ONCE)]
+
+    outcomes = race(
+        [
+            lambda email=email: office.changes.request(user_id=user.id, revise=lambda _: email)  # type: ignore[misc]
+            for email in wanted
+        ]
+    )
+
+    assert [type(outcome) for outcome in outcomes].count(User) == 3
+    assert {type(outcome) for outcome in outcomes} == {User, TooManyRequestsError}
+    unused = observer.execute("SELECT address FROM one_time_tokens WHERE used_at IS NULL").fetchall()
+    assert unused == [(office.users.get(user.id).pending_email,)]
+    assert observer.execute("SELECT count(*) FROM outbox").fetchone() == (6,)

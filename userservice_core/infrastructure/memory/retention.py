@@ -1,0 +1,48 @@
+"""Rows that are of no use any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from userservice_core.ports.retention import REVOCATIONS_KEPT_FOR, TOKENS_KEPT_FOR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from userservice_core.infrastructure.memory.store import InMemoryStore
+
+T = TypeVar("T")
+
+
+class InMemoryExpiredRows:
+    """A :class:`~userservice_core.ports.retention.ExpiredRows`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def remove_some(self, *, now: datetime, limit: int) -> int:
+        with self._store.held():
+            rows = self._store.read().copy()
+            sessions = _first(rows.sessions.values(), lambda each: each.absolute_expires_at, until=now, limit=limit)
+            for session in sessions:
+                del rows.sessions[session.user_id, session.id]
+            tokens = _first(
+                rows.one_time_tokens.values(), lambda each: each.expires_at, until=now - TOKENS_KEPT_FOR, limit=limit
+            )
+            for token in tokens:
+                del rows.one_time_tokens[token.user_id, token.digest]
+            revocations = _first(
+                rows.revocations,
+                lambda each: max(each.revocation.expires_at, each.at),
+                until=now - REVOCATIONS_KEPT_FOR,
+                limit=limit,
+            )
+            for revocation in revocations:
+                rows.revocations.remove(revocation)
+            self._store.rows = rows
+        return len(sessions) + len(tokens) + len(revocations)
+
+
+def _first(items: Iterable[T], end: Callable[[T], datetime], *, until: datetime, limit: int) -> list[T]:
+    return sorted((item for item in items if end(item) <= until), key=end)[:limit]

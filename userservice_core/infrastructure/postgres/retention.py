@@ -1,0 +1,65 @@
+"""Rows that are of no use any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from userservice_core.infrastructure.postgres.statements import Statement
+from userservice_core.ports.retention import REVOCATIONS_KEPT_FOR, TOKENS_KEPT_FOR
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from userservice_core.infrastructure.postgres.database import Database
+
+# By the column with the index that gives them in the order of their ends: nothing is read that is not removed.
+_REMOVE: Final = Statement(
+    text(
+        """
+        WITH removed_sessions AS (
+            DELETE FROM sessions USING (
+                SELECT user_id, session_id FROM sessions WHERE absolute_expires_at <= :now
+                ORDER BY absolute_expires_at LIMIT :limit FOR UPDATE SKIP LOCKED
+            ) AS due
+            WHERE sessions.user_id = due.user_id AND sessions.session_id = due.session_id
+            RETURNING 1
+        ), removed_tokens AS (
+            DELETE FROM one_time_tokens USING (
+                SELECT user_id, digest FROM one_time_tokens WHERE expires_at <= :tokens_before
+                ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED
+            ) AS due
+            WHERE one_time_tokens.user_id = due.user_id AND one_time_tokens.digest = due.digest
+            RETURNING 1
+        ), removed_revocations AS (
+            DELETE FROM revocations USING (
+                SELECT seq FROM revocations WHERE expires_at <= :revocations_before AND at <= :revocations_before
+                ORDER BY at LIMIT :limit FOR UPDATE SKIP LOCKED
+            ) AS due
+            WHERE revocations.seq = due.seq
+            RETURNING 1
+        )
+        SELECT (SELECT count(*) FROM removed_sessions) + (SELECT count(*) FROM removed_tokens)
+            + (SELECT count(*) FROM removed_revocations)
+        """
+    )
+)
+
+
+class PostgresExpiredRows:
+    """Removes rows in autocommit; a `ports.retention.ExpiredRows`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def remove_some(self, *, now: datetime, limit: int) -> int:
+        # Repeated after a lost connection, it removes the next ones, which are due as well.
+        row = self._database.fetch_one(
+            _REMOVE,
+            now=now,
+            tokens_before=now - TOKENS_KEPT_FOR,
+            revocations_before=now - REVOCATIONS_KEPT_FOR,
+            limit=limit,
+        )
+        return 0 if row is None else int(row[0])

@@ -1,0 +1,31 @@
+"""Rows that are of no use any more."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+TOKENS_KEPT_FOR: Final = timedelta(days=7)
+"""How long a mailed token is kept after its end, so that opening its link again tells the truth."""
+
+REVOCATIONS_KEPT_FOR: Final = timedelta(hours=1)
+"""How long a revocation is kept after the last token it concerns has expired: room for clocks that differ."""
+
+
+class ExpiredRows(Protocol):
+    """Removes what has expired. Safe to be called by several processes at once; rows that others hold are left out."""
+
+    def remove_some(self, *, now: datetime, limit: int) -> int:
+        """
+        Remove expired sessions, mailed tokens and revocations, at most *limit* of each kind.
+
+        A session goes when it has reached its absolute end, whether it was ended before or not; a mailed token
+        :data:`TOKENS_KEPT_FOR` after its end, and a revocation :data:`REVOCATIONS_KEPT_FOR` after its end.
+
+        Returns:
+            How many were removed; 0 when nothing is left to do.
+        """
+        ...

@@ -1,0 +1,85 @@
+"""What every store of rows that expire does."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from userservice_core.domain.revocations import Revocation, RevocationKind
+from userservice_core.ports.retention import REVOCATIONS_KEPT_FOR, TOKENS_KEPT_FOR
+from userservice_core.testing.contracts.backend import StoredContract
+from userservice_core.testing.samples import NOW, sample_one_time_token, sample_session, sample_user
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from userservice_core.testing.contracts.backend import Backend
+
+_INSTANT = timedelta(microseconds=1)
+
+
+class ExpiredRowsContract(StoredContract):
+    """For :class:`~userservice_core.ports.retention.ExpiredRows`."""
+
+    def test_sessions_go_with_their_absolute_end(self, backend: Backend) -> None:
+        """Not before, also where they were ended or rested too long."""
+        user = backend.add_user(sample_user())
+        due = backend.add_session(sample_session(user, absolute_expires_at=NOW))
+        resting = backend.add_session(sample_session(user, absolute_expires_at=NOW + _INSTANT, expires_at=NOW))
+        ended = backend.add_session(sample_session(user, absolute_expires_at=NOW + _INSTANT, revoked_at=NOW))
+
+        assert backend.expired_rows.remove_some(now=NOW, limit=1_000) >= 1
+
+        assert backend.sessions.find(user.id, due.id) is None
+        for kept in (resting, ended):
+            assert backend.sessions.find(user.id, kept.id) is not None
+
+    def test_mailed_tokens_go_some_time_after_their_end(self, backend: Backend) -> None:
+        """Used or not."""
+        user = backend.add_user(sample_user())
+        used = backend.add_one_time_token(
+            sample_one_time_token(user, expires_at=NOW - TOKENS_KEPT_FOR, used_at=NOW - TOKENS_KEPT_FOR)
+        )
+        due = backend.add_one_time_token(sample_one_time_token(user, expires_at=NOW - TOKENS_KEPT_FOR))
+        kept = backend.add_one_time_token(sample_one_time_token(user, expires_at=NOW - TOKENS_KEPT_FOR + _INSTANT))
+
+        assert backend.expired_rows.remove_some(now=NOW, limit=1_000) >= 2
+
+        found = [backend.one_time_tokens.find(user.id, each.digest) is not None for each in (used, due, kept)]
+        assert found == [False, False, True]
+
+    def test_revocations_go_some_time_after_their_end(self, backend: Backend) -> None:
+        """What concerns tokens that may be alive stays."""
+        user = backend.add_user(sample_user())
+        revocation = Revocation(kind=RevocationKind.USER, subject=str(user.id), not_before=NOW, expires_at=NOW)
+        issued_at = NOW - timedelta(minutes=1)
+
+        def is_revoked() -> bool:
+            return backend.revocations.is_revoked(user_id=user.id, session_id=None, key_id="", issued_at=issued_at)
+
+        self._empty(backend, NOW + REVOCATIONS_KEPT_FOR)
+        backend.uow.run(lambda transaction: transaction.revocations.add(revocation))
+        # By then the row, too, is old enough, whichever clock wrote it.
+        far = NOW + timedelta(days=36_500)
+        assert backend.expired_rows.remove_some(now=NOW + REVOCATIONS_KEPT_FOR - _INSTANT, limit=1_000) == 0
+        assert is_revoked()
+        self._empty(backend, far)
+        assert not is_revoked()
+
+    def test_no_more_than_asked_for_at_once(self, backend: Backend) -> None:
+        """The rest is for the next call, until nothing is left."""
+        self._empty(backend, NOW)
+        user = backend.add_user(sample_user())
+        for _ in range(5):
+            backend.add_session(sample_session(user, absolute_expires_at=NOW))
+
+        removed = []
+        while count := backend.expired_rows.remove_some(now=NOW, limit=2):
+            removed.append(count)
+
+        assert removed == [2, 2, 1]
+
+    @staticmethod
+    def _empty(backend: Backend, now: datetime) -> None:
+        while backend.expired_rows.remove_some(now=now, limit=1_000):
+            pass
