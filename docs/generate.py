@@ -255,11 +255,13 @@ def _anchor(route: Route) -> str:
 def _who(route: Route) -> str:
     match route.who:
         case Holder(permission=permission):
-            return f"users with `{permission}`"
+            return f"users {'and clients ' if route.takes_clients else ''}with `{permission}`"
         case Caller.USER:
             return "users"
         case Caller.BEARER:
             return "who has the token it takes"
+        case Caller.CLIENT:
+            return "clients, by their secret"
         case Caller.ANYONE:
             return "anyone"
 

@@ -54,6 +54,19 @@ def issued(issuer: JwtAccessTokenIssuer, *, seconds: int = 60, permissions: Iter
     return issuer.issue(claims)
 
 
+def issued_to_client(issuer: JwtAccessTokenIssuer, *, scope: Iterable[str]) -> str:
+    """Return a token of a service client."""
+    now = datetime.now(UTC)
+    claims = AccessClaims(
+        client_id=str(UUID(int=3)),
+        token_id=str(UUID(int=4)),
+        issued_at=now,
+        expires_at=now + timedelta(minutes=1),
+        scope=tuple(scope),
+    )
+    return issuer.issue(claims)
+
+
 def token_naming(key_id: str) -> str:
     """Return what looks like a token of ours up to its signature, naming any key."""
     header = json.dumps({"alg": "EdDSA", "typ": TOKEN_TYPE, "kid": key_id}).encode()

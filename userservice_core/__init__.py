@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     )
     from userservice_core.config import Settings
     from userservice_core.infrastructure.security.token_verifier import TokenVerifier
-    from userservice_core.ports.security import AccessClaims
+    from userservice_core.ports.security import AccessClaims, PrincipalKind
 
 __all__ = [
     "AccessClaims",
     "Authorizer",
+    "PrincipalKind",
     "Settings",
     "TokenVerifier",
     "UserService",
@@ -43,6 +44,7 @@ _HOMES = {
     "AccessClaims": ("userservice_core.ports.security", "AccessClaims"),
     "Authorizer": ("userservice_core.application.authorizer", "Authorizer"),
     "Settings": ("userservice_core.config", "Settings"),
+    "PrincipalKind": ("userservice_core.ports.security", "PrincipalKind"),
     "TokenVerifier": ("userservice_core.infrastructure.security.token_verifier", "TokenVerifier"),
     "UserService": ("userservice_core.bootstrap", "UserService"),
     "bootstrap": ("userservice_core.bootstrap", "bootstrap"),

@@ -30,9 +30,11 @@ from userservice_core.application.addresses import Addresses
 from userservice_core.application.audit_trail import AuditTrail
 from userservice_core.application.authentication import Authentication, TokenLifetimes
 from userservice_core.application.authorization import Authorization
+from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.idempotency import IdempotentCalls
+from userservice_core.application.invitations import Invitations
 from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.password_proofs import PasswordProofs
@@ -44,6 +46,7 @@ from userservice_core.application.registration import Registration
 from userservice_core.application.retention import Retention, RetentionPeriods
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
+from userservice_core.application.service_clients import ServiceClients
 from userservice_core.application.use_cases import UseCases
 from userservice_core.application.user_directory import UserDirectory
 from userservice_core.domain.events import Topic
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.addresses import AddressReader
     from userservice_core.ports.audit import AuditReader
     from userservice_core.ports.cache import Cache
+    from userservice_core.ports.clients import ClientReader
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
     from userservice_core.ports.health import Health, Ping
@@ -197,6 +201,7 @@ class _Driven:
     profiles: ProfileReader
     addresses: AddressReader
     roles: RoleReader
+    clients: ClientReader
     revocation_log: RevocationLog
     audit: AuditReader
     expired_rows: ExpiredRows
@@ -238,10 +243,29 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         log=driven.revocation_log,
         users=driven.users,
         roles=driven.roles,
+        clients=driven.clients,
         cache=driven.cache,
     )
     proofs = PasswordProofs(
         uow=driven.uow, sign_ins=driven.sign_ins, hasher=driven.hasher, clock=driven.clock, ids=driven.ids
+    )
+    authentication = Authentication(
+        uow=driven.uow,
+        sign_ins=driven.sign_ins,
+        sessions=driven.sessions,
+        access=access,
+        hasher=driven.hasher,
+        proofs=proofs,
+        policy=rules.policy,
+        pacer=RecentPacer(),
+        sealer=sealer,
+        mailed_tokens=mailed_tokens,
+        issuer=issuer,
+        refresh_tokens=HmacRefreshTokens(ring, driven.entropy),
+        clock=driven.clock,
+        ids=driven.ids,
+        entropy=driven.entropy,
+        lifetimes=rules.lifetimes,
     )
     email_changes = EmailChanges(
         uow=driven.uow,
@@ -271,24 +295,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             clock=driven.clock,
             ids=driven.ids,
         ),
-        authentication=Authentication(
-            uow=driven.uow,
-            sign_ins=driven.sign_ins,
-            sessions=driven.sessions,
-            access=access,
-            hasher=driven.hasher,
-            proofs=proofs,
-            policy=rules.policy,
-            pacer=RecentPacer(),
-            sealer=sealer,
-            mailed_tokens=mailed_tokens,
-            issuer=issuer,
-            refresh_tokens=HmacRefreshTokens(ring, driven.entropy),
-            clock=driven.clock,
-            ids=driven.ids,
-            entropy=driven.entropy,
-            lifetimes=rules.lifetimes,
-        ),
+        authentication=authentication,
         authorization=Authorization(access=access),
         passwords=Passwords(
             uow=driven.uow,
@@ -312,13 +319,23 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             entropy=driven.entropy,
         ),
         own_account=OwnAccount(
-            uow=driven.uow, clock=driven.clock, ids=driven.ids, access_lifetime=rules.lifetimes.access
+            uow=driven.uow,
+            users=driven.users,
+            tokens=driven.one_time_tokens,
+            clock=driven.clock,
+            ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
         ),
         account_administration=AccountAdministration(
             uow=driven.uow, clock=driven.clock, ids=driven.ids, access_lifetime=rules.lifetimes.access
         ),
         retention=Retention(
-            uow=driven.uow, rows=driven.expired_rows, clock=driven.clock, ids=driven.ids, periods=rules.periods
+            uow=driven.uow,
+            rows=driven.expired_rows,
+            answers=driven.answers,
+            clock=driven.clock,
+            ids=driven.ids,
+            periods=rules.periods,
         ),
         profiles=Profiles(
             uow=driven.uow,
@@ -326,6 +343,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             time_zones=TzdataTimeZones(),
             clock=driven.clock,
             ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
         ),
         addresses=Addresses(
             uow=driven.uow,
@@ -343,12 +361,39 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         ),
         permissions=Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
         role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
+        invitations=Invitations(
+            uow=driven.uow,
+            mailed_tokens=mailed_tokens,
+            clock=driven.clock,
+            ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
+        ),
         audit_trail=AuditTrail(log=driven.audit),
         user_directory=UserDirectory(
             users=driven.users, roles=driven.roles, profiles=driven.profiles, addresses=driven.addresses
         ),
         idempotent_calls=IdempotentCalls(uow=driven.joining, answers=driven.answers, sealer=sealer, clock=driven.clock),
         refusals=Refusals(uow=driven.uow, clock=driven.clock, ids=driven.ids, metrics=driven.metrics),
+        service_clients=ServiceClients(
+            uow=driven.uow,
+            clients=driven.clients,
+            clock=driven.clock,
+            ids=driven.ids,
+            entropy=driven.entropy,
+            access_lifetime=rules.lifetimes.access,
+            wildcards_in_any_role=rules.wildcards_in_any_role,
+        ),
+        client_tokens=ClientTokens(
+            uow=driven.uow,
+            clients=driven.clients,
+            access=access,
+            authentication=authentication,
+            issuer=issuer,
+            clock=driven.clock,
+            ids=driven.ids,
+            entropy=driven.entropy,
+            access_lifetime=rules.lifetimes.access,
+        ),
         token_issuer=issuer,
         cursors=HmacCursorSigner(ring),
     )
@@ -477,6 +522,7 @@ def _retaining(
     settings: Settings, common: _Common, database: Database, signal_port: Signal | None
 ) -> Callable[[threading.Event], None]:
     """Return what erases, from time to time, what has been kept long enough; several processes may do so at once."""
+    from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
     from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
     from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
     from userservice_core.infrastructure.system.periodic import run_periodically
@@ -485,6 +531,7 @@ def _retaining(
     retention = Retention(
         uow=uow,
         rows=PostgresExpiredRows(database),
+        answers=PostgresAnswerStore(database),
         clock=common.clock,
         ids=common.ids,
         periods=_periods(settings),
@@ -567,6 +614,7 @@ def _on_postgres(
 ) -> _Driven:
     from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
     from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
+    from userservice_core.infrastructure.postgres.clients import PostgresClientReader
     from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
     from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
     from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
@@ -597,6 +645,7 @@ def _on_postgres(
         profiles=PostgresProfileReader(database),
         addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
+        clients=PostgresClientReader(database),
         revocation_log=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
         expired_rows=PostgresExpiredRows(database),
@@ -866,6 +915,7 @@ def bootstrap_in_memory(
         profiles=memory.InMemoryProfileReader(store),
         addresses=memory.InMemoryAddressReader(store),
         roles=memory.InMemoryRoleReader(store),
+        clients=memory.InMemoryClientReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
         audit=memory.InMemoryAuditReader(store),
         expired_rows=memory.InMemoryExpiredRows(store),

@@ -19,11 +19,16 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from userservice_core.config import Settings
+from userservice_core.domain.clients import OPERATOR
+from userservice_core.domain.ids import ClientId
 from userservice_core.errors import ConfigurationError, DatabaseUnavailableError, UserServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
+    from uuid import UUID
+
+    from userservice_core.application.service_clients import NewSecret, ServiceClients
 
 EXIT_CONFIGURATION: Final = 78
 """`EX_CONFIG` of sysexits.h: something in the settings has to be changed before another start can succeed."""
@@ -197,6 +202,80 @@ def generate_keys() -> None:
     from userservice_core.bootstrap import new_key_ring
 
     click.echo(new_key_ring())
+
+
+# --- service clients --------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def clients() -> None:
+    """Manage service clients: programs that call the service in their own name."""
+
+
+@clients.command("create")
+@click.option("--name", required=True, help="For people; several clients may have the same.")
+@click.option("--permission", "permissions", multiple=True, help="What it may do, such as user:read; repeatable.")
+def create_service_client(name: str, permissions: tuple[str, ...]) -> None:
+    """Make a client, and print its id and its secret once."""
+    with _service_clients() as service_clients:
+        _print_secret(service_clients.create(actor=OPERATOR, name=name, permissions=permissions))
+
+
+@clients.command("list")
+def list_service_clients() -> None:
+    """Print all clients, a line of JSON each."""
+    with _service_clients() as service_clients:
+        for client in service_clients.list_all():
+            document = {
+                "clientId": str(client.id),
+                "name": client.name,
+                "permissions": sorted(client.permissions),
+                "disabled": client.is_disabled,
+                "secrets": [str(secret.id) for secret in client.secrets],
+            }
+            click.echo(json.dumps(document))
+
+
+@clients.command("rotate")
+@click.argument("client_id", type=click.UUID)
+def rotate_client_secret(client_id: UUID) -> None:
+    """
+    Make a further secret of a client, and print it once.
+
+    The one in use stays good. Where there are two already, the older one and all tokens end: so rotate, hand the new
+    secret to the client, and rotate again if the old one must not be good any longer.
+    """
+    with _service_clients() as service_clients:
+        _print_secret(service_clients.rotate_secret(actor=OPERATOR, client_id=ClientId(client_id)))
+
+
+@clients.command("disable")
+@click.argument("client_id", type=click.UUID)
+def disable_service_client(client_id: UUID) -> None:
+    """Give a client no more tokens, and refuse those that it has."""
+    with _service_clients() as service_clients:
+        service_clients.change(
+            actor=OPERATOR,
+            client_id=ClientId(client_id),
+            revise=lambda client, now: client.revised(
+                name=client.name, permissions=client.permissions, is_disabled=True, now=now
+            ),
+        )
+
+
+@contextlib.contextmanager
+def _service_clients() -> Iterator[ServiceClients]:
+    from userservice_core.bootstrap import bootstrap, configure_logging
+
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings)
+    with bootstrap(settings) as service:
+        yield service.use_cases.service_clients
+
+
+def _print_secret(new: NewSecret) -> None:
+    document = {"clientId": str(new.client.id), "secretId": str(new.id), "secret": new.text, "note": "shown once"}
+    click.echo(json.dumps(document))
 
 
 # --- development ------------------------------------------------------------------------------------------------------

@@ -71,6 +71,20 @@ class OneTimeTokenInvalidError(UserServiceError):
     default_detail = "The link is not valid any more. Ask for a new one."
 
 
+class UnauthorizedClientError(UserServiceError):
+    """A client wants to revoke a token that was issued to another client (RFC 7009 §2.1)."""
+
+    code = "unauthorized-client"
+    default_detail = "The token was issued to another client."
+
+
+class InvalidScopeError(UserServiceError):
+    """The scope asked for is not a list of permissions, or holds one that the client does not."""
+
+    code = "invalid-scope"
+    default_detail = "Ask for permissions that the client holds, separated by single spaces."
+
+
 class IdempotencyKeyInvalidError(UserServiceError):
     """The header `Idempotency-Key` is no key, or one that others could guess."""
 
@@ -140,6 +154,20 @@ class PermissionNotFoundError(NotFoundError):
     default_detail = "There is no such permission."
 
 
+class ClientNotFoundError(NotFoundError):
+    """No service client has this id."""
+
+    code = "client-not-found"
+    default_detail = "There is no such client."
+
+
+class ClientSecretNotFoundError(NotFoundError):
+    """The client has no secret with this id."""
+
+    code = "client-secret-not-found"
+    default_detail = "The client has no such secret."
+
+
 # --- conflicts -----------------------------------------------------------------------------------------------------
 
 
@@ -186,10 +214,10 @@ class RoleInUseError(ConflictError):
 
 
 class PermissionInUseError(ConflictError):
-    """A permission cannot be deleted while roles grant it."""
+    """A permission cannot be deleted while roles grant it or clients hold it."""
 
     code = "permission-in-use"
-    default_detail = "Roles grant this permission. Withdraw it first, or delete it with `force=true`."
+    default_detail = "Roles or clients have this permission. Withdraw it first, or delete it with `force=true`."
 
 
 class SystemObjectError(ConflictError):
@@ -220,11 +248,25 @@ class StatusChangeNotAllowedError(ConflictError):
     default_detail = "The account cannot go from the status it has to this one."
 
 
+class AccountStatusError(ConflictError):
+    """What is asked for makes no sense for an account of this status, which the parameter `status` tells."""
+
+    code = "account-status"
+    default_detail = "This cannot be done to an account of this status, or to one that is deleted."
+
+
 class LimitReachedError(ConflictError):
     """There are as many objects of this kind as an installation may have."""
 
     code = "limit-reached"
     default_detail = "There are as many of these as there may be. Delete one first."
+
+
+class TooManyClientSecretsError(ConflictError):
+    """The client has as many secrets as any may have at a time."""
+
+    code = "too-many-client-secrets"
+    default_detail = "The client has two secrets already. Delete the one that is not in use any more first."
 
 
 # --- who is calling ------------------------------------------------------------------------------------------------
@@ -258,6 +300,13 @@ class InvalidRefreshTokenError(AuthenticationError):
     default_detail = "The refresh token is not valid. Sign in again."
 
 
+class InvalidClientError(AuthenticationError):
+    """Unknown client, wrong secret or a disabled client: one error for all of them, so that none can be told apart."""
+
+    code = "invalid-client"
+    default_detail = "The client is not known, or its secret is wrong."
+
+
 class ForbiddenError(UserServiceError):
     """The caller is known, and may not do this."""
 
@@ -270,6 +319,13 @@ class PermissionDeniedError(ForbiddenError):
 
     code = "permission-denied"
     default_detail = "You lack a permission that this operation asks for."
+
+
+class UserTokenRequiredError(ForbiddenError):
+    """The operation is for users, and the token is that of a service client."""
+
+    code = "user-token-required"
+    default_detail = "This is for users who have signed in; the token of a service client does not do."
 
 
 class GrantNotHeldError(ForbiddenError):

@@ -100,6 +100,35 @@ def test_the_first_administrator_is_created_once(database: str, tmp_path: Path) 
     assert administrators == [("root@example.com", "active")]
 
 
+def test_service_clients_are_managed(database: str, tmp_path: Path) -> None:
+    """Made, listed, rotated until the first secret is gone, disabled; each secret is printed once."""
+    environment = settings_for(database, tmp_path)
+
+    def run(*arguments: str) -> list[dict[str, object]]:
+        exit_code, lines = _run("clients", *arguments, environment=environment)
+        assert exit_code == 0, lines
+        return [json.loads(line) for line in lines]
+
+    (made,) = run("create", "--name", "Invoices", "--permission", "user:read", "--permission", "user:list")
+    client_id = str(made["clientId"])
+    rotated = [run("rotate", client_id)[0] for _ in range(2)]
+    assert run("disable", client_id) == []
+    listed = run("list")
+    unknown, lines = _run("clients", "disable", "01900000-0000-7000-8000-00000000dead", environment=environment)
+
+    assert listed == [
+        {
+            "clientId": client_id,
+            "name": "Invoices",
+            "permissions": ["user:list", "user:read"],
+            "disabled": True,
+            "secrets": [each["secretId"] for each in rotated],
+        }
+    ]
+    assert len({str(each["secret"]) for each in (made, *rotated)}) == 3
+    assert (unknown, lines[-1].startswith("userservice: client-not-found")) == (1, True)
+
+
 def test_a_database_without_the_schema_is_told(empty_database: str, tmp_path: Path) -> None:
     """Serving waits for nobody to migrate: it says what to run, and ends."""
     exit_code, lines = _run("serve", environment=settings_for(empty_database, tmp_path))

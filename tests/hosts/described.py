@@ -8,7 +8,7 @@ from userservice_core.errors import UserServiceError
 from userservice_core.http.possible_problems import possible_problems
 from userservice_core.http.problems import CONTENT_TYPE, TYPE_PREFIX
 from userservice_core.http.router import Router
-from userservice_core.http.routes import ROUTES
+from userservice_core.http.routes import ROUTES, Caller
 from userservice_core.testing.host import json_of
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def _require_described(route: Route, response: Response) -> None:
         code = json_of(response)["type"].removeprefix(TYPE_PREFIX) if response.body else None
         assert response.status in possible_problems(route), f"{route.operation_id} has no {response.status}"
         assert code is None or code in told, f"add the error {code} to the problems of {route.operation_id}"
+    elif route.who is Caller.CLIENT and response.status not in route.answers:
+        assert response.status in possible_problems(route), f"{route.operation_id} has no {response.status}"
     elif response.status == _NOT_MODIFIED:
         assert "etag" in route.sends, f"{route.operation_id} is said to send no etag"
     else:

@@ -128,6 +128,10 @@ class Installation:
     def administrator_token(self, email: str) -> str:
         """Create the first administrator, and return a token of a sign-in at this moment."""
         assert self.service.use_cases.accounts.create_first_administrator(email=email) is not None
+        return self.token_of(email)
+
+    def token_of(self, email: str) -> str:
+        """Return a token of a sign-in at this moment, of a user who is there."""
         (user_id,) = (user.id for user in self.stored().users.values() if user.email.address == email)
         return self._token_of(user_id)
 

@@ -77,7 +77,7 @@ def test_a_suspension_from_its_reason_to_its_end(house: _House) -> None:
     suspended = house.send("PATCH", house.path, {"status": "suspended", "statusReason": "chargeback"})
 
     user = json_of(suspended)
-    assert (suspended.status, user["status"], suspended.header("etag")) == (200, "suspended", '"3-user1"')
+    assert (suspended.status, user["status"], suspended.header("etag")) == (200, "suspended", '"3-admin1"')
     for target in ("/users/me", "/users/me/profile"):
         out = house.own("GET", target, before["accessToken"])
         assert (_code(out), "Bearer" in (out.header("www-authenticate") or "")) == ((401, "invalid-token"), True)
@@ -139,7 +139,11 @@ def test_a_user_leaves_and_comes_back(house: _House) -> None:
     assert house.own("POST", "/users/me/deactivate", token).status == 204
     assert house.own("GET", "/users/me", token).status == 401
     assert _code(house.login()) == (403, "account-deactivated")
+    link = f"/auth/restore-account?token={house.installation.mailed_token(_EMAIL)}"
+    assert json_of(house.send("GET", link)) == {"purpose": "reactivate_account", "valid": True}
     back = house.take_up()
+    assert json_of(house.send("GET", link)) == {"purpose": "reactivate_account", "valid": False}
+    assert json_of(house.send("GET", f"{link}x")) == {"purpose": None, "valid": False}
     assert (back.status, json_of(back)) == (200, {"email": _EMAIL, "status": "active"})
     assert _code(house.take_up()) == (400, "token-invalid")
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tests.paths import path_of
+from userservice_core.http.body_format import BodyFormat
 from userservice_core.http.problems import CONTENT_TYPE, TYPE_PREFIX
 from userservice_core.http.routes import ROUTES, Route
 from userservice_core.testing.host import json_of
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from tests.hosts.installation import Installation
     from userservice_core.testing.host import HostClient
 
-_ROUTES: Final = [route for route in ROUTES if route.body is not None]
+_ROUTES: Final = [route for route in ROUTES if route.body is not None and route.body_format is BodyFormat.JSON]
+"""What takes a form is for clients, and its suite is `test_oauth`."""
 _JSON: Final = ("content-type", "application/json")
 
 

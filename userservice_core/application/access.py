@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
 from uuid import UUID
 
 import attrs
 import msgspec
 
-from userservice_core.domain.ids import RoleId, SessionId, UserId
+from userservice_core.domain.audit import Actor
+from userservice_core.domain.clients import ClientMap
+from userservice_core.domain.ids import ClientId, RoleId, SessionId, UserId
 from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.domain.roles import AssignedRole, PermissionSet, RoleMap
-from userservice_core.errors import InvalidAccessTokenError, PermissionDeniedError, UserNotFoundError
+from userservice_core.errors import (
+    InvalidAccessTokenError,
+    PermissionDeniedError,
+    UserNotFoundError,
+    UserTokenRequiredError,
+)
 from userservice_core.ports.cache import Cache, Namespace, Versioned
 from userservice_core.ports.context import reads_are_provisional
-from userservice_core.ports.security import AccessClaims
+from userservice_core.ports.security import AccessClaims, PrincipalKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from userservice_core.domain.users import User
+    from userservice_core.ports.clients import ClientReader
     from userservice_core.ports.revocations import RevocationChecker, RevocationLog
     from userservice_core.ports.roles import RoleReader
     from userservice_core.ports.security import AccessTokenVerifier
@@ -41,6 +49,37 @@ class Principal:
     session_id: SessionId
     claims: AccessClaims
 
+    @property
+    def id(self) -> UserId:
+        """The id of whoever is calling, as that of a client has it, too."""
+        return self.user_id
+
+    def as_actor(self) -> Actor:
+        """Return who that is to the audit log."""
+        return Actor.user(self.user_id)
+
+
+@attrs.frozen(kw_only=True)
+class ClientPrincipal:
+    """A service client whose access token stands."""
+
+    client_id: ClientId
+    claims: AccessClaims
+
+    @property
+    def id(self) -> ClientId:
+        """The id of whoever is calling, as that of a user has it, too."""
+        return self.client_id
+
+    def as_actor(self) -> Actor:
+        """Return who that is to the audit log."""
+        return Actor.client(self.client_id)
+
+    @property
+    def scope(self) -> PermissionSet:
+        """Bounds of what the client may do with this token."""
+        return PermissionSet(frozenset(self.claims.scope or ()))
+
 
 class Access:
     """Tokens say who is calling; what they may do comes from the database through the cache, never from a token."""
@@ -53,6 +92,7 @@ class Access:
         log: RevocationLog,
         users: UserReader,
         roles: RoleReader,
+        clients: ClientReader,
         cache: Cache,
     ) -> None:
         self._verifier = verifier
@@ -60,9 +100,10 @@ class Access:
         self._log = log
         self._users = users
         self._roles = roles
+        self._clients = clients
         self._cache = cache
 
-    def authenticate(self, *, token: str, sensitive: bool = False) -> Principal:
+    def authenticate(self, *, token: str, sensitive: bool = False) -> Principal | ClientPrincipal:
         """
         Return the caller that *token* names.
 
@@ -74,18 +115,27 @@ class Access:
             InvalidAccessTokenError: If it is not ours, expired or revoked.
             RevocationsUnknownError: If it cannot be told whether it was revoked.
         """
-        claims = self._verifier.verify(token)
+        principal = _principal(self._verifier.verify(token))
         is_revoked = self._log.is_revoked if sensitive else self._revocations.is_revoked
-        if is_revoked(
-            user_id=claims.user_id,
-            session_id=claims.session_id,
-            key_id=claims.key_id,
-            issued_at=claims.issued_at,
-        ):
+        if is_revoked(**_question_about(principal)):
             raise InvalidAccessTokenError
-        return _principal(claims)
+        return principal
 
-    def peek(self, *, token: str) -> Principal | None:
+    def authenticate_user(self, *, token: str) -> Principal:
+        """
+        Return the user that *token* names.
+
+        Raises:
+            InvalidAccessTokenError: As :meth:`authenticate`.
+            RevocationsUnknownError: As :meth:`authenticate`.
+            UserTokenRequiredError: If it is the token of a client.
+        """
+        principal = self.authenticate(token=token)
+        if isinstance(principal, ClientPrincipal):
+            raise UserTokenRequiredError
+        return principal
+
+    def peek(self, *, token: str) -> Principal | ClientPrincipal | None:
         """
         Return the caller if this process's memory suffices to tell, else None; never blocks.
 
@@ -95,17 +145,13 @@ class Access:
         claims = self._verifier.peek(token)
         if claims is None:
             return None
-        revoked = self._revocations.peek(
-            user_id=claims.user_id,
-            session_id=claims.session_id,
-            key_id=claims.key_id,
-            issued_at=claims.issued_at,
-        )
+        principal = _principal(claims)
+        revoked = self._revocations.peek(**_question_about(principal))
         if revoked is None:
             return None
         if revoked:
             raise InvalidAccessTokenError
-        return _principal(claims)
+        return principal
 
     def permissions_of_roles(self, roles: Iterable[AssignedRole]) -> PermissionSet:
         """Return what *roles* grant together."""
@@ -123,20 +169,33 @@ class Access:
         except _NotLiveError:
             return PermissionSet(frozenset())
 
-    def require(self, *, principal: Principal, permission: str) -> None:
+    def require(self, *, principal: Principal | ClientPrincipal, permission: str) -> None:
         """
-        Check that the caller holds *permission* (`resource:action`).
+        Check that the caller holds *permission* (`resource:action`); a client within the scope of its token.
 
         Raises:
             PermissionDeniedError: If they do not.
-            InvalidAccessTokenError: If their account was erased, or cannot be used any more.
+            InvalidAccessTokenError: If the account or the client is gone, or cannot be used any more.
         """
+        if not self.permissions_of_caller(principal).allows(permission):
+            raise PermissionDeniedError(permission=permission)
+
+    def permissions_of_caller(self, principal: Principal | ClientPrincipal) -> PermissionSet:
+        """
+        Return what the caller may do; a client within the scope of its token.
+
+        Raises:
+            InvalidAccessTokenError: If the account or the client is gone, or cannot be used any more.
+        """
+        if isinstance(principal, ClientPrincipal):
+            held = self._cached(CLIENT_MAP, "", self._load_client_map).find(principal.client_id)
+            if held is None:
+                raise InvalidAccessTokenError
+            return held.within(principal.scope)
         try:
-            roles = self._roles_of(principal.user_id)
+            return self._granted_by(self._roles_of(principal.user_id))
         except (UserNotFoundError, _NotLiveError) as error:
             raise InvalidAccessTokenError from error
-        if not self._granted_by(roles).allows(permission):
-            raise PermissionDeniedError(permission=permission)
 
     def forget(self, revocation: Revocation) -> None:
         """Drop from memory what *revocation* says is outdated."""
@@ -169,12 +228,17 @@ class Access:
         role_map = self._roles.role_map()
         return Versioned(role_map.epoch, role_map)
 
+    def _load_client_map(self) -> Versioned[ClientMap]:
+        client_map = self._clients.client_map()
+        return Versioned(client_map.epoch, client_map)
+
 
 def forget_access(cache: Cache, revocation: Revocation) -> None:
     """Refuse from now on what *cache* holds of who may do what, as far as *revocation* says that it is outdated."""
     match revocation.kind:
         case RevocationKind.ROLE_MAP:
             cache.invalidate(ROLE_MAP, "", revocation.version)
+            cache.invalidate(CLIENT_MAP, "", revocation.version)
         case RevocationKind.USER_ACCESS:
             cache.invalidate(HELD_ROLES, revocation.subject, revocation.version)
 
@@ -191,18 +255,46 @@ def access_changed(user: User, *, now: datetime) -> Revocation:
 
 
 def role_map_changed(epoch: int, *, now: datetime) -> Revocation:
-    """Return what tells every process to forget what roles granted before *epoch*."""
+    """Return what tells every process to forget what roles granted, and clients held, before *epoch*."""
     return Revocation(
         kind=RevocationKind.ROLE_MAP, subject="", not_before=now, version=epoch, expires_at=now + _KEPT_FOR
     )
 
 
-def _principal(claims: AccessClaims) -> Principal:
+def _principal(claims: AccessClaims) -> Principal | ClientPrincipal:
+    if claims.subject_kind is PrincipalKind.CLIENT:
+        return ClientPrincipal(client_id=ClientId(UUID(claims.client_id)), claims=claims)
     return Principal(user_id=claims.user_id, session_id=claims.session_id, claims=claims)
 
 
-class _RoleMapDocument(msgspec.Struct, forbid_unknown_fields=True):
-    """How a role map is written into a shared cache."""
+class _Question(TypedDict):
+    """What the log of revocations is asked about a token."""
+
+    user_id: UserId | None
+    client_id: ClientId | None
+    session_id: SessionId
+    key_id: str
+    issued_at: datetime
+
+
+def _question_about(principal: Principal | ClientPrincipal) -> _Question:
+    """Ask about a token; that of a client is a session of its own, and ends by its own id."""
+    claims = principal.claims
+    if isinstance(principal, ClientPrincipal):
+        user_id, client_id, session_id = None, principal.client_id, SessionId(UUID(claims.token_id))
+    else:
+        user_id, client_id, session_id = principal.user_id, None, principal.session_id
+    return {
+        "user_id": user_id,
+        "client_id": client_id,
+        "session_id": session_id,
+        "key_id": claims.key_id,
+        "issued_at": claims.issued_at,
+    }
+
+
+class _MapDocument(msgspec.Struct, forbid_unknown_fields=True):
+    """How a map from roles or clients to permissions is written into a shared cache."""
 
     epoch: int
     permissions: dict[UUID, list[str]]
@@ -214,7 +306,7 @@ def _encode_role_map(role_map: RoleMap) -> bytes:
 
 
 def _decode_role_map(data: bytes) -> RoleMap:
-    document = msgspec.json.decode(data, type=_RoleMapDocument)
+    document = msgspec.json.decode(data, type=_MapDocument)
     return RoleMap(document.epoch, {RoleId(role): frozenset(names) for role, names in document.permissions.items()})
 
 
@@ -222,6 +314,24 @@ ROLE_MAP: Namespace[RoleMap] = Namespace(
     name="role-map", ttl_seconds=300, encode=_encode_role_map, decode=_decode_role_map
 )
 """Which permissions each role grants; one value, under the empty key, fenced by the access epoch."""
+
+
+def _encode_client_map(client_map: ClientMap) -> bytes:
+    permissions = {client: sorted(names) for client, names in client_map.permissions.items()}
+    return msgspec.json.encode({"epoch": client_map.epoch, "permissions": permissions})
+
+
+def _decode_client_map(data: bytes) -> ClientMap:
+    document = msgspec.json.decode(data, type=_MapDocument)
+    return ClientMap(
+        document.epoch, {ClientId(client): frozenset(names) for client, names in document.permissions.items()}
+    )
+
+
+CLIENT_MAP: Namespace[ClientMap] = Namespace(
+    name="client-map", ttl_seconds=300, encode=_encode_client_map, decode=_decode_client_map
+)
+"""What each client may do; one value, under the empty key, fenced by the access epoch."""
 
 
 def _decode_held_roles(data: bytes) -> tuple[RoleId, ...]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from userservice_core.application.access import access_changed, role_map_changed
-from userservice_core.domain.audit import Actor, AuditAction, AuditEntry, Subject
+from userservice_core.domain.audit import SYSTEM, Actor, AuditAction, AuditEntry, Subject
+from userservice_core.domain.clients import ClientActor, Operator
 from userservice_core.domain.events import RolePermissionRemoved, UserRoleRemoved
 from userservice_core.domain.ids import AuditEntryId, EventId, UserId
 from userservice_core.domain.roles import EVERYTHING, PermissionSet
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 _NOTHING: Final[Mapping[str, object]] = {}
 
+Agent = UserId | ClientActor | Operator
+"""Who changes something: a user by their id, a service client, or an operator at the machine."""
+
 
 @attrs.frozen(kw_only=True)
 class AccessChange:
@@ -45,21 +49,21 @@ class AccessChange:
     """
 
     transaction: Transaction
-    actor: UserId
+    actor: Agent
     epoch: int
     held: PermissionSet
     now: datetime
     ids: IdGenerator
 
     @classmethod
-    def begin(cls, transaction: Transaction, *, actor: UserId, clock: Clock, ids: IdGenerator) -> AccessChange:
+    def begin(cls, transaction: Transaction, *, actor: Agent, clock: Clock, ids: IdGenerator) -> AccessChange:
         """Take the lock, before anything else is read."""
         epoch = transaction.roles.lock()
         return cls(
             transaction=transaction,
             actor=actor,
             epoch=epoch,
-            held=transaction.roles.permissions_of(actor),
+            held=_held_by(transaction, actor),
             now=clock.now(),
             ids=ids,
         )
@@ -82,7 +86,7 @@ class AccessChange:
                 id=AuditEntryId(self.ids.new()),
                 at=self.now,
                 action=action,
-                actor=Actor.user(self.actor),
+                actor=_as_audited(self.actor),
                 subject=subject,
                 before=before,
                 after=after,
@@ -121,7 +125,7 @@ class AccessChange:
             raise LastAdministratorError
 
     def tell_of_roles(self) -> None:
-        """Tell every process that roles grant something else now."""
+        """Tell every process that roles grant, or clients hold, something else now."""
         self.transaction.revocations.add(role_map_changed(self.epoch + 1, now=self.now))
 
     def take_permission(self, role: Role, permissions: Collection[Permission]) -> Role:
@@ -170,6 +174,29 @@ class AccessChange:
         self.transaction.users.save(user)
         self.transaction.users.save_roles(user)
         self.transaction.revocations.add(access_changed(user, now=self.now))
+
+
+def _as_audited(actor: Agent) -> Actor:
+    match actor:
+        case Operator():
+            return SYSTEM
+        case ClientActor(client_id=client_id):
+            return Actor.client(client_id)
+        case _:
+            return Actor.user(actor)
+
+
+def _held_by(transaction: Transaction, actor: Agent) -> PermissionSet:
+    match actor:
+        case Operator():
+            return PermissionSet(frozenset({EVERYTHING}))
+        case ClientActor(client_id=client_id, scope=scope):
+            client = transaction.clients.find_held(client_id)
+            if client is None or client.is_disabled:
+                return PermissionSet(frozenset())
+            return client.held.within(scope)
+        case _:
+            return transaction.roles.permissions_of(actor)
 
 
 def require_version(version: int, expected: Collection[int] | None) -> None:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from userservice_core.application.access_changes import require_version
+from userservice_core.application.access_changes import Agent, require_version
 from userservice_core.application.account_changes import AccountChange
 from userservice_core.domain.audit import AuditAction
-from userservice_core.domain.events import NotificationKind
+from userservice_core.domain.events import NotificationKind, UserUpdated
+from userservice_core.domain.json_objects import are_equal
 from userservice_core.domain.texts import text_faults
 from userservice_core.domain.users import Mover, User, UserStatus
 from userservice_core.errors import Fault, InvalidInputError
@@ -37,7 +38,7 @@ class AccountAdministration:
     def update(
         self,
         *,
-        actor: UserId,
+        actor: Agent,
         user_id: UserId,
         revise: Callable[[User, datetime], User],
         reason: str | None = None,
@@ -75,12 +76,17 @@ class AccountAdministration:
             # However many members are different, it is one version.
             revised = attrs.evolve(revised, version=account.user.version + 1)
             if revised.status is account.user.status:
-                transaction.users.save(revised)
+                self._save(account, revised)
             else:
                 self._change_status(account, revised, reason=reason)
             return revised
 
         return self._uow.run(work)
+
+    @staticmethod
+    def _save(account: AccountChange, revised: User) -> None:
+        account.transaction.users.save(revised)
+        _tell_of_attributes(account, revised)
 
     @staticmethod
     def _change_status(account: AccountChange, revised: User, *, reason: str | None) -> None:
@@ -90,12 +96,13 @@ class AccountAdministration:
         if is_shut_out:
             account.require_administrator_left()
         account.change_status(revised, by=Mover.ADMINISTRATOR, reason=reason)
+        _tell_of_attributes(account, revised)
         if is_shut_out:
             account.shut_out(reason="account-suspended")
         if revised.deleted_at is None:
             account.notify(NotificationKind.ACCOUNT_SUSPENDED if is_shut_out else NotificationKind.ACCOUNT_REACTIVATED)
 
-    def delete(self, *, actor: UserId, user_id: UserId, expected: Collection[int] | None = None) -> None:
+    def delete(self, *, actor: Agent, user_id: UserId, expected: Collection[int] | None = None) -> None:
         """
         Delete an account, so that it can be restored; one that is deleted already stays as it is.
 
@@ -116,7 +123,7 @@ class AccountAdministration:
 
         self._uow.run(work)
 
-    def erase(self, *, actor: UserId, user_id: UserId, expected: Collection[int] | None = None) -> None:
+    def erase(self, *, actor: Agent, user_id: UserId, expected: Collection[int] | None = None) -> None:
         """
         Erase an account, deleted or not, with all that is stored of its owner; the address is free again.
 
@@ -134,7 +141,7 @@ class AccountAdministration:
 
         self._uow.run(work)
 
-    def restore(self, *, actor: UserId, user_id: UserId, expected: Collection[int] | None = None) -> User:
+    def restore(self, *, actor: Agent, user_id: UserId, expected: Collection[int] | None = None) -> User:
         """
         Undo a deletion: the account has the status it had before, and no sessions; one that is not deleted stays so.
 
@@ -150,7 +157,7 @@ class AccountAdministration:
 
         return self._uow.run(work)
 
-    def unlock(self, *, actor: UserId, user_id: UserId) -> None:
+    def unlock(self, *, actor: Agent, user_id: UserId) -> None:
         """
         Forget the failed sign-ins of an account, and the lock that they brought.
 
@@ -171,7 +178,7 @@ class AccountAdministration:
         self._uow.run(work)
 
     def _begin(
-        self, transaction: Transaction, actor: UserId, user_id: UserId, expected: Collection[int] | None
+        self, transaction: Transaction, actor: Agent, user_id: UserId, expected: Collection[int] | None
     ) -> AccountChange:
         account = AccountChange.begin(
             transaction,
@@ -184,3 +191,23 @@ class AccountAdministration:
         require_version(account.user.version, expected)
         account.require_outranked()
         return account
+
+
+def _tell_of_attributes(account: AccountChange, revised: User) -> None:
+    """Say that other attributes are noted of the user, if they are."""
+    if are_equal(revised.attributes, account.user.attributes):
+        return
+    account.audit(
+        AuditAction.USER_UPDATED,
+        before={"attributes": account.user.attributes},
+        after={"attributes": revised.attributes},
+    )
+    account.transaction.record(
+        UserUpdated(
+            id=account.event_id(),
+            occurred_at=account.now,
+            user_id=revised.id,
+            version=revised.version,
+            changed_members=("attributes",),
+        )
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from userservice_core.application.access import access_changed
-from userservice_core.application.access_changes import AccessChange
+from userservice_core.application.access_changes import AccessChange, Agent
 from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import LEEWAY, end_session
 from userservice_core.domain.audit import AuditAction, Subject
@@ -61,7 +61,7 @@ class AccountChange:
         cls,
         transaction: Transaction,
         *,
-        actor: UserId,
+        actor: Agent,
         user_id: UserId,
         clock: Clock,
         ids: IdGenerator,

@@ -12,6 +12,7 @@ from userservice_core.application.mailed_tokens import MAILED_TO_ANYONE, may_mai
 from userservice_core.application.password_proofs import require_same_password
 from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
+from userservice_core.application.token_times import jittered
 from userservice_core.domain.audit import ANONYMOUS, Actor, AuditAction, AuditEntry, Outcome, Subject
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
@@ -83,7 +84,6 @@ CLIENT_ID = "userservice"
 ORDINARY_SESSION = SessionLifetime()
 ADMINISTRATOR_SESSION = SessionLifetime(idle=timedelta(hours=1), absolute=timedelta(hours=12))
 
-_JITTER = 0.05
 _WRONG = "wrong-password"
 _UNKNOWN_EMAIL = "unknown-email"
 
@@ -502,7 +502,7 @@ class Authentication:
                 return token.user_id, token.session_id
         if access_token is None:
             raise InvalidAccessTokenError
-        principal = self._access.authenticate(token=access_token)
+        principal = self._access.authenticate_user(token=access_token)
         return principal.user_id, principal.session_id
 
     def _end_sessions(self, user_id: UserId, *, only: SessionId | None) -> None:
@@ -556,17 +556,12 @@ class Authentication:
             client_id=CLIENT_ID,
             token_id=str(self._ids.new()),
             issued_at=now,
-            expires_at=now + self._access_lifetime(),
+            expires_at=now + jittered(self._lifetimes.access, self._entropy),
             auth_time=session.auth_time,
             amr=session.amr,
             roles=user.role_names,
             permissions=tuple(sorted(permissions.names)),
         )
-
-    def _access_lifetime(self) -> timedelta:
-        share = int.from_bytes(self._entropy.token_bytes(2), "big") / 0xFFFF
-        seconds = self._lifetimes.access.total_seconds() * (1 - _JITTER * share)
-        return timedelta(seconds=int(seconds))
 
     def _own_action(
         self,

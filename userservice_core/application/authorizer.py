@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from userservice_core.domain.roles import PermissionSet
-from userservice_core.errors import PermissionDeniedError, PermissionsUnknownError
+from userservice_core.errors import PermissionDeniedError, PermissionsUnknownError, UserTokenRequiredError
+from userservice_core.ports.security import PrincipalKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,8 +51,8 @@ class Authorizer:
     """
     Verifies tokens and checks permissions. Safe for many threads.
 
-    It believes the claim `permissions`, which is as old as the token: what was granted or taken since is not seen
-    before the next token.
+    It believes the claim `permissions` of a user's token, and the claim `scope` of a service client's, which are as old
+    as the token: what was granted or taken since is not seen before the next one.
     """
 
     def __init__(self, verifier: Verifier, *, permissions: PermissionSource | None = None) -> None:
@@ -78,12 +79,12 @@ class Authorizer:
 
     def allows(self, claims: AccessClaims, permission: str) -> bool:
         """
-        Tell whether the user of *claims* holds *permission* (``resource:action``), wildcards counted.
+        Tell whether the user or the client of *claims* holds *permission* (``resource:action``), wildcards counted.
 
         Raises:
             UnavailableError: If the token does not list its permissions, and it cannot be told now.
         """
-        names = claims.permissions
+        names = claims.permissions if claims.scope is None else claims.scope
         if names is None:
             if self._permissions is None:
                 raise PermissionsUnknownError
@@ -92,7 +93,7 @@ class Authorizer:
 
     def require(self, claims: AccessClaims, permission: str) -> None:
         """
-        Check that the user of *claims* holds *permission*.
+        Check that the user or the client of *claims* holds *permission*.
 
         Raises:
             PermissionDeniedError: If they do not; its parameters name the permission.
@@ -103,16 +104,18 @@ class Authorizer:
 
     def admit(self, token: str, *, permission: str | None = None) -> AccessClaims:
         """
-        Return what *token* says, having checked that its user holds *permission*, where one is named.
+        Return what *token* says, having checked that whoever it speaks for holds *permission*, where one is named.
+
+        Where none is named, users may pass and service clients may not: a client is there for what it was given.
 
         Raises:
             InvalidAccessTokenError: If the token is not good.
-            PermissionDeniedError: If the user does not hold the permission.
+            PermissionDeniedError: If the permission is not held.
+            UserTokenRequiredError: If no permission is named, and the token is a client's.
             UnavailableError: If either cannot be told now.
         """
         claims = self.authenticate(token)
-        if permission is not None:
-            self.require(claims, permission)
+        self._require_admitted(claims, permission)
         return claims
 
     def try_admit(self, token: str, *, permission: str | None = None) -> AccessClaims | None:
@@ -120,11 +123,17 @@ class Authorizer:
         Do what :meth:`admit` does if that takes the process's memory only, else return None; never waits.
 
         Raises:
-            PermissionDeniedError: If the user does not hold the permission.
+            PermissionDeniedError: As :meth:`admit`.
+            UserTokenRequiredError: As :meth:`admit`.
         """
         claims = self._verifier.peek(token)
-        if claims is None or (permission is not None and claims.permissions is None):
+        if claims is None or (permission is not None and claims.permissions is None and claims.scope is None):
             return None
+        self._require_admitted(claims, permission)
+        return claims
+
+    def _require_admitted(self, claims: AccessClaims, permission: str | None) -> None:
         if permission is not None:
             self.require(claims, permission)
-        return claims
+        elif claims.subject_kind is PrincipalKind.CLIENT:
+            raise UserTokenRequiredError

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from userservice_core.application.access_changes import require_version
 from userservice_core.application.account_changes import AccountChange
+from userservice_core.application.email_verification import TokenInspection
 from userservice_core.application.mailed_tokens import read_mailed_token
 from userservice_core.domain.events import NotificationKind
 from userservice_core.domain.one_time_tokens import TokenPurpose
@@ -14,20 +15,33 @@ from userservice_core.errors import InvalidAccessTokenError, OneTimeTokenInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from userservice_core.application.mailed_tokens import TokenReference
     from userservice_core.domain.ids import UserId
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.ports.clock import Clock, IdGenerator
+    from userservice_core.ports.one_time_tokens import OneTimeTokenReader
     from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
+    from userservice_core.ports.users import UserReader
 
 
 class OwnAccount:
     """Leaving is at once, also for other devices; coming back takes the mailbox of the address, and signs nobody in."""
 
-    def __init__(self, *, uow: UnitOfWork, clock: Clock, ids: IdGenerator, access_lifetime: timedelta) -> None:
+    def __init__(
+        self,
+        *,
+        uow: UnitOfWork,
+        users: UserReader,
+        tokens: OneTimeTokenReader,
+        clock: Clock,
+        ids: IdGenerator,
+        access_lifetime: timedelta,
+    ) -> None:
         self._uow = uow
+        self._users = users
+        self._tokens = tokens
         self._clock = clock
         self._ids = ids
         self._access_lifetime = access_lifetime
@@ -80,10 +94,22 @@ class OwnAccount:
         except UserNotFoundError as error:
             raise OneTimeTokenInvalidError from error
 
+    def inspect(self, *, token: str) -> TokenInspection:
+        """Tell what *token* would do, and use nothing up; a scanner that follows links does no harm."""
+        try:
+            reference = read_mailed_token(token)
+            user = self._users.get(reference.user_id)
+        except (OneTimeTokenInvalidError, UserNotFoundError):
+            return TokenInspection(purpose=None, valid=False)
+        stored = self._tokens.find(reference.user_id, reference.digest)
+        if stored is None:
+            return TokenInspection(purpose=None, valid=False)
+        return TokenInspection(purpose=stored.purpose, valid=_takes_up(stored, user, now=self._clock.now()))
+
     def _take_up(self, transaction: Transaction, reference: TokenReference) -> User:
         account = self._begin(transaction, reference.user_id)
         stored = transaction.one_time_tokens.find(reference.user_id, reference.digest)
-        if stored is None or not _takes_up(stored, account):
+        if stored is None or not _takes_up(stored, account.user, now=account.now):
             raise OneTimeTokenInvalidError
         if stored.purpose is TokenPurpose.RESTORE_ACCOUNT:
             return account.restore(by=Mover.OWNER)
@@ -118,13 +144,12 @@ class OwnAccount:
         )
 
 
-def _takes_up(stored: OneTimeToken, account: AccountChange) -> bool:
+def _takes_up(stored: OneTimeToken, user: User, *, now: datetime) -> bool:
     """Tell whether the account is such that a token of this purpose is for, and the token is good."""
-    user = account.user
     is_wanted = {
         TokenPurpose.RESTORE_ACCOUNT: user.deleted_at is not None,
         TokenPurpose.REACTIVATE_ACCOUNT: user.deleted_at is None and user.status is UserStatus.DEACTIVATED,
     }
     return is_wanted.get(stored.purpose, False) and stored.is_good_for(
-        stored.purpose, email_key=user.email.key, now=account.now
+        stored.purpose, email_key=user.email.key, now=now
     )

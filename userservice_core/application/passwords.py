@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -25,7 +25,6 @@ from userservice_core.domain.events import (
 from userservice_core.domain.ids import AuditEntryId, EventId
 from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
 from userservice_core.domain.passwords import PasswordPolicy, known_words, normalise_password
-from userservice_core.domain.users import User, UserStatus
 from userservice_core.errors import (
     CurrentPasswordWrongError,
     InvalidAccessTokenError,
@@ -45,11 +44,14 @@ if TYPE_CHECKING:
     from userservice_core.domain.credentials import SignIn
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.sessions import Origin, Session
+    from userservice_core.domain.users import User
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
     from userservice_core.ports.security import PasswordHasher
     from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
     from userservice_core.ports.users import UserReader
+
+_CHOOSE_PASSWORD: Final = frozenset({TokenPurpose.RESET_PASSWORD, TokenPurpose.INVITE})
 
 
 class Passwords:
@@ -101,7 +103,7 @@ class Passwords:
                 return
             if user.deleted_at is not None:
                 self._mailed_tokens.restore_link(user, now=now).write_into(transaction)
-            if not _may_reset(user):
+            if not user.may_choose_password:
                 return
             mailed = self._mailed_tokens.issue(
                 user, purpose=TokenPurpose.RESET_PASSWORD, kind=NotificationKind.RESET_PASSWORD, now=now
@@ -125,7 +127,8 @@ class Passwords:
         """
         Replace the password and end every session; it signs nobody in.
 
-        The link was read in the owner's mail, so an address that was not confirmed yet is confirmed by it.
+        The link was read in the owner's mail, so an address that was not confirmed yet is confirmed by it. That of an
+        invitation is taken, too: the password is the first one then, and no notice of it is mailed.
 
         Raises:
             OneTimeTokenInvalidError: If the token is unknown, expired, used, replaced, or for another address.
@@ -187,13 +190,14 @@ class Passwords:
         now = self._clock.now()
         latest = transaction.sign_ins.get(reference.user_id)
         user = transaction.users.get(reference.user_id)
-        self._require_good(user, transaction.one_time_tokens.find(reference.user_id, reference.digest))
+        stored = self._require_good(user, transaction.one_time_tokens.find(reference.user_id, reference.digest))
         sessions = transaction.sessions.list_open(user.id, now=now)
 
         self._replace(transaction, latest, password_hash, now=now)
         self._end(transaction, sessions, now=now)
         verified = self._verified(transaction, user, now=now)
-        self._tell(transaction, user, PasswordChange.RESET, now=now)
+        is_first = stored.purpose is TokenPurpose.INVITE
+        self._tell(transaction, user, PasswordChange.INVITATION if is_first else PasswordChange.RESET, now=now)
         return verified
 
     @staticmethod
@@ -211,7 +215,9 @@ class Passwords:
 
     def _tell(self, transaction: Transaction, user: User, method: PasswordChange, *, now: datetime) -> None:
         transaction.record(UserPasswordChanged(id=self._event_id(), occurred_at=now, user_id=user.id, method=method))
-        transaction.record(security_notice(user, NotificationKind.PASSWORD_CHANGED, event_id=self._event_id(), now=now))
+        if method is not PasswordChange.INVITATION:
+            notice = security_notice(user, NotificationKind.PASSWORD_CHANGED, event_id=self._event_id(), now=now)
+            transaction.record(notice)
         transaction.audit.add(
             AuditEntry(
                 id=AuditEntryId(self._ids.new()),
@@ -238,14 +244,16 @@ class Passwords:
         transaction.audit.add(email_verified_entry(user, verified, entry_id=AuditEntryId(self._ids.new()), now=now))
         return verified
 
-    def _require_good(self, user: User, stored: OneTimeToken | None) -> None:
+    def _require_good(self, user: User, stored: OneTimeToken | None) -> OneTimeToken:
         is_good = (
             stored is not None
-            and _may_reset(user)
-            and stored.is_good_for(TokenPurpose.RESET_PASSWORD, email_key=user.email.key, now=self._clock.now())
+            and user.may_choose_password
+            and stored.purpose in _CHOOSE_PASSWORD
+            and stored.is_good_for(stored.purpose, email_key=user.email.key, now=self._clock.now())
         )
-        if not is_good:
+        if stored is None or not is_good:
             raise OneTimeTokenInvalidError
+        return stored
 
     def _session_revoked(self, session: Session, *, now: datetime) -> SessionRevoked:
         return SessionRevoked(
@@ -258,8 +266,3 @@ class Passwords:
 
     def _event_id(self) -> EventId:
         return EventId(self._ids.new())
-
-
-def _may_reset(user: User) -> bool:
-    """Tell whether the account is one that its owner may take up again."""
-    return user.deleted_at is None and user.status in {UserStatus.PENDING_VERIFICATION, UserStatus.ACTIVE}

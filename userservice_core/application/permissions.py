@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from userservice_core.application.access_changes import AccessChange, require_version
+from userservice_core.application.access_changes import AccessChange, Agent, require_version
 from userservice_core.domain.audit import AuditAction, Subject
 from userservice_core.domain.events import PermissionCreated, PermissionDeleted, PermissionUpdated
 from userservice_core.domain.ids import PermissionId
@@ -15,7 +15,6 @@ from userservice_core.errors import LimitReachedError, PermissionInUseError, Sys
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from userservice_core.domain.ids import UserId
     from userservice_core.domain.lists import Page, PageRequest
     from userservice_core.domain.roles import Role
     from userservice_core.ports.clock import Clock, IdGenerator
@@ -58,7 +57,7 @@ class Permissions:
         return page_of(granting, request, position_of=role_position)
 
     def create(
-        self, *, actor: UserId, resource: str, action: str, description: str | None, group_name: str | None
+        self, *, actor: Agent, resource: str, action: str, description: str | None, group_name: str | None
     ) -> Permission:
         """
         Make a permission that no role grants yet.
@@ -102,7 +101,7 @@ class Permissions:
     def change(
         self,
         *,
-        actor: UserId,
+        actor: Agent,
         permission_id: PermissionId,
         revise: Callable[[Permission], Permission],
         expected: Collection[int] | None = None,
@@ -162,7 +161,7 @@ class Permissions:
     def delete(
         self,
         *,
-        actor: UserId,
+        actor: Agent,
         permission_id: PermissionId,
         force: bool = False,
         expected: Collection[int] | None = None,
@@ -173,15 +172,15 @@ class Permissions:
         Args:
             actor: Who does it.
             permission_id: Of the permission.
-            force: Whether to withdraw it from the roles that grant it.
+            force: Whether to withdraw it from the roles that grant it and the clients that hold it.
             expected: Versions that the client takes the permission to have; None for any.
 
         Raises:
             PermissionNotFoundError: If there is none with this id.
             SystemObjectError: If it is one of the system.
             StaleVersionError: If it has none of the versions expected.
-            PermissionInUseError: Without *force*, if a role grants it.
-            TargetOutranksActorError: If a role that grants it grants what the actor does not hold.
+            PermissionInUseError: Without *force*, if a role grants it or a client holds it.
+            TargetOutranksActorError: If one of them has what the actor does not hold.
         """
 
         def work(transaction: Transaction) -> None:
@@ -191,12 +190,15 @@ class Permissions:
             if permission.is_system_permission:
                 raise SystemObjectError
             granting = transaction.roles.list_granting(permission_id)
-            if granting and not force:
+            holding = transaction.clients.list_holding(permission_id)
+            if (granting or holding) and not force:
                 raise PermissionInUseError
-            for role in granting:
-                change.require_rank_over(role.permissions)
+            for permissions in (*(role.permissions for role in granting), *(client.permissions for client in holding)):
+                change.require_rank_over(permissions)
             for role in granting:
                 change.take_permission(role, (permission,))
+            for client in holding:
+                transaction.clients.save(client.holding(client.permissions - {permission.name}))
             transaction.permissions.remove(permission_id)
             change.tell_of_roles()
             change.audit(
@@ -213,7 +215,7 @@ class Permissions:
 
         self._uow.run(work)
 
-    def _begin(self, transaction: Transaction, actor: UserId) -> AccessChange:
+    def _begin(self, transaction: Transaction, actor: Agent) -> AccessChange:
         return AccessChange.begin(transaction, actor=actor, clock=self._clock, ids=self._ids)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from userservice_core.domain.users import User
     from userservice_core.ports.clock import Clock, IdGenerator
+    from userservice_core.ports.idempotency import AnswerStore
     from userservice_core.ports.retention import ExpiredRows
     from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
 
@@ -60,10 +61,18 @@ class Retention:
     """
 
     def __init__(
-        self, *, uow: UnitOfWork, rows: ExpiredRows, clock: Clock, ids: IdGenerator, periods: RetentionPeriods
+        self,
+        *,
+        uow: UnitOfWork,
+        rows: ExpiredRows,
+        answers: AnswerStore,
+        clock: Clock,
+        ids: IdGenerator,
+        periods: RetentionPeriods,
     ) -> None:
         self._uow = uow
         self._rows = rows
+        self._answers = answers
         self._clock = clock
         self._ids = ids
         self._periods = periods
@@ -83,8 +92,9 @@ class Retention:
             failpoint("retention.erased")
             users += erased
         users += erased
-        while not is_stopped() and (removed := self._rows.remove_some(now=self._clock.now(), limit=ROWS_PER_STATEMENT)):
-            rows += removed
+        for remove_some in (self._rows.remove_some, self._answers.remove_expired):
+            while not is_stopped() and (removed := remove_some(now=self._clock.now(), limit=ROWS_PER_STATEMENT)):
+                rows += removed
         return Removed(users=users, rows=rows)
 
     def _erase_some(self, transaction: Transaction) -> int:

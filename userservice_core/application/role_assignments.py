@@ -12,6 +12,7 @@ from userservice_core.domain.roles import AssignedRole
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from userservice_core.application.access_changes import Agent
     from userservice_core.domain.ids import RoleId, UserId
     from userservice_core.domain.roles import Role
     from userservice_core.domain.users import User
@@ -38,7 +39,7 @@ class RoleAssignments:
         """
         return self._users.get(user_id).roles
 
-    def assign(self, *, actor: UserId, user_id: UserId, role_ids: Collection[RoleId]) -> tuple[AssignedRole, ...]:
+    def assign(self, *, actor: Agent, user_id: UserId, role_ids: Collection[RoleId]) -> tuple[AssignedRole, ...]:
         """
         Give roles to a user; those that they hold already change nothing.
 
@@ -83,7 +84,7 @@ class RoleAssignments:
 
         return self._uow.run(work)
 
-    def remove(self, *, actor: UserId, user_id: UserId, role_ids: Collection[RoleId]) -> tuple[AssignedRole, ...]:
+    def remove(self, *, actor: Agent, user_id: UserId, role_ids: Collection[RoleId]) -> tuple[AssignedRole, ...]:
         """
         Take roles from a user; those that they do not hold change nothing.
 
@@ -107,7 +108,7 @@ class RoleAssignments:
 
         return self._uow.run(work)
 
-    def _begin(self, transaction: Transaction, actor: UserId) -> AccessChange:
+    def _begin(self, transaction: Transaction, actor: Agent) -> AccessChange:
         return AccessChange.begin(transaction, actor=actor, clock=self._clock, ids=self._ids)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from userservice_core.application.access_changes import AccessChange, require_version
+from userservice_core.application.access_changes import AccessChange, Agent, require_version
 from userservice_core.domain.audit import AuditAction, Subject
 from userservice_core.domain.events import RoleCreated, RoleDeleted, RolePermissionAssigned, RoleUpdated
 from userservice_core.domain.ids import RoleId
@@ -16,7 +16,7 @@ from userservice_core.errors import LimitReachedError, RoleInUseError, SystemObj
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from userservice_core.domain.ids import PermissionId, UserId
+    from userservice_core.domain.ids import PermissionId
     from userservice_core.domain.lists import Page, PageRequest
     from userservice_core.domain.roles import Permission
     from userservice_core.ports.clock import Clock, IdGenerator
@@ -59,7 +59,7 @@ class Roles:
         """
         return self._roles.get(role_id)
 
-    def create(self, *, actor: UserId, name: str, description: str | None) -> Role:
+    def create(self, *, actor: Agent, name: str, description: str | None) -> Role:
         """
         Make a role that grants nothing yet.
 
@@ -93,7 +93,7 @@ class Roles:
     def change(
         self,
         *,
-        actor: UserId,
+        actor: Agent,
         role_id: RoleId,
         revise: Callable[[Role], Role],
         expected: Collection[int] | None = None,
@@ -142,7 +142,7 @@ class Roles:
         return self._uow.run(work)
 
     def delete(
-        self, *, actor: UserId, role_id: RoleId, force: bool = False, expected: Collection[int] | None = None
+        self, *, actor: Agent, role_id: RoleId, force: bool = False, expected: Collection[int] | None = None
     ) -> None:
         """
         Delete a role.
@@ -172,7 +172,7 @@ class Roles:
         self,
         transaction: Transaction,
         *,
-        actor: UserId,
+        actor: Agent,
         role_id: RoleId,
         force: bool,
         expected: Collection[int] | None,
@@ -209,7 +209,7 @@ class Roles:
         return page_of(self._roles.list_permissions_of(role_id), request, position_of=permission_position)
 
     def assign_permissions(
-        self, *, actor: UserId, role_id: RoleId, permission_ids: Collection[PermissionId]
+        self, *, actor: Agent, role_id: RoleId, permission_ids: Collection[PermissionId]
     ) -> tuple[Permission, ...]:
         """
         Let a role grant permissions; those that it grants already change nothing.
@@ -258,7 +258,7 @@ class Roles:
         return self._roles.list_permissions_of(role_id)
 
     def remove_permissions(
-        self, *, actor: UserId, role_id: RoleId, permission_ids: Collection[PermissionId]
+        self, *, actor: Agent, role_id: RoleId, permission_ids: Collection[PermissionId]
     ) -> tuple[Permission, ...]:
         """
         Let a role grant permissions no longer; those that it does not grant change nothing.
@@ -290,7 +290,7 @@ class Roles:
     def _may_grant_wildcards(self, role: Role) -> bool:
         return role.is_system_role or self._wildcards_in_any_role
 
-    def _begin(self, transaction: Transaction, actor: UserId) -> AccessChange:
+    def _begin(self, transaction: Transaction, actor: Agent) -> AccessChange:
         return AccessChange.begin(transaction, actor=actor, clock=self._clock, ids=self._ids)
 
     @staticmethod

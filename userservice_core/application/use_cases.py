@@ -11,9 +11,11 @@ from userservice_core.application.addresses import Addresses
 from userservice_core.application.audit_trail import AuditTrail
 from userservice_core.application.authentication import Authentication
 from userservice_core.application.authorization import Authorization
+from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.idempotency import IdempotentCalls
+from userservice_core.application.invitations import Invitations
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
@@ -23,6 +25,7 @@ from userservice_core.application.registration import Registration
 from userservice_core.application.retention import Retention
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
+from userservice_core.application.service_clients import ServiceClients
 from userservice_core.application.user_directory import UserDirectory
 from userservice_core.ports.security import AccessTokenIssuer, CursorSigner
 
@@ -48,8 +51,11 @@ class UseCases:
     permissions: Permissions
     role_assignments: RoleAssignments
     user_directory: UserDirectory
+    invitations: Invitations
     idempotent_calls: IdempotentCalls
     refusals: Refusals
+    service_clients: ServiceClients
+    client_tokens: ClientTokens
     audit_trail: AuditTrail
     token_issuer: AccessTokenIssuer
     cursors: CursorSigner

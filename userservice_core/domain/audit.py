@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -161,6 +161,8 @@ def _json(value: object) -> Any:  # noqa: ANN401, PLR0911 - JSON has no narrower
             return str(value)
         case datetime():
             return value.isoformat().replace("+00:00", "Z")
+        case date():
+            return value.isoformat()
         case Mapping():
             return {name: _json(item) for name, item in value.items()}
         case frozenset() | set():

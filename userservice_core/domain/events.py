@@ -141,6 +141,7 @@ class PasswordChange(enum.StrEnum):
     RESET = "reset"
     CHANGE = "change"
     FIRST_SIGN_IN = "first-sign-in"
+    INVITATION = "invitation"
 
 
 @attrs.frozen(kw_only=True)
@@ -212,6 +213,22 @@ class UserRestored(UserEvent):
 
     status: str
     by: str
+
+
+@attrs.frozen(kw_only=True)
+class UserUpdated(UserEvent):
+    """
+    Something about the user is different that has no event of its own; what it is now has to be asked for.
+
+    Attributes:
+        version: That the user has now.
+        changed_members: Their names.
+    """
+
+    type = "user.updated"
+
+    version: int
+    changed_members: tuple[str, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -505,6 +522,7 @@ class NotificationKind(enum.StrEnum):
 
     VERIFY_EMAIL = "verify_email"
     RESET_PASSWORD = "reset_password"  # noqa: S105 - a name, and no password
+    INVITE = "invite"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a name, and no password
     REFRESH_REUSED = "refresh_reused"
     NEW_DEVICE = "new_device"
@@ -556,6 +574,7 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     UserStatusChanged,
     UserDeleted,
     UserRestored,
+    UserUpdated,
     ProfileUpdated,
     AddressAdded,
     AddressUpdated,

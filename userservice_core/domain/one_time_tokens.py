@@ -20,6 +20,7 @@ class TokenPurpose(enum.StrEnum):
     CHANGE_EMAIL = "change_email"
     UNDO_EMAIL_CHANGE = "undo_email_change"
     INVITE = "invite"
+    """Does what a reset of the password does, for an account that has none yet."""
     RESTORE_ACCOUNT = "restore_account"
     REACTIVATE_ACCOUNT = "reactivate_account"
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -15,12 +13,12 @@ import phonenumbers
 
 from userservice_core.domain.editing import merge_patch
 from userservice_core.domain.ids import UserId
+from userservice_core.domain.json_objects import JsonObject, are_equal, object_faults
 from userservice_core.domain.texts import text_faults
-from userservice_core.domain.users import JsonObject
 from userservice_core.errors import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterator, Mapping
 
 MAX_NAME_CHARACTERS: Final = 100
 MAX_GENDER_CHARACTERS: Final = 50
@@ -28,10 +26,6 @@ MAX_BIO_CHARACTERS: Final = 500
 MAX_URL_CHARACTERS: Final = 2_048
 MAX_LANGUAGE_CHARACTERS: Final = 100
 MAX_AGE_YEARS: Final = 120
-MAX_OBJECT_BYTES: Final = 16 * 1024
-"""Of JSON in UTF-8 without insignificant white space, for each of the two objects."""
-MAX_OBJECT_DEPTH: Final = 8
-"""Levels of objects and arrays, the object itself included."""
 
 _HTTPS_URL: Final = re.compile(r"https://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 _E164: Final = re.compile(r"\+[1-9][0-9]{1,14}")
@@ -90,7 +84,7 @@ class UserProfile:
         return tuple(
             field.name
             for field in attrs.fields(UserProfile)
-            if field.name != "version" and not _are_equal(getattr(self, field.name), getattr(before, field.name))
+            if field.name != "version" and not are_equal(getattr(self, field.name), getattr(before, field.name))
         )
 
     def faults(self, *, today: date, timezones: Container[str]) -> Iterator[Fault]:
@@ -101,7 +95,7 @@ class UserProfile:
             today: The present day, in UTC.
             timezones: The names in the database of time zones.
         """
-        yield from self._faults_of_texts()
+        yield from self.faults_of_texts()
         yield from self._faults_of_values(today)
         if self.timezone is not None and self.timezone not in timezones:
             yield Fault(("timezone",), "invalid-timezone", "Use an IANA time zone such as Europe/Berlin.")
@@ -112,7 +106,8 @@ class UserProfile:
         edited = attrs.evolve(edited, phone_verified=is_verified, version=self.version)
         return attrs.evolve(edited, version=self.version + 1) if edited.changed_members(self) else self
 
-    def _faults_of_texts(self) -> Iterator[Fault]:
+    def faults_of_texts(self) -> Iterator[Fault]:
+        """Yield what is wrong with the texts, which can be told of them alone."""
         yield from text_faults("firstName", self.first_name, max_characters=MAX_NAME_CHARACTERS)
         yield from text_faults("lastName", self.last_name, max_characters=MAX_NAME_CHARACTERS)
         yield from text_faults("displayName", self.display_name, max_characters=MAX_NAME_CHARACTERS)
@@ -129,15 +124,8 @@ class UserProfile:
             yield Fault(("profilePictureUrl",), "invalid-url", message)
         if self.language is not None and not _is_language(self.language):
             yield Fault(("language",), "invalid-language", "Use a language tag such as en or pt-BR (BCP 47).")
-        yield from _faults_of_object("preferences", self.preferences)
-        yield from _faults_of_object("communicationPreferences", self.communication_preferences)
-
-
-def _are_equal(one: object, other: object) -> bool:
-    """Compare as JSON does, to which 1, 1.0 and true are three values."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-    return one == other
+        yield from object_faults("preferences", self.preferences)
+        yield from object_faults("communicationPreferences", self.communication_preferences)
 
 
 def _is_e164(text: str) -> bool:
@@ -176,16 +164,3 @@ def _is_https_url(text: str) -> bool:
 def _is_language(text: str) -> bool:
     is_plain = len(text) <= MAX_LANGUAGE_CHARACTERS and "_" not in text
     return is_plain and langcodes.tag_is_valid(text)
-
-
-def _faults_of_object(field: str, content: JsonObject) -> Iterator[Fault]:
-    if len(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()) > MAX_OBJECT_BYTES:
-        yield Fault((field,), "too-large", f"Use at most {MAX_OBJECT_BYTES // 1024} KiB of JSON.")
-    if _depth(content) > MAX_OBJECT_DEPTH:
-        yield Fault((field,), "too-deep", f"Nest objects and arrays at most {MAX_OBJECT_DEPTH} levels deep.")
-
-
-def _depth(value: object) -> int:
-    if isinstance(value, Mapping):
-        return 1 + max(map(_depth, value.values()), default=0)
-    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0

@@ -30,6 +30,15 @@ def role_name_key(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold()
 
 
+def is_permission_name(name: str) -> bool:
+    """Tell whether *name* is what a permission may be called, wildcards included."""
+    resource, _, action = name.partition(":")
+    return name == EVERYTHING or (
+        _PERMISSION_PART.fullmatch(resource) is not None
+        and (action == WILDCARD or _PERMISSION_PART.fullmatch(action) is not None)
+    )
+
+
 @attrs.frozen
 class AssignedRole:
     """A role as its holder sees it."""
@@ -164,6 +173,12 @@ class PermissionSet:
     def covers(self, permissions: Iterable[str]) -> bool:
         """Tell whether each of *permissions* is held."""
         return all(self.allows(permission) for permission in permissions)
+
+    def within(self, bounds: PermissionSet) -> PermissionSet:
+        """Return what both this and *bounds* allow; of two wildcards that meet, the narrower one is left."""
+        ours = (name for name in self.names if bounds.allows(name))
+        theirs = (name for name in bounds.names if self.allows(name))
+        return PermissionSet(frozenset((*ours, *theirs)))
 
     def on(self, resource: str) -> PermissionSet:
         """Return those that concern *resource*, wildcards included."""

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.ids import UserId
+from userservice_core.domain.json_objects import JsonObject, are_equal, object_faults
 from userservice_core.domain.roles import INITIAL_ROLES, AssignedRole
 from userservice_core.errors import (
     AccountDeactivatedError,
     AccountSuspendedError,
     EmailNotVerifiedError,
     InvalidCredentialsError,
+    InvalidInputError,
     OneTimeTokenInvalidError,
     StatusChangeNotAllowedError,
 )
 
-JsonObject = Mapping[str, Any]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 class UserStatus(enum.StrEnum):
@@ -87,6 +89,11 @@ class User:
         return self.status is UserStatus.ACTIVE and self.deleted_at is None
 
     @property
+    def may_choose_password(self) -> bool:
+        """Whether its owner may take the account up, or take it up again, by a link that was mailed to them."""
+        return self.deleted_at is None and self.status in {UserStatus.PENDING_VERIFICATION, UserStatus.ACTIVE}
+
+    @property
     def role_names(self) -> tuple[str, ...]:
         """The names of the roles held, in the order of the alphabet."""
         return tuple(sorted(role.name for role in self.roles))
@@ -148,7 +155,13 @@ class User:
 
     def _with_other_access(self, *, now: datetime, **changes: Any) -> User:  # noqa: ANN401 - each has its own type
         return attrs.evolve(
-            self, updated_at=now, version=self.version + 1, access_version=self.access_version + 1, **changes
+            self,
+            # Its link has ended with all others.
+            pending_email=None,
+            updated_at=now,
+            version=self.version + 1,
+            access_version=self.access_version + 1,
+            **changes,
         )
 
     def without_pending_email(self, *, now: datetime) -> User:
@@ -156,6 +169,19 @@ class User:
         if self.pending_email is None:
             return self
         return attrs.evolve(self, pending_email=None, updated_at=now, version=self.version + 1)
+
+    def with_attributes(self, attributes: JsonObject, *, now: datetime) -> User:
+        """
+        Let administrators note *attributes*; if these are what is noted already, the user is returned unchanged.
+
+        Raises:
+            InvalidInputError: If the object is too large, or nested too deeply.
+        """
+        if are_equal(attributes, self.attributes):
+            return self
+        if faults := tuple(object_faults("attributes", attributes)):
+            raise InvalidInputError(faults)
+        return attrs.evolve(self, attributes=attributes, updated_at=now, version=self.version + 1)
 
     def with_roles(self, roles: Iterable[AssignedRole], *, now: datetime) -> User:
         """Return the user holding exactly *roles*."""

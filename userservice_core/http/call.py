@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
 import attrs
 import msgspec
 
-from userservice_core.application.access import Principal
+from userservice_core.application.access import ClientPrincipal, Principal
+from userservice_core.application.client_tokens import ClientCredentials
 from userservice_core.application.use_cases import UseCases
+from userservice_core.domain.clients import ClientActor
 from userservice_core.domain.sessions import Origin
-from userservice_core.errors import AuthenticationError, ProgrammingError
+from userservice_core.errors import AuthenticationError, ProgrammingError, UserTokenRequiredError
 from userservice_core.http.messages import Headers, Response
 from userservice_core.ports.health import Health
 from userservice_core.ports.metrics import Metrics
+
+if TYPE_CHECKING:
+    from userservice_core.domain.ids import UserId
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -28,12 +33,14 @@ class Services:
     What handlers use.
 
     Attributes:
+        issuer: The service's own address, which its tokens name.
         openapi: The OpenAPI document of the routes that are served, as JSON.
     """
 
     use_cases: UseCases
     health: Health
     metrics: Metrics
+    issuer: str
     openapi: bytes = attrs.field(repr=False)
 
 
@@ -44,6 +51,7 @@ class Call:
 
     Attributes:
         access_token: As presented and not yet checked, for operations that check it themselves.
+        credentials: Of a client, as the header presents them and not yet checked; only on routes for clients.
         caller: Who is calling; None on routes for anyone.
         parameters: The ids in the path, by the names that the route table gives them.
         versions: Those of the resource that the call is meant for, by the header `If-Match`; None for any.
@@ -54,7 +62,8 @@ class Call:
     decoded_body: msgspec.Struct | None = None
     decoded_query: msgspec.Struct | None = None
     access_token: str | None = attrs.field(default=None, repr=False)
-    caller: Principal | None = None
+    credentials: ClientCredentials | None = None
+    caller: Principal | ClientPrincipal | None = None
     parameters: Mapping[str, UUID] = attrs.field(factory=dict)
     versions: frozenset[int] | None = None
 
@@ -89,14 +98,28 @@ class Call:
 
     def require_caller(self) -> Principal:
         """
-        Return who is calling.
+        Return which user is calling.
+
+        Raises:
+            AuthenticationError: If the route is for anyone and nobody was authenticated.
+            UserTokenRequiredError: If it is a service client.
+        """
+        if self.caller is None:
+            raise AuthenticationError
+        if isinstance(self.caller, ClientPrincipal):
+            raise UserTokenRequiredError
+        return self.caller
+
+    def require_actor(self) -> UserId | ClientActor:
+        """
+        Return who is calling, user or service client, as whoever judges what they may change wants it.
 
         Raises:
             AuthenticationError: If the route is for anyone and nobody was authenticated.
         """
-        if self.caller is None:
-            raise AuthenticationError
-        return self.caller
+        if isinstance(self.caller, ClientPrincipal):
+            return ClientActor(client_id=self.caller.client_id, scope=self.caller.scope)
+        return self.require_caller().user_id
 
 
 def json_response(status: int, content: msgspec.Struct | Mapping[str, Any], headers: Headers = ()) -> Response:

@@ -95,6 +95,19 @@ def decode_body(body: bytes, shape: type[S]) -> S:
     return _convert(read_json(body), shape)
 
 
+def decode_form(body: bytes, shape: type[S]) -> S:
+    """
+    Read a body of ``name=value`` pairs as *shape*; those that it does not name, or that are empty, are ignored.
+
+    So OAuth wants it (RFC 6749 §3.2).
+
+    Raises:
+        InvalidInputError: If a parameter is missing, repeated or badly encoded.
+    """
+    given = read_query(body.decode("latin-1"))
+    return _convert({name: value for name, value in given.items() if value}, shape)
+
+
 def decode_query(query: str, shape: type[S]) -> S:
     """
     Read a query string as *shape*; parameters that it does not name are ignored, since mail programs add their own.

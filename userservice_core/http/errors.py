@@ -54,6 +54,13 @@ class UnsupportedMediaTypeError(UserServiceError):
     default_detail = "Send the body as JSON in UTF-8, with `Content-Type: application/json` and not compressed."
 
 
+class UnsupportedGrantTypeError(UserServiceError):
+    """A token is asked for by a grant that is not served here (RFC 6749 §5.2)."""
+
+    code = "unsupported-grant-type"
+    default_detail = "Use the grant type client_credentials."
+
+
 class RouteNotFoundError(UserServiceError):
     """No route has this path."""
 

@@ -12,7 +12,7 @@ from userservice_core.http.possible_problems import possible_problems
 from userservice_core.http.problems import STATUS_BY_CODE, TYPE_PREFIX
 from userservice_core.http.routes import Caller, Holder, Route
 from userservice_core.http.vocabulary import term_of
-from userservice_core.http.wire import ProblemAnswer
+from userservice_core.http.wire import OAuthErrorAnswer, ProblemAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ _TAGS: Final[tuple[tuple[str, str, str], ...]] = (
     ("/admin/users", "Administration of users", "Users as administrators see and change them."),
     ("/admin/roles", "Administration of roles", "Roles and what they grant."),
     ("/admin/permissions", "Administration of permissions", "What roles can grant."),
-    ("/admin/clients", "Administration of clients", "Programs that may call other services."),
+    ("/admin/clients", "Administration of clients", "Programs that call the service in their own name."),
     ("/admin/audit-log", "Audit", "Who did what."),
     ("/", "The service", "Health, keys, metrics and this description."),
 )
@@ -87,7 +87,7 @@ _HEADERS: Final[Mapping[str, tuple[str, str, str]]] = {
     "retry-after": ("Retry-After", "Seconds after which to try again.", "1"),
     "www-authenticate": (
         "WWW-Authenticate",
-        "What is wanted, and what was wrong with what was shown (RFC 6750, RFC 9470).",
+        "What is wanted, and what was wrong with what was shown (RFC 6750, RFC 9470, RFC 7617).",
         'Bearer realm="userservice"',
     ),
     "x-request-id": ("X-Request-Id", "Names the request in the logs.", "0192f0c1-2a4b-7c3d-8e5f-00000000000c"),
@@ -98,7 +98,7 @@ def openapi_document(routes: Sequence[Route], *, issuer: str) -> bytes:
     """Describe *routes* as JSON; *issuer* is the address they are served under."""
     kinds = {kind.code: kind for route in routes for group in possible_problems(route).values() for kind in group}
     responses = {
-        _response_name(status, group): _problem_response(status, group)
+        _response_name(route, status, group): _problem_response(route, status, group)
         for route in routes
         for status, group in possible_problems(route).items()
     }
@@ -118,14 +118,7 @@ def openapi_document(routes: Sequence[Route], *, issuer: str) -> bytes:
             "responses": dict(sorted(responses.items())),
             "headers": {name: _header(*said) for name, said in _used_headers(routes)},
             "examples": {code: _problem_example(kind) for code, kind in sorted(kinds.items())},
-            "securitySchemes": {
-                "accessToken": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "bearerFormat": "JWT",
-                    "description": "The access token of a sign-in: `Authorization: Bearer …`.",
-                }
-            },
+            "securitySchemes": _security_schemes(routes, issuer=issuer),
         },
     }
     return msgspec.json.encode(document)
@@ -176,30 +169,63 @@ def _operation(route: Route) -> Json:
 
 
 def _description(route: Route) -> str:
-    return f"For {_who(route.who)}. Wants a recent sign-in." if route.fresh else f"For {_who(route.who)}."
+    return f"For {_who(route)}. Wants a recent sign-in." if route.fresh else f"For {_who(route)}."
 
 
-def _who(who: Caller | Holder) -> str:
-    match who:
+def _who(route: Route) -> str:
+    match route.who:
         case Holder(permission=permission):
-            return f"users who hold `{permission}`"
+            return f"users{' and service clients' if route.takes_clients else ''} who hold `{permission}`"
         case Caller.USER:
             return "every user"
         case Caller.BEARER:
             return "whoever has the token that it takes"
+        case Caller.CLIENT:
+            return "service clients, by their secret"
         case Caller.ANYONE:
             return "anyone"
 
 
+def _security_schemes(routes: Iterable[Route], *, issuer: str) -> Json:
+    """Describe how callers show who they are."""
+    scopes = {
+        route.who.permission: f"To call {route.method} {route.path} and the like."
+        for route in routes
+        if isinstance(route.who, Holder) and route.takes_clients
+    }
+    return {
+        "accessToken": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "The access token of a sign-in: `Authorization: Bearer …`.",
+        },
+        "clientToken": {
+            "type": "oauth2",
+            "description": "The access token of a service client, sent in the same way.",
+            "flows": {"clientCredentials": {"tokenUrl": f"{issuer}/oauth/token", "scopes": scopes}},
+        },
+        "clientSecret": {
+            "type": "http",
+            "scheme": "basic",
+            "description": "Id and secret of a service client; both may be in the body instead.",
+        },
+    }
+
+
 def _security(route: Route) -> list[dict[str, list[str]]]:
+    if isinstance(route.who, Holder) and route.takes_clients:
+        return [{"accessToken": []}, {"clientToken": [route.who.permission]}]
     if route.wants_user:
         return [{"accessToken": []}]
+    if route.who is Caller.CLIENT:
+        return [{"clientSecret": []}, {}]
     takes_any = route.who is Caller.BEARER and route.body is not None and not route.body_required
     return [{"accessToken": []}, {}] if takes_any else []
 
 
 def _body_content(route: Route) -> Json:
-    content = _content(route.body) if route.body is not None else {}
+    content = _content(route.body, content_type=route.body_format.value) if route.body is not None else {}
     if route.method == "PATCH":
         content["application/merge-patch+json"] = content[_JSON]
     return content
@@ -287,9 +313,9 @@ def _responses(route: Route) -> Json:
         headers = _headers(("etag", "x-request-id"))
         responses[str(_NOT_MODIFIED)] = {"description": _MEANINGS[_NOT_MODIFIED], "headers": headers}
     for status, group in possible_problems(route).items():
-        reference = {"$ref": f"#/components/responses/{_response_name(status, group)}"}
+        reference = {"$ref": f"#/components/responses/{_response_name(route, status, group)}"}
         if str(status) in responses:
-            responses[str(status)]["content"] |= _problem_content(group)
+            responses[str(status)]["content"] |= _problem_content(route, group)
         else:
             responses[str(status)] = reference
     return dict(sorted(responses.items()))
@@ -309,8 +335,8 @@ def _sent_with_success(route: Route) -> tuple[str, ...]:
     return (*route.sends, "idempotency-replayed") if route.takes_key else tuple(route.sends)
 
 
-def _content(shape: type[msgspec.Struct]) -> Json:
-    return {_JSON: {"schema": {"$ref": _SCHEMAS + shape.__name__}}}
+def _content(shape: type[msgspec.Struct], *, content_type: str = _JSON) -> Json:
+    return {content_type: {"schema": {"$ref": _SCHEMAS + shape.__name__}}}
 
 
 def _headers(names: Iterable[str]) -> Json:
@@ -333,15 +359,16 @@ def _header(description: str, example: str) -> Json:
 # --- problems ---------------------------------------------------------------------------------------------------------
 
 
-def _response_name(status: int, group: Iterable[ErrorKind]) -> str:
-    return ".".join([str(status), *(kind.code for kind in group)])
+def _response_name(route: Route, status: int, group: Iterable[ErrorKind]) -> str:
+    prefix = ("oauth",) if route.who is Caller.CLIENT else ()
+    return ".".join([*prefix, str(status), *(kind.code for kind in group)])
 
 
-def _problem_response(status: int, group: Sequence[ErrorKind]) -> Json:
+def _problem_response(route: Route, status: int, group: Sequence[ErrorKind]) -> Json:
     return {
         "description": "\n".join(f"- `{kind.code}`: {kind.default_detail}" for kind in group),
         "headers": _headers((*_problem_headers(status), "x-request-id")),
-        "content": _problem_content(group),
+        "content": _problem_content(route, group),
     }
 
 
@@ -349,7 +376,9 @@ def _problem_headers(status: int) -> tuple[str, ...]:
     return {_UNAUTHORIZED: ("www-authenticate",), _UNAVAILABLE: ("retry-after",)}.get(status, ())
 
 
-def _problem_content(group: Sequence[ErrorKind]) -> Json:
+def _problem_content(route: Route, group: Sequence[ErrorKind]) -> Json:
+    if route.who is Caller.CLIENT:
+        return _content(OAuthErrorAnswer)
     examples = {kind.code: {"$ref": f"#/components/examples/{kind.code}"} for kind in group}
     return {problems.CONTENT_TYPE: {"schema": {"$ref": _SCHEMAS + _PROBLEM}, "examples": examples}}
 
@@ -374,7 +403,8 @@ def _schemas(routes: Iterable[Route]) -> dict[str, Json]:
     """Describe every shape, each member with its meaning, each object with an example."""
     routes = tuple(routes)
     taken = {route.body for route in routes if route.body is not None}
-    given = {shape for route in routes for shape in route.answers.values() if shape is not None} | {ProblemAnswer}
+    told: set[type[msgspec.Struct]] = {ProblemAnswer, OAuthErrorAnswer}
+    given = told | {shape for route in routes for shape in route.answers.values() if shape is not None}
     taken_schemas = _components(taken)
     schemas = {**_open(_components(given)), **taken_schemas}
     for name, schema in schemas.items():

@@ -16,29 +16,33 @@ from uuid import UUID
 import attrs
 import structlog
 
-from userservice_core.application.access import Principal
-from userservice_core.domain.audit import Actor, AuditAction
+from userservice_core.application.access import ClientPrincipal, Principal
+from userservice_core.domain.audit import AuditAction
 from userservice_core.errors import (
     AuthenticationError,
     InvalidAccessTokenError,
     OverloadedError,
     UserServiceError,
+    UserTokenRequiredError,
 )
 from userservice_core.http.auditing import is_audited, subject_of
+from userservice_core.http.body_format import BodyFormat
 from userservice_core.http.bulkheads import BoundedWorkers
 from userservice_core.http.call import Call, Services
 from userservice_core.http.conditional import answer_if_changed, wanted_versions
 from userservice_core.http.cors import CrossOriginRules
-from userservice_core.http.decoding import decode_body, decode_query
+from userservice_core.http.decoding import decode_body, decode_form, decode_query
 from userservice_core.http.errors import FreshSignInRequiredError, PreconditionRequiredError
 from userservice_core.http.idempotency import decode_answer, encode_answer, keyed_call
 from userservice_core.http.messages import Request, Response, with_one_vary
 from userservice_core.http.negotiation import representation_for, require_acceptable
+from userservice_core.http.oauth_errors import oauth_error_response
 from userservice_core.http.openapi import openapi_document
 from userservice_core.http.problems import INTERNAL_STATUS, problem_response, status_of
 from userservice_core.http.reception import (
     Limits,
     access_token_of,
+    client_credentials_of,
     origin_of,
     request_id_of,
     require_readable,
@@ -46,7 +50,7 @@ from userservice_core.http.reception import (
     traceparent_of,
 )
 from userservice_core.http.router import Match, Router
-from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Bulkhead, Holder, Route
+from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Bulkhead, Caller, Holder, Route
 from userservice_core.ports.context import CallContext, call_context, call_within
 from userservice_core.ports.failpoints import failpoint
 
@@ -124,6 +128,7 @@ class _Exchange:
         is_compressible: Whether the answer may be compressed.
         parameters: The ids in its path.
         caller: Who is calling, once that is known.
+        speaks_oauth: Whether errors are told as OAuth clients read them.
         error_code: What went wrong, for the log.
     """
 
@@ -134,9 +139,10 @@ class _Exchange:
     operation: str
     is_routine: bool = False
     is_compressible: bool = False
+    speaks_oauth: bool = False
     parameters: Mapping[str, UUID] = attrs.field(factory=dict)
     access_token: str | None = attrs.field(default=None, repr=False)
-    caller: Principal | None = None
+    caller: Principal | ClientPrincipal | None = None
     error_code: str | None = None
 
 
@@ -157,7 +163,11 @@ class Pipeline:
         """Serve *routes*; only tests give others than the service's own."""
         served = (*routes, METRICS_ROUTE) if options.expose_metrics else tuple(routes)
         self._services = Services(
-            use_cases=use_cases, health=health, metrics=metrics, openapi=openapi_document(served, issuer=options.issuer)
+            use_cases=use_cases,
+            health=health,
+            metrics=metrics,
+            issuer=options.issuer,
+            openapi=openapi_document(served, issuer=options.issuer),
         )
         self._router = Router(served)
         self._metrics = metrics
@@ -229,6 +239,7 @@ class Pipeline:
             context=context,
             seconds_allowed=context.left_seconds() or 0.0,
             operation=operation,
+            speaks_oauth=isinstance(found, Match) and found.route.who is Caller.CLIENT,
             finish=self._metrics.request_began(operation),
         )
         try:
@@ -296,7 +307,7 @@ class Pipeline:
     def _answered(self, exchange: _Exchange, route: Route) -> Response:
         """Have the handler answer, or repeat what it answered to the same call before."""
         call = self._call(exchange, route)
-        owner_id = None if call.caller is None else call.caller.user_id
+        owner_id = None if call.caller is None else call.caller.id
         keyed = keyed_call(exchange.request, owner_id=owner_id) if route.takes_key else None
         if keyed is None:
             return route.handler(call)
@@ -316,18 +327,21 @@ class Pipeline:
             decoded_body=_decoded_body(route, request),
             decoded_query=None if route.query is None else decode_query(request.query, route.query),
             access_token=exchange.access_token,
+            credentials=client_credentials_of(request) if route.who is Caller.CLIENT else None,
             caller=caller,
             parameters=exchange.parameters,
             versions=wanted_versions(request.header("if-match")),
         )
 
-    def _authorized(self, exchange: _Exchange, route: Route) -> Principal:
+    def _authorized(self, exchange: _Exchange, route: Route) -> Principal | ClientPrincipal:
         """Tell who is calling, and that they may."""
         access = self._services.use_cases.access
         if exchange.access_token is None:
             raise InvalidAccessTokenError
         caller = access.authenticate(token=exchange.access_token, sensitive=route.sensitive)
         exchange.caller = caller
+        if isinstance(caller, ClientPrincipal) and not route.takes_clients:
+            raise UserTokenRequiredError
         if isinstance(route.who, Holder):
             access.require(principal=caller, permission=route.who.permission)
         if route.fresh and self._clock.now() - caller.claims.auth_time > MAX_SIGN_IN_AGE:
@@ -340,7 +354,7 @@ class Pipeline:
             return
         try:
             self._services.use_cases.refusals.record(
-                actor=Actor.user(exchange.caller.user_id),
+                actor=exchange.caller.as_actor(),
                 operation=route.operation_id,
                 action=route.audit or AuditAction.ACCESS_DENIED,
                 subject=subject_of(route, exchange.parameters),
@@ -369,6 +383,8 @@ class Pipeline:
                 error=error.code,
                 exc_info=cause,
             )
+        if exchange.speaks_oauth:
+            return self._answer(exchange, oauth_error_response(error))
         return self._answer(exchange, problem_response(error, request_id=exchange.context.request_id))
 
     def _answer(self, exchange: _Exchange, response: Response) -> Response:
@@ -434,6 +450,8 @@ def _attempt(route: Route, call: Call) -> Response | UserServiceError:
 def _decoded_body(route: Route, request: Request) -> msgspec.Struct | None:
     if route.body is None:
         return None
+    if route.body_format is BodyFormat.FORM:
+        return decode_form(request.body, route.body)
     body = request.body if request.body or route.body_required else b"{}"
     return decode_body(body, route.body)
 

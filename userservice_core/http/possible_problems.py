@@ -16,6 +16,7 @@ from userservice_core.errors import (
     IdempotencyKeyInvalidError,
     IdempotencyKeyReusedError,
     InvalidAccessTokenError,
+    InvalidClientError,
     InvalidInputError,
     OutcomeUnknownError,
     OverloadedError,
@@ -23,6 +24,7 @@ from userservice_core.errors import (
     RevocationsUnknownError,
     StaleVersionError,
     UserServiceError,
+    UserTokenRequiredError,
 )
 from userservice_core.http.errors import (
     BodyTooLargeError,
@@ -38,7 +40,7 @@ from userservice_core.http.errors import (
     UriTooLongError,
 )
 from userservice_core.http.problems import STATUS_BY_CODE
-from userservice_core.http.routes import Holder, RateClass
+from userservice_core.http.routes import Caller, Holder, RateClass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,8 +83,16 @@ def _kinds(route: Route) -> Iterator[ErrorKind]:
             yield OutcomeUnknownError
     if route.takes_key:
         yield from (IdempotencyKeyInvalidError, IdempotencyKeyReusedError, IdempotencyKeyInUseError)
+    yield from _kinds_of_caller(route)
+
+
+def _kinds_of_caller(route: Route) -> Iterator[ErrorKind]:
     if route.wants_user:
         yield from (AuthenticationError, InvalidAccessTokenError, RevocationsUnknownError)
+        if not route.takes_clients:
+            yield UserTokenRequiredError
+    if route.who is Caller.CLIENT:
+        yield InvalidClientError
     if isinstance(route.who, Holder):
         yield PermissionDeniedError
     if route.fresh:

@@ -16,6 +16,7 @@ from userservice_core.errors import (
     AuthenticationError,
     IdempotencyKeyInUseError,
     InvalidAccessTokenError,
+    InvalidClientError,
     InvalidInputError,
     UnavailableError,
     UserServiceError,
@@ -41,16 +42,21 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "idempotency-key-invalid": 400,
     "cursor-invalid": 400,
     "cursor-mismatch": 400,
+    "invalid-scope": 400,
+    "unsupported-grant-type": 400,
+    "unauthorized-client": 400,
     "authentication-required": 401,
     "invalid-credentials": 401,
     "invalid-token": 401,
     "invalid-refresh-token": 401,
+    "invalid-client": 401,
     "fresh-sign-in-required": 401,
     "forbidden": 403,
     "permission-denied": 403,
     "grant-not-held": 403,
     "target-outranks-actor": 403,
     "wildcard-grant": 403,
+    "user-token-required": 403,
     "email-not-verified": 403,
     "account-suspended": 403,
     "account-deactivated": 403,
@@ -61,6 +67,8 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "role-not-found": 404,
     "address-not-found": 404,
     "permission-not-found": 404,
+    "client-not-found": 404,
+    "client-secret-not-found": 404,
     "route-not-found": 404,
     "method-not-allowed": 405,
     "not-acceptable": 406,
@@ -68,11 +76,13 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "email-taken": 409,
     "already-exists": 409,
     "too-many-addresses": 409,
+    "too-many-client-secrets": 409,
     "role-in-use": 409,
     "permission-in-use": 409,
     "system-object": 409,
     "last-administrator": 409,
     "status-change-not-allowed": 409,
+    "account-status": 409,
     "limit-reached": 409,
     "idempotency-key-in-use": 409,
     "stale-version": 412,
@@ -120,7 +130,7 @@ def problem_response(error: UserServiceError, *, request_id: str) -> Response:
         errors=tuple(_item(fault) for fault in error.faults) if isinstance(error, InvalidInputError) else (),
         params=dict(error.params),
     )
-    headers = (("content-type", CONTENT_TYPE), *_headers_of(error))
+    headers = (("content-type", CONTENT_TYPE), *headers_of(error))
     return Response(status=status, headers=headers, body=msgspec.json.encode(document))
 
 
@@ -138,8 +148,11 @@ def _item(fault: Fault) -> FaultItem:
     return FaultItem(pointer=json_pointer(fault.field), code=fault.code, message=fault.message)
 
 
-def _headers_of(error: UserServiceError) -> Headers:
+def headers_of(error: UserServiceError) -> Headers:
+    """Return what the headers of an answer say of *error*."""
     match error:
+        case InvalidClientError():
+            return (("www-authenticate", 'Basic realm="userservice"'),)
         case AuthenticationError():
             return (("www-authenticate", f"Bearer {', '.join(_challenge(error))}"),)
         case IdempotencyKeyInUseError():

@@ -24,7 +24,7 @@ class Protection:
     Lets in who sends a good token, and holds a permission where one is asked for. Safe for many threads.
 
     Attributes:
-        permission: ``resource:action``, None where any user may pass.
+        permission: ``resource:action``, None where any user may pass, and no service client.
         new_id: Makes the id of a request that brings none.
     """
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from userservice_core.application.client_tokens import ClientCredentials
 from userservice_core.domain.sessions import Origin
+from userservice_core.errors import InvalidClientError
+from userservice_core.http.body_format import BodyFormat
+from userservice_core.http.decoding import percent_decoded
 from userservice_core.http.errors import (
     BodyTooLargeError,
     HeadersTooLargeError,
@@ -37,6 +42,10 @@ _JSON_TYPES: Final = {
     "PATCH": frozenset({"application/json", "application/merge-patch+json"}),
     "DELETE": frozenset({"application/json"}),
 }
+
+
+_FORM_TYPES: Final = frozenset({BodyFormat.FORM.value})
+_NO_FORM: Final = "Send the body as application/x-www-form-urlencoded in UTF-8, and not compressed."
 
 
 @attrs.frozen(kw_only=True)
@@ -83,7 +92,7 @@ def _is_over(announced: str, limit: int) -> bool:
 
 def require_readable(route: Route, request: Request) -> None:
     """
-    Check that the body, where the route reads one, is JSON in UTF-8 as it stands.
+    Check that the body, where the route reads one, is of its type, in UTF-8 as it stands.
 
     Raises:
         UnsupportedMediaTypeError: If it is of another type, in another charset, or compressed.
@@ -91,14 +100,11 @@ def require_readable(route: Route, request: Request) -> None:
     if route.body is None or (not request.body and not route.body_required):
         return
     media_type, _, parameters = (request.header("content-type") or "").lower().partition(";")
-    if media_type.strip() not in _JSON_TYPES[route.method] or parameters.strip() not in {
-        "",
-        "charset=utf-8",
-        'charset="utf-8"',
-    }:
-        raise UnsupportedMediaTypeError
-    if (request.header("content-encoding") or "identity").lower() != "identity":
-        raise UnsupportedMediaTypeError
+    is_form = route.body_format is BodyFormat.FORM
+    types = _FORM_TYPES if is_form else _JSON_TYPES[route.method]
+    is_readable = media_type.strip() in types and parameters.strip() in {"", "charset=utf-8", 'charset="utf-8"'}
+    if not is_readable or (request.header("content-encoding") or "identity").lower() != "identity":
+        raise UnsupportedMediaTypeError(_NO_FORM if is_form else None)
 
 
 def access_token_of(request: Request) -> str | None:
@@ -115,6 +121,26 @@ def access_token_of(request: Request) -> str | None:
         raise MalformedRequestError("Send the header Authorization once.")
     match = _BEARER.fullmatch(value)
     return match[1] if match else None
+
+
+def client_credentials_of(request: Request) -> ClientCredentials | None:
+    """
+    Return id and secret of the header `Authorization` (RFC 6749 §2.3.1); None where there is none, or another scheme.
+
+    Raises:
+        InvalidClientError: If they are not encoded as they have to be.
+    """
+    scheme, _, value = (request.header("authorization") or "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        text = base64.b64decode(value.strip(), validate=True).decode("latin-1")
+    except ValueError as error:
+        raise InvalidClientError from error
+    client_id, _, secret = (percent_decoded(part.replace("+", " ")) for part in text.partition(":"))
+    if client_id is None or secret is None:
+        raise InvalidClientError
+    return ClientCredentials(client_id=client_id, secret=secret)
 
 
 def request_id_of(request: Request) -> str | None:

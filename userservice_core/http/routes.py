@@ -17,13 +17,17 @@ import msgspec
 from userservice_core import errors
 from userservice_core.domain.audit import AuditAction
 from userservice_core.http import wire
+from userservice_core.http.body_format import BodyFormat
 from userservice_core.http.call import Call
+from userservice_core.http.errors import UnsupportedGrantTypeError
 from userservice_core.http.handlers import (
     addresses,
     admin_users,
     audit,
     auth,
     authorization,
+    clients,
+    oauth,
     permissions,
     profiles,
     roles,
@@ -46,11 +50,13 @@ class Caller(enum.Enum):
     USER = "user"
     BEARER = "bearer"
     """Whoever presents a token that the operation itself takes and checks: refresh, logout, mailed links."""
+    CLIENT = "client"
+    """A service client that shows its secret to the operation itself; such a route speaks OAuth, errors included."""
 
 
 @attrs.frozen
 class Holder:
-    """Users who hold this permission (`resource:action`) may call the route."""
+    """Users who hold this permission (`resource:action`) may call the route, and clients unless it is fresh."""
 
     permission: str = attrs.field(validator=attrs.validators.matches_re(r"[a-z_]+:[a-z_]+"))
 
@@ -84,6 +90,7 @@ class Route:
         who: Who may call it.
         answers: What it answers with when all is well, by status; None for no body.
         body: The shape of the body it takes, None for none.
+        body_format: How the body is written.
         body_required: Whether the body must be there; a missing one counts as ``{}`` otherwise.
         query: The shape of its query parameters, None for none.
         conditional: Whether it changes a resource that has a version, and honours `If-Match`.
@@ -109,6 +116,7 @@ class Route:
     answers: Mapping[int, type[msgspec.Struct] | None]
     rate_class: RateClass
     body: type[msgspec.Struct] | None = None
+    body_format: BodyFormat = BodyFormat.JSON
     body_required: bool = True
     query: type[msgspec.Struct] | None = None
     conditional: bool = False
@@ -128,6 +136,8 @@ class Route:
             raise ValueError(f"The handler of {self.operation_id} has another name.")
         if self.pure and (self.who is not Caller.ANYONE or self.body is not None):
             raise ValueError(f"{self.operation_id} cannot be pure: telling who calls, and reading a body, may block.")
+        if (self.who is Caller.CLIENT) != (self.body_format is BodyFormat.FORM):
+            raise ValueError(f"{self.operation_id} takes a form and is not for clients, or the other way round.")
         if (self.sensitive or self.fresh) and not self.wants_user:
             raise ValueError(f"{self.operation_id} is sensitive or fresh, and yet for others than users.")
         if self.repeatable and self.method != "POST":
@@ -170,6 +180,11 @@ class Route:
     def wants_user(self) -> bool:
         """Whether the caller has to show an access token that stands."""
         return self.who is Caller.USER or isinstance(self.who, Holder)
+
+    @property
+    def takes_clients(self) -> bool:
+        """Whether the access token may be a service client's; where a recent sign-in is wanted, it has none to show."""
+        return isinstance(self.who, Holder) and not self.fresh
 
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -242,7 +257,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.LogoutBody,
         body_required=False,
         answers={204: None},
-        problems=(errors.InvalidAccessTokenError, errors.InvalidRefreshTokenError, errors.RevocationsUnknownError),
+        problems=(
+            errors.InvalidAccessTokenError,
+            errors.InvalidRefreshTokenError,
+            errors.RevocationsUnknownError,
+            errors.UserTokenRequiredError,
+        ),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -255,7 +275,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=wire.LogoutBody,
         body_required=False,
         answers={204: None},
-        problems=(errors.InvalidAccessTokenError, errors.InvalidRefreshTokenError, errors.RevocationsUnknownError),
+        problems=(
+            errors.InvalidAccessTokenError,
+            errors.InvalidRefreshTokenError,
+            errors.RevocationsUnknownError,
+            errors.UserTokenRequiredError,
+        ),
         rate_class=RateClass.REFRESH,
     ),
     Route(
@@ -315,6 +340,17 @@ ROUTES: Final[tuple[Route, ...]] = (
         problems=(errors.OneTimeTokenInvalidError,),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
+    ),
+    Route(
+        method="GET",
+        path="/auth/restore-account",
+        operation_id="inspect_account_restoration",
+        summary="Tell whether the token of a mailed link is good, and use nothing up",
+        handler=auth.inspect_account_restoration,
+        who=Caller.BEARER,
+        query=wire.VerifyEmailQuery,
+        answers={200: wire.TokenInspectionAnswer},
+        rate_class=RateClass.REFRESH,
     ),
     Route(
         method="POST",
@@ -578,7 +614,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("user:update"),
         body=wire.UserPatchBody,
         conditional=True,
-        answers={200: wire.UserAnswer},
+        answers={200: wire.AdminUserAnswer},
         sends=("etag",),
         problems=(
             errors.UserNotFoundError,
@@ -613,7 +649,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=admin_users.restore_user,
         who=Holder("user:restore"),
         conditional=True,
-        answers={200: wire.UserAnswer},
+        answers={200: wire.AdminUserAnswer},
         sends=("etag",),
         problems=(errors.UserNotFoundError, errors.TargetOutranksActorError),
         rate_class=RateClass.WRITE,
@@ -919,6 +955,44 @@ ROUTES: Final[tuple[Route, ...]] = (
         rate_class=RateClass.READ,
     ),
     Route(
+        method="POST",
+        path="/admin/users",
+        operation_id="create_user",
+        summary="Open an account for somebody, who is mailed a link to choose a password by",
+        handler=admin_users.create_user,
+        who=Holder("user:create"),
+        body=wire.NewUserBody,
+        answers={201: wire.AdminUserAnswer},
+        sends=("etag", "location"),
+        problems=(errors.EmailTakenError, errors.RoleNotFoundError, errors.GrantNotHeldError),
+        rate_class=RateClass.MAIL,
+        audit=AuditAction.USER_CREATED,
+    ),
+    Route(
+        method="POST",
+        path="/admin/users/{id}/invitation",
+        operation_id="invite_user",
+        summary="Mail another link to the owner of an account that was not taken up; the earlier one ends",
+        handler=admin_users.invite_user,
+        who=Holder("user:invite"),
+        answers={202: None},
+        problems=(errors.UserNotFoundError, errors.TargetOutranksActorError, errors.AccountStatusError),
+        rate_class=RateClass.MAIL,
+        audit=AuditAction.USER_INVITED,
+    ),
+    Route(
+        method="POST",
+        path="/admin/users/{id}/password-reset",
+        operation_id="mail_password_reset",
+        summary="Mail the owner of an account a link to choose a new password by; the present one stays until then",
+        handler=admin_users.mail_password_reset,
+        who=Holder("user:reset_password"),
+        answers={202: None},
+        problems=(errors.UserNotFoundError, errors.TargetOutranksActorError, errors.AccountStatusError),
+        rate_class=RateClass.MAIL,
+        audit=AuditAction.USER_PASSWORD_RESET_REQUESTED,
+    ),
+    Route(
         method="GET",
         path="/admin/users/{id}",
         operation_id="get_user",
@@ -942,6 +1016,21 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag",),
         problems=(errors.UserNotFoundError,),
         rate_class=RateClass.READ,
+    ),
+    Route(
+        method="PUT",
+        path="/admin/users/{id}/profile",
+        operation_id="replace_user_profile",
+        summary="Replace a user's profile; members that are left out become empty",
+        handler=admin_users.replace_user_profile,
+        who=Holder("user_profile:update_any"),
+        body=wire.ProfileBody,
+        conditional=True,
+        answers={200: wire.ProfileAnswer},
+        sends=("etag",),
+        problems=(errors.UserNotFoundError, errors.TargetOutranksActorError),
+        rate_class=RateClass.WRITE,
+        audit=AuditAction.USER_PROFILE_UPDATED,
     ),
     Route(
         method="GET",
@@ -1015,6 +1104,175 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.AuditLogAnswer},
         sends=("etag", "link"),
         rate_class=RateClass.READ,
+    ),
+    Route(
+        method="GET",
+        path="/admin/clients",
+        operation_id="list_clients",
+        summary="List service clients",
+        handler=clients.list_clients,
+        who=Holder("client:list"),
+        query=wire.NamedQuery,
+        answers={200: wire.ClientListAnswer},
+        sends=("etag", "link"),
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="POST",
+        path="/admin/clients",
+        operation_id="create_client",
+        summary="Make a service client; its first secret is shown this once",
+        handler=clients.create_client,
+        who=Holder("client:create"),
+        body=wire.NewClientBody,
+        answers={201: wire.NewClientAnswer},
+        sends=("etag", "location"),
+        problems=(errors.GrantNotHeldError, errors.WildcardGrantError, errors.LimitReachedError),
+        audit=AuditAction.CLIENT_CREATED,
+        rate_class=RateClass.WRITE,
+        fresh=True,
+    ),
+    Route(
+        method="GET",
+        path="/admin/clients/{id}",
+        operation_id="get_client",
+        summary="Show a service client, without its secrets",
+        handler=clients.get_client,
+        who=Holder("client:read"),
+        answers={200: wire.ClientAnswer},
+        sends=("etag",),
+        problems=(errors.ClientNotFoundError,),
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="PATCH",
+        path="/admin/clients/{id}",
+        operation_id="update_client",
+        summary="Give a service client another name or other permissions, disable it, or enable it again",
+        handler=clients.update_client,
+        who=Holder("client:update"),
+        body=wire.ClientPatchBody,
+        conditional=True,
+        answers={200: wire.ClientAnswer},
+        sends=("etag",),
+        problems=(
+            errors.ClientNotFoundError,
+            errors.TargetOutranksActorError,
+            errors.GrantNotHeldError,
+            errors.WildcardGrantError,
+        ),
+        audit=AuditAction.CLIENT_UPDATED,
+        rate_class=RateClass.WRITE,
+        fresh=True,
+    ),
+    Route(
+        method="DELETE",
+        path="/admin/clients/{id}",
+        operation_id="delete_client",
+        summary="Erase a service client; its tokens end at once",
+        handler=clients.delete_client,
+        who=Holder("client:delete"),
+        conditional=True,
+        answers={204: None},
+        problems=(errors.ClientNotFoundError, errors.TargetOutranksActorError),
+        audit=AuditAction.CLIENT_DELETED,
+        rate_class=RateClass.WRITE,
+        fresh=True,
+    ),
+    Route(
+        method="POST",
+        path="/admin/clients/{id}/secrets",
+        operation_id="create_client_secret",
+        summary="Make a second secret of a service client, which is shown this once",
+        handler=clients.create_client_secret,
+        who=Holder("client:create_secret"),
+        answers={201: wire.NewClientSecretAnswer},
+        conditional=True,
+        sends=("etag",),
+        problems=(errors.ClientNotFoundError, errors.TargetOutranksActorError, errors.TooManyClientSecretsError),
+        audit=AuditAction.CLIENT_SECRET_ADDED,
+        rate_class=RateClass.WRITE,
+        fresh=True,
+    ),
+    Route(
+        method="DELETE",
+        path="/admin/clients/{id}/secrets/{secretId}",
+        operation_id="delete_client_secret",
+        summary="Erase a secret of a service client; all tokens of the client end at once",
+        handler=clients.delete_client_secret,
+        who=Holder("client:delete_secret"),
+        answers={204: None},
+        conditional=True,
+        problems=(errors.ClientNotFoundError, errors.ClientSecretNotFoundError, errors.TargetOutranksActorError),
+        audit=AuditAction.CLIENT_SECRET_REMOVED,
+        rate_class=RateClass.WRITE,
+        fresh=True,
+    ),
+    Route(
+        method="POST",
+        path="/oauth/token",
+        operation_id="issue_token",
+        summary="Give a service client an access token (RFC 6749, client credentials)",
+        handler=oauth.issue_token,
+        who=Caller.CLIENT,
+        body=wire.TokenForm,
+        body_format=BodyFormat.FORM,
+        answers={200: wire.ClientTokenAnswer},
+        problems=(UnsupportedGrantTypeError, errors.InvalidScopeError),
+        repeatable=True,
+        rate_class=RateClass.SIGN_IN,
+    ),
+    Route(
+        method="POST",
+        path="/oauth/introspect",
+        operation_id="introspect_token",
+        summary="Tell whether an access token stands, and what it says (RFC 7662)",
+        handler=oauth.introspect_token,
+        who=Caller.CLIENT,
+        body=wire.PresentedTokenForm,
+        body_format=BodyFormat.FORM,
+        answers={200: wire.IntrospectionAnswer},
+        problems=(errors.RevocationsUnknownError,),
+        repeatable=True,
+        rate_class=RateClass.SIGN_IN,
+    ),
+    Route(
+        method="POST",
+        path="/oauth/revoke",
+        operation_id="revoke_token",
+        summary="End a token, or the session that it belongs to (RFC 7009)",
+        handler=oauth.revoke_token,
+        who=Caller.CLIENT,
+        body=wire.PresentedTokenForm,
+        body_format=BodyFormat.FORM,
+        answers={200: None},
+        problems=(errors.UnauthorizedClientError, errors.RevocationsUnknownError),
+        repeatable=True,
+        rate_class=RateClass.SIGN_IN,
+    ),
+    Route(
+        method="GET",
+        path="/.well-known/oauth-authorization-server",
+        operation_id="get_authorization_server",
+        summary="Where tokens are issued, and how (RFC 8414)",
+        handler=oauth.get_authorization_server,
+        who=Caller.ANYONE,
+        answers={200: wire.AuthorizationServerAnswer},
+        sends=("etag",),
+        rate_class=RateClass.UNLIMITED,
+        pure=True,
+    ),
+    Route(
+        method="GET",
+        path="/.well-known/openid-configuration",
+        operation_id="get_openid_configuration",
+        summary="The same, at the address that older libraries ask",
+        handler=oauth.get_openid_configuration,
+        who=Caller.ANYONE,
+        answers={200: wire.AuthorizationServerAnswer},
+        sends=("etag",),
+        rate_class=RateClass.UNLIMITED,
+        pure=True,
     ),
     Route(
         method="GET",

@@ -32,6 +32,8 @@ class Term:
 _USER_ID: Final = "0192f0c1-2a4b-7c3d-8e5f-60718293a4b5"
 _ROLE_ID: Final = "0192f0c1-2a4b-7c3d-8e5f-00000000000a"
 _PERMISSION_ID: Final = "0192f0c1-2a4b-7c3d-8e5f-00000000000b"
+_CLIENT_ID: Final = "0192f0c1-2a4b-7c3d-8e5f-00000000000d"
+_AUTH_METHODS: Final = ["client_secret_basic", "client_secret_post"]
 _TIME: Final = "2026-03-01T12:00:00Z"
 
 TERMS: Final[Mapping[str, Term]] = {
@@ -159,6 +161,50 @@ TERMS: Final[Mapping[str, Term]] = {
     "roleId": Term("The id of a role; repeat the parameter for each.", [_ROLE_ID]),
     "roleIds": Term("The ids of roles.", [_ROLE_ID]),
     "force": Term("`true` deletes also what is in use, and ends that use.", "false"),
+    # --- service clients --------------------------------------------------------------------------------------------
+    "disabled": Term("Whether it gets no tokens, and those it got are refused.", example=False),
+    "disabledAt": Term("When it was disabled, in UTC; null while it is not.", None),
+    "lastUsedAt": Term("When it was used last, in UTC and to the minute; null if never.", None),
+    "secret": Term("A secret in clear, which is shown this once. Keep it where only the client finds it.", "rHkG-3Vx"),
+    "secrets": Term("The secrets that are good, at most two, without what is secret of them."),
+    "ClientAnswer.id": Term("What the client sends as its `client_id`.", _CLIENT_ID),
+    "NewClientAnswer.id": Term("What the client sends as its `client_id`.", _CLIENT_ID),
+    "ClientPatchBody.name": Term("Of at most 100 characters; several clients may have the same.", "invoices"),
+    "NewClientBody.name": Term("Of at most 100 characters; several clients may have the same.", "invoices"),
+    "ClientAnswer.name": Term("Of at most 100 characters; several clients may have the same.", "invoices"),
+    "NewClientAnswer.name": Term("Of at most 100 characters; several clients may have the same.", "invoices"),
+    # --- OAuth ------------------------------------------------------------------------------------------------------
+    "access_token": Term("A JWT to send as `Authorization: Bearer …`.", "eyJhbGciOi.eyJpc3Mi.c2ln"),
+    "active": Term("Whether the token is ours and stands now; of any other nothing is told.", example=True),
+    "auth_time": Term("When the user last proved who they are.", 1_772_366_400),
+    "client_id": Term("The id of the client; in a form, unless it is in the header `Authorization`.", _CLIENT_ID),
+    "client_secret": Term("One of the client's secrets, unless it is in the header `Authorization`.", "rHkG-3Vx"),
+    "error": Term("What went wrong, for programs (RFC 6749 §5.2).", "invalid_client"),
+    "error_description": Term("What went wrong, for people.", "The client is not known, or its secret is wrong."),
+    "exp": Term("When the token expires.", 1_772_367_000),
+    "expires_in": Term("Seconds until the token expires.", 590),
+    "grant_type": Term("`client_credentials`.", "client_credentials"),
+    "grant_types_supported": Term("How tokens can be asked for here.", ["client_credentials"]),
+    "iat": Term("When the token was issued.", 1_772_366_400),
+    "introspection_endpoint": Term("Where to ask about tokens.", "https://accounts.example.com/oauth/introspect"),
+    "introspection_endpoint_auth_methods_supported": Term("How clients show who they are there.", _AUTH_METHODS),
+    "iss": Term("Who issued the token.", "https://accounts.example.com"),
+    "issuer": Term("The service, as its tokens name it.", "https://accounts.example.com"),
+    "jti": Term("The id of the token.", "0192f0c1-2a4b-7c3d-8e5f-00000000000e"),
+    "jwks_uri": Term("Where the keys are that verify tokens.", "https://accounts.example.com/.well-known/jwks.json"),
+    "response_types_supported": Term("None: users do not sign in by redirects.", []),
+    "revocation_endpoint": Term("Where to end tokens.", "https://accounts.example.com/oauth/revoke"),
+    "revocation_endpoint_auth_methods_supported": Term("How clients show who they are there.", _AUTH_METHODS),
+    "scope": Term(
+        "Permissions by name, with spaces between them; all that the client holds if none is asked for.", "user:read"
+    ),
+    "sid": Term("The session of the user.", "0192f0c1-2a4b-7c3d-8e5f-00000000000f"),
+    "sub": Term("Whom the token speaks for: a user, or a client where it is the same as `client_id`.", _CLIENT_ID),
+    "token_endpoint": Term("Where to ask for tokens.", "https://accounts.example.com/oauth/token"),
+    "token_endpoint_auth_methods_supported": Term("How clients show who they are there.", _AUTH_METHODS),
+    "token_type": Term("How to send the token.", "Bearer"),
+    "token_type_hint": Term("What kind of token it is; not needed.", "access_token"),
+    "PresentedTokenForm.token": Term("The token that it is about.", "eyJhbGciOi.eyJpc3Mi.c2ln"),
     # --- lists ------------------------------------------------------------------------------------------------------
     "data": Term("The items."),
     "limit": Term("How many items there may be on a page.", 20),
@@ -167,6 +213,7 @@ TERMS: Final[Mapping[str, Term]] = {
     "fields": Term("Members that each item is to show, with commas between their names; all if not given.", "id"),
     "sort": Term("The order; a minus in front turns it around. Items of equal value are in the order of their ids."),
     "UsersQuery.email": Term("A part of the address, of 3 characters or more, regardless of case.", "robin@"),
+    "NewUserBody.profile": Term("What the profile begins with."),
     "exactEmail": Term("The whole address, as at a sign-in.", "robin@example.com"),
     "UsersQuery.status": Term("Only users in this status.", "active"),
     "RoleUsersQuery.status": Term("Only users in this status.", "active"),

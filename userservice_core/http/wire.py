@@ -19,6 +19,7 @@ from userservice_core.domain.audit import ActorKind, AuditAction, Outcome, Subje
 from userservice_core.domain.emails import is_mixed_script
 from userservice_core.domain.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET_ROWS
 from userservice_core.domain.users import UserStatus
+from userservice_core.ports.security import PrincipalKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
     from userservice_core.application.audit_trail import Activity
     from userservice_core.application.authentication import SignedIn
     from userservice_core.application.authorization import CheckedPermissions
+    from userservice_core.application.service_clients import NewSecret
     from userservice_core.domain.addresses import Address
+    from userservice_core.domain.clients import ServiceClient
     from userservice_core.domain.credentials import LoginState, UserOverview
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.users import User
     from userservice_core.ports.audit import AuditRecord
+    from userservice_core.ports.security import AccessClaims
 
 MAX_TEXT_CHARACTERS = 1_024
 MAX_LONG_TEXT_CHARACTERS = 4_096
@@ -54,6 +58,10 @@ PermissionName = Annotated[
 ]
 
 
+PermissionNames = Annotated[tuple[PermissionName, ...], msgspec.Meta(max_length=MAX_ITEMS)]
+
+
+CLIENT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -245,13 +253,13 @@ class AdminUserAnswer(UserAnswer, frozen=True, kw_only=True):
     login_state: LoginStateItem | UnsetType = UNSET
 
     @classmethod
-    def of_overview(cls, overview: UserOverview, *, with_state: bool = True) -> Self:
-        """Show *overview*."""
-        shown = UserAnswer.of(overview.user)
+    def of(cls, user: User, *, state: LoginState | None = None) -> Self:
+        """Show *user*, with the *state* of their sign-ins if one is given."""
+        shown = UserAnswer.of(user)
         return cls(
             **{name: getattr(shown, name) for name in UserAnswer.__struct_fields__},
-            email_is_mixed_script=is_mixed_script(overview.user.email),
-            login_state=LoginStateItem.of(overview.state) if with_state else UNSET,
+            email_is_mixed_script=is_mixed_script(user.email),
+            login_state=UNSET if state is None else LoginStateItem.of(state),
         )
 
 
@@ -259,6 +267,11 @@ class ListedUserAnswer(AdminUserAnswer, frozen=True, kw_only=True):
     """A user in a list, with the login state."""
 
     login_state: LoginStateItem
+
+    @classmethod
+    def of_overview(cls, overview: UserOverview) -> Self:
+        """Show *overview*."""
+        return cls.of(overview.user, state=overview.state)
 
 
 class UserListAnswer(Body, frozen=True, kw_only=True):
@@ -299,26 +312,46 @@ class IncludeQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     include: Literal["loginState"] | UnsetType = UNSET
 
 
+class ProfileNamesBody(Body, frozen=True, kw_only=True):
+    """The names that a profile begins with."""
+
+    first_name: Text | None = None
+    last_name: Text | None = None
+    display_name: Text | None = None
+
+
+class NewUserBody(Body, frozen=True, kw_only=True):
+    """An account to open for somebody; it takes no password, since its owner chooses one."""
+
+    email: Text
+    role_ids: Annotated[tuple[UUID, ...], msgspec.Meta(max_length=MAX_ITEMS)] = ()
+    attributes: dict[str, Any] = {}
+    profile: ProfileNamesBody = msgspec.field(default_factory=ProfileNamesBody)
+
+
 class UserPatchBody(Body, frozen=True, kw_only=True):
     """
     What is to be different about a user (RFC 7396); the members that cannot be changed here may be sent as read.
 
-    Another status may come with its reason, and a suspension has to.
+    Another status may come with its reason, and a suspension has to. What is sent of the login state is ignored: a
+    sign-in changes it, and no version tells.
     """
 
     status: UserStatus | UnsetType = UNSET
     status_reason: Text | UnsetType | None = UNSET
+    attributes: dict[str, Any] | UnsetType | None = UNSET
     id: UUID | UnsetType = UNSET
     email: str | UnsetType = UNSET
     email_verified: bool | UnsetType = UNSET
     pending_email: str | UnsetType | None = UNSET
     roles: tuple[str, ...] | UnsetType = UNSET
-    attributes: dict[str, Any] | UnsetType = UNSET
     created_at: datetime | UnsetType = UNSET
     updated_at: datetime | UnsetType = UNSET
     mfa_enabled: bool | UnsetType = UNSET
     deleted_at: datetime | UnsetType | None = UNSET
     version: int | UnsetType = UNSET
+    email_is_mixed_script: bool | UnsetType = UNSET
+    login_state: LoginStateItem | UnsetType = UNSET
 
 
 class UserDeletionQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -894,6 +927,183 @@ class PermissionsAnswer(Body, frozen=True, kw_only=True):
     def of(cls, permissions: Iterable[Permission]) -> PermissionsAnswer:
         """Show *permissions*."""
         return cls(data=tuple(PermissionAnswer.of(permission) for permission in permissions))
+
+
+class ClientSecretItem(Body, frozen=True, kw_only=True):
+    """That a service client has a secret, and about when it was used last."""
+
+    id: UUID
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+class NewClientBody(Body, frozen=True, kw_only=True):
+    """A service client to make, and the names of what it may do."""
+
+    name: Text
+    permissions: PermissionNames = ()
+
+
+class ClientPatchBody(Body, frozen=True, kw_only=True):
+    """What is to be different about a service client (RFC 7396); the other members may be sent as they were read."""
+
+    name: Text | UnsetType = UNSET
+    permissions: PermissionNames | UnsetType = UNSET
+    disabled: bool | UnsetType = UNSET
+    id: UUID | UnsetType = UNSET
+    secrets: tuple[ClientSecretItem, ...] | UnsetType = UNSET
+    created_at: Moment | UnsetType = UNSET
+    disabled_at: Moment | UnsetType | None = UNSET
+    version: int | UnsetType = UNSET
+
+
+class ClientAnswer(Body, frozen=True, kw_only=True):
+    """A service client, with the names of what it may do, sorted; never a secret itself."""
+
+    id: UUID
+    name: str
+    permissions: tuple[str, ...]
+    disabled: bool
+    secrets: tuple[ClientSecretItem, ...]
+    created_at: datetime
+    disabled_at: datetime | None
+    version: int
+
+    @classmethod
+    def of(cls, client: ServiceClient) -> Self:
+        """Show *client*."""
+        return cls(**_members_of(client))
+
+
+class NewClientAnswer(ClientAnswer, frozen=True, kw_only=True):
+    """A service client that was just made; `secret` is shown this once."""
+
+    secret: str
+
+    @classmethod
+    def showing(cls, new: NewSecret) -> NewClientAnswer:
+        """Show a client and its first secret."""
+        return cls(**_members_of(new.client), secret=new.text)
+
+
+class ClientListAnswer(Body, frozen=True, kw_only=True):
+    """Some of the service clients, of which there are at most 1,000; names are in order regardless of case."""
+
+    data: tuple[ClientAnswer, ...]
+    page: PageItem
+
+
+class NewClientSecretAnswer(Body, frozen=True, kw_only=True):
+    """A secret that was just made, and is shown this once."""
+
+    id: UUID
+    secret: str
+
+
+def _members_of(client: ServiceClient) -> dict[str, Any]:
+    return {
+        "id": client.id,
+        "name": client.name,
+        "permissions": tuple(sorted(client.permissions)),
+        "disabled": client.is_disabled,
+        "secrets": tuple(
+            ClientSecretItem(id=secret.id, created_at=secret.created_at, last_used_at=secret.last_used_at)
+            for secret in client.secrets
+        ),
+        "created_at": client.created_at,
+        "disabled_at": client.disabled_at,
+        "version": client.version,
+    }
+
+
+class Form(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A form of OAuth, its members named as there; others are ignored (RFC 6749 §3.2).
+
+    A client that does not authenticate by the header `Authorization` sends its id and its secret here.
+    """
+
+    client_id: Text | None = None
+    client_secret: Text | None = None
+
+
+class TokenForm(Form, frozen=True, kw_only=True):
+    """Which token a client wants (RFC 6749 §4.4.2); `grant_type` is `client_credentials`."""
+
+    grant_type: Text
+    scope: Annotated[str, msgspec.Meta(max_length=MAX_TOKEN_CHARACTERS)] | None = None
+
+
+class PresentedTokenForm(Form, frozen=True, kw_only=True):
+    """A token to tell of, or to end (RFC 7662 §2.1, RFC 7009 §2.1); the hint is not needed."""
+
+    token: TokenText
+    token_type_hint: Text | None = None
+
+
+class ClientTokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A client's access token (RFC 6749 §5.1)."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the name of a scheme, no secret
+    expires_in: int
+    scope: str
+
+
+class IntrospectionAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whether an access token stands, and what it says (RFC 7662 §2.2); times in seconds since 1970."""
+
+    active: bool
+    token_type: Literal["Bearer"] | None = None
+    iss: str | None = None
+    sub: str | None = None
+    client_id: str | None = None
+    scope: str | None = None
+    iat: int | None = None
+    exp: int | None = None
+    jti: str | None = None
+    sid: str | None = None
+    auth_time: int | None = None
+
+    @classmethod
+    def of(cls, claims: AccessClaims, *, issuer: str) -> IntrospectionAnswer:
+        """Show what a token says that stands; `sid` and `auth_time` are a user's, `scope` is a client's."""
+        is_user = claims.subject_kind is PrincipalKind.USER
+        return cls(
+            active=True,
+            token_type="Bearer",  # noqa: S106 - the name of a scheme, no secret
+            iss=issuer,
+            sub=claims.subject,
+            client_id=claims.client_id,
+            scope=None if claims.scope is None else " ".join(claims.scope),
+            iat=int(claims.issued_at.timestamp()),
+            exp=int(claims.expires_at.timestamp()),
+            jti=claims.token_id,
+            sid=str(claims.session_id) if is_user else None,
+            auth_time=int(claims.auth_time.timestamp()) if is_user else None,
+        )
+
+
+class AuthorizationServerAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where tokens are issued, and how (RFC 8414 §2)."""
+
+    issuer: str
+    token_endpoint: str
+    introspection_endpoint: str
+    revocation_endpoint: str
+    jwks_uri: str
+    grant_types_supported: tuple[str, ...] = ("client_credentials",)
+    response_types_supported: tuple[str, ...] = ()
+    token_endpoint_auth_methods_supported: tuple[str, ...] = CLIENT_AUTH_METHODS
+    introspection_endpoint_auth_methods_supported: tuple[str, ...] = CLIENT_AUTH_METHODS
+    revocation_endpoint_auth_methods_supported: tuple[str, ...] = CLIENT_AUTH_METHODS
+
+
+class OAuthErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong at an OAuth endpoint (RFC 6749 §5.2)."""
+
+    error: str
+    error_description: str
 
 
 class LiveAnswer(Body, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from userservice_core.domain.revocations import Revocation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from userservice_core.domain.ids import SessionId, UserId
+    from userservice_core.domain.ids import ClientId, SessionId, UserId
 
 
 @attrs.frozen(kw_only=True)
@@ -48,15 +48,35 @@ class RevocationLog(Protocol):
         """
         ...
 
-    def is_revoked(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool:
-        """Ask the primary about one token: whether it, its user, its key or its session was revoked."""
+    def is_revoked(
+        self,
+        *,
+        user_id: UserId | None,
+        session_id: SessionId | None,
+        key_id: str,
+        issued_at: datetime,
+        client_id: ClientId | None = None,
+    ) -> bool:
+        """
+        Ask the primary about one token: whether it, its user or client, its key or its session was revoked.
+
+        The token of a client names no user, and counts as a session of its own, whose id is the token's.
+        """
         ...
 
 
 class RevocationChecker(Protocol):
     """Tells whether a verified token still stands; mirrors the log in the process's memory. Safe for many threads."""
 
-    def is_revoked(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool:
+    def is_revoked(
+        self,
+        *,
+        user_id: UserId | None,
+        session_id: SessionId | None,
+        key_id: str,
+        issued_at: datetime,
+        client_id: ClientId | None = None,
+    ) -> bool:
         """
         Tell whether the token was revoked; may ask the primary where the mirror is too old to trust.
 
@@ -65,7 +85,15 @@ class RevocationChecker(Protocol):
         """
         ...
 
-    def peek(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool | None:
+    def peek(
+        self,
+        *,
+        user_id: UserId | None,
+        session_id: SessionId | None,
+        key_id: str,
+        issued_at: datetime,
+        client_id: ClientId | None = None,
+    ) -> bool | None:
         """Tell the same from memory alone, without blocking; None where the mirror is too old to trust."""
         ...
 

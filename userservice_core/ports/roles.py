@@ -179,6 +179,10 @@ class PermissionRepository(Protocol):
         """
         ...
 
+    def list_named(self, names: Collection[str]) -> tuple[Permission, ...]:
+        """Return those permissions that have one of *names*, in the order of their names."""
+        ...
+
     def count(self) -> int:
         """Return how many permissions there are."""
         ...

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import enum
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import attrs
 
 from userservice_core.domain.ids import SessionId, UserId
+from userservice_core.errors import UserTokenRequiredError
+
+T = TypeVar("T")
 
 
 class PasswordHasher(Protocol):
@@ -57,30 +61,87 @@ class SecretSealer(Protocol):
         ...
 
 
+class PrincipalKind(enum.Enum):
+    """Whom an access token speaks for."""
+
+    USER = "user"
+    CLIENT = "client"
+
+
 @attrs.frozen(kw_only=True)
 class AccessClaims:
     """
-    What an access token says (RFC 9068 §2.2).
+    What an access token says (RFC 9068 §2.2): either of a user who has signed in, or of a service client.
+
+    What only users have raises UserTokenRequiredError where the token is a client's, so that nobody takes the one for
+    the other.
 
     Attributes:
-        user_id: Claim `sub`.
-        session_id: Claim `sid`.
+        client_id: Claim `client_id`: to whom it was issued; for a client's own token the client itself.
         roles: Names of the roles held when it was issued; for others to read, never used to decide here.
-        permissions: Names, or None where they do not fit into the token.
+        permissions: Names of what a user might do, or None where they do not fit into the token.
+        scope: Names of what a client's token is good for; None for a user's.
         key_id: The header's `kid`; filled in by the verifier.
     """
 
-    user_id: UserId
-    session_id: SessionId
+    _user_id: UserId | None = None
+    _session_id: SessionId | None = None
     client_id: str
     token_id: str
     issued_at: datetime
     expires_at: datetime
-    auth_time: datetime
-    amr: tuple[str, ...]
+    _auth_time: datetime | None = None
+    amr: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     permissions: tuple[str, ...] | None = None
+    scope: tuple[str, ...] | None = None
     key_id: str = ""
+
+    @property
+    def subject_kind(self) -> PrincipalKind:
+        """Whether the token speaks for a user, or for a service client itself."""
+        return PrincipalKind.CLIENT if self._user_id is None else PrincipalKind.USER
+
+    @property
+    def subject(self) -> str:
+        """Claim `sub`: the id of the user, or of the client."""
+        return self.client_id if self._user_id is None else str(self._user_id)
+
+    @property
+    def user_id(self) -> UserId:
+        """
+        The user who has signed in.
+
+        Raises:
+            UserTokenRequiredError: If the token is a client's.
+        """
+        return _of_user(self._user_id)
+
+    @property
+    def session_id(self) -> SessionId:
+        """
+        Claim `sid`.
+
+        Raises:
+            UserTokenRequiredError: If the token is a client's.
+        """
+        return _of_user(self._session_id)
+
+    @property
+    def auth_time(self) -> datetime:
+        """
+        When the user last proved who they are.
+
+        Raises:
+            UserTokenRequiredError: If the token is a client's.
+        """
+        return _of_user(self._auth_time)
+
+
+def _of_user(value: T | None) -> T:
+    if value is None:
+        raise UserTokenRequiredError
+    return value
 
 
 class AccessTokenIssuer(Protocol):

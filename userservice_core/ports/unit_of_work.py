@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.events import Event
     from userservice_core.ports.addresses import AddressRepository
     from userservice_core.ports.audit import AuditLog
+    from userservice_core.ports.clients import ClientRepository
     from userservice_core.ports.credentials import SignInRepository
     from userservice_core.ports.one_time_tokens import OneTimeTokenRepository
     from userservice_core.ports.profiles import ProfileRepository
@@ -67,6 +68,11 @@ class Transaction(Protocol):
     @property
     def permissions(self) -> PermissionRepository:
         """Permissions that roles may grant."""
+        ...
+
+    @property
+    def clients(self) -> ClientRepository:
+        """Service clients."""
         ...
 
     @property

@@ -11,10 +11,21 @@ import attrs
 from userservice_core.domain.address_kinds import AddressType
 from userservice_core.domain.addresses import Address
 from userservice_core.domain.audit import SYSTEM, AuditAction, AuditEntry, Subject
+from userservice_core.domain.clients import ClientSecret, ServiceClient
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import LoginFailed, NotificationKind, NotificationRequested, UserRegistered
-from userservice_core.domain.ids import AddressId, AuditEntryId, EventId, PermissionId, RoleId, SessionId, UserId
+from userservice_core.domain.ids import (
+    AddressId,
+    AuditEntryId,
+    ClientId,
+    ClientSecretId,
+    EventId,
+    PermissionId,
+    RoleId,
+    SessionId,
+    UserId,
+)
 from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
 from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.roles import Permission, Role
@@ -149,6 +160,24 @@ def sample_permission(**changes: Any) -> Permission:  # noqa: ANN401 - as above
         id=permission_id, resource=f"sample_{permission_id.hex}", action="read", description="A sample."
     )
     return attrs.evolve(permission, **changes)
+
+
+def sample_client_secret(**changes: Any) -> ClientSecret:  # noqa: ANN401 - as above
+    """Return a secret that nobody knows."""
+    secret = ClientSecret(id=ClientSecretId(_ids.new()), digest=sample_hash(), created_at=NOW)
+    return attrs.evolve(secret, **changes)
+
+
+def sample_client(**changes: Any) -> ServiceClient:  # noqa: ANN401 - as above
+    """Return a client with one secret, which may read users."""
+    client = ServiceClient(
+        id=ClientId(_ids.new()),
+        name="Invoices",
+        permissions=frozenset({"user:read"}),
+        secrets=(sample_client_secret(),),
+        created_at=NOW,
+    )
+    return attrs.evolve(client, **changes)
 
 
 def sample_audit_entry(subject: Subject | None, **changes: Any) -> AuditEntry:  # noqa: ANN401 - as above

@@ -169,7 +169,7 @@ def test_what_is_issued_later_in_the_same_second_is_accepted(staff: Staff) -> No
     assert staff.move(user.id, UserStatus.ACTIVE, None).status is UserStatus.ACTIVE
     after = world.sign_in()
 
-    assert world.use_cases.access.authenticate(token=after.access_token).user_id == user.id
+    assert world.use_cases.access.authenticate_user(token=after.access_token).user_id == user.id
     _require_out(world, before)
 
 

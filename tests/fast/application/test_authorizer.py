@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.key_endpoint import ISSUER, issued, new_issuer
-from userservice_core import AccessClaims, Authorizer, TokenVerifier
-from userservice_core.errors import InvalidAccessTokenError, PermissionDeniedError, PermissionsUnknownError
+from tests.key_endpoint import ISSUER, issued, issued_to_client, new_issuer
+from userservice_core import AccessClaims, Authorizer, PrincipalKind, TokenVerifier
+from userservice_core.errors import (
+    InvalidAccessTokenError,
+    PermissionDeniedError,
+    PermissionsUnknownError,
+    UserTokenRequiredError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,3 +104,21 @@ def test_deciding_from_memory_waits_for_nobody(verifier: TokenVerifier) -> None:
     assert authorizer.try_admit(silent) is not None
     with pytest.raises(PermissionDeniedError):
         authorizer.try_admit(listed, permission="invoice:write")
+
+
+def test_a_client_may_what_its_token_is_for(verifier: TokenVerifier) -> None:
+    """And passes nowhere else: neither where any user may, nor for a user."""
+    authorizer = Authorizer(verifier)
+    token = issued_to_client(_ISSUER, scope=["invoice:read", "stock:*"])
+    claims = authorizer.admit(token, permission="invoice:read")
+
+    assert (claims.subject_kind, claims.subject) == (PrincipalKind.CLIENT, claims.client_id)
+    assert authorizer.try_admit(token, permission="stock:count") == claims
+    assert not authorizer.allows(claims, "invoice:write")
+    for admit in (authorizer.admit, authorizer.try_admit):
+        with pytest.raises(UserTokenRequiredError):
+            admit(token)
+        with pytest.raises(PermissionDeniedError):
+            admit(token, permission="invoice:write")
+    with pytest.raises(UserTokenRequiredError):
+        _ = claims.user_id

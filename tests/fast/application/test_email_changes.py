@@ -245,7 +245,7 @@ def test_a_new_password_withdraws_a_change_that_waits(world: World) -> None:
             world.use_cases.passwords.reset(token=reset, password="another sentence, as long")
             session = world.sign_in(password="another sentence, as long")
         else:
-            caller = world.use_cases.access.authenticate(token=session.access_token)
+            caller = world.use_cases.access.authenticate_user(token=session.access_token)
             world.use_cases.passwords.change(
                 caller=caller, current="another sentence, as long", new=PASSWORD, origin=ORIGIN
             )

@@ -43,7 +43,7 @@ class _InterruptedHasher(FakePasswordHasher):
 
 
 def _caller(world: World, signed_in: SignedIn) -> Principal:
-    return world.use_cases.access.authenticate(token=signed_in.access_token)
+    return world.use_cases.access.authenticate_user(token=signed_in.access_token)
 
 
 def _change(world: World, signed_in: SignedIn, *, current: str = PASSWORD, new: str = _NEW) -> None:
@@ -225,7 +225,7 @@ def test_a_proof_renews_the_time_of_the_session(world: World) -> None:
 
     again = _reauthenticate(world, refreshed)
 
-    caller = world.use_cases.access.authenticate(token=again.access_token)
+    caller = world.use_cases.access.authenticate_user(token=again.access_token)
     assert (caller.claims.auth_time, caller.session_id) == (world.clock.now(), _caller(world, session).session_id)
     assert 570 <= again.expires_in_seconds <= 600
     proved = world.clock.now()

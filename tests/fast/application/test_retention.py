@@ -113,7 +113,7 @@ def test_many_are_erased_in_batches(keeping: Keeping) -> None:
     """A run that is stopped keeps what it has done, and the next one does the rest."""
     keeping.deleted(2 * ERASED_PER_TRANSACTION + 1)
     keeping.world.clock.advance(31 * _DAY)
-    stops = iter([False, True, True])
+    stops = iter([False, *[True] * 9])
 
     first = keeping.world.use_cases.retention.apply(is_stopped=lambda: next(stops))
 

@@ -25,6 +25,7 @@ from userservice_core.testing.contracts.addresses import AddressesContract
 from userservice_core.testing.contracts.audit import AuditContract
 from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.contracts.cache import CacheContract
+from userservice_core.testing.contracts.clients import ClientsContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
 from userservice_core.testing.contracts.idempotency import IdempotencyContract
 from userservice_core.testing.contracts.mail_sender import MailSenderContract
@@ -84,6 +85,10 @@ class TestAddresses(_InMemory, AddressesContract):
 
 class TestRoles(_InMemory, RolesContract):
     """Roles."""
+
+
+class TestClients(_InMemory, ClientsContract):
+    """Service clients."""
 
 
 class TestRevocations(_InMemory, RevocationsContract):

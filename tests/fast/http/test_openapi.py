@@ -13,7 +13,7 @@ import pytest
 from userservice_core.http.openapi import openapi_document
 from userservice_core.http.possible_problems import possible_problems
 from userservice_core.http.problems import STATUS_BY_CODE
-from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Holder, Route
+from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Caller, Holder, Route
 from userservice_core.http.vocabulary import TERMS
 
 if TYPE_CHECKING:
@@ -65,7 +65,12 @@ def test_every_route_is_described(document: dict[str, Any], route: Route) -> Non
     assert operation["operationId"] == route.operation_id
     assert operation["responses"].keys() == {str(status) for status in (*route.answers, *problems, *unchanged)}
     assert ("requestBody" in operation) == (route.body is not None)
-    assert operation["security"] == [{"accessToken": []}] or not route.wants_user
+    assert ({"accessToken": []} in operation["security"]) or not route.wants_user
+    if isinstance(route.who, Holder) and route.takes_clients:
+        assert {"clientToken": [route.who.permission]} in operation["security"]
+    if route.who is Caller.CLIENT:
+        assert {"clientSecret": []} in operation["security"]
+        return
     for status, kinds in problems.items():
         content = _resolved(document, operation["responses"][str(status)])["content"]["application/problem+json"]
         assert list(content["examples"]) == [kind.code for kind in kinds]

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import attrs
@@ -596,3 +596,50 @@ def test_the_memory_holds_no_token(issuer: JwtAccessTokenIssuer, verifier: JwtAc
     verifier.verify(token)
 
     assert list(verifier._verified._claims) == [hashlib.sha256(token.encode()).digest()]  # noqa: SLF001 - as above
+
+
+# --- clients' tokens --------------------------------------------------------------------------------------------------
+
+_CLIENT: Final = AccessClaims(
+    client_id="01900000-0000-7000-8000-000000000003",
+    token_id="01900000-0000-7000-8000-000000000004",
+    issued_at=NOON,
+    expires_at=NOON + timedelta(minutes=10),
+    scope=("user:read", "role:list"),
+)
+
+
+def test_a_token_of_a_client_holds_nothing_of_a_user(issuer: JwtAccessTokenIssuer) -> None:
+    """Its subject is the client, and its scope is in one text (RFC 9068 §2.2.3)."""
+    claims = json.loads(decode_base64url(issuer.issue(_CLIENT).split(".")[1]))
+
+    assert claims.keys() == {"iss", "aud", "sub", "client_id", "iat", "exp", "jti", "scope"}
+    assert claims["sub"] == claims["client_id"] == _CLIENT.client_id
+    assert claims["scope"] == "user:read role:list"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scope": None},
+        {"scope": ["user:read"]},
+        {"sid": "01900000-0000-7000-8000-000000000002"},
+        {"auth_time": 1},
+        {"amr": []},
+        {"roles": ["administrator"]},
+        {"permissions": ["*:*"]},
+        {"sub": "userservice", "client_id": "userservice"},
+        {"sub": None, "client_id": None},
+        {"sub": "01900000-0000-7000-8000-000000000009"},
+        {"jti": "none"},
+    ],
+    ids=str,
+)
+def test_a_token_is_a_clients_or_a_users(
+    ring: KeyRing, issuer: JwtAccessTokenIssuer, verifier: JwtAccessTokenVerifier, changes: dict[str, Any]
+) -> None:
+    """Never something between, even if it is signed."""
+    claims = json.loads(decode_base64url(issuer.issue(_CLIENT).split(".")[1]))
+    payload = {name: value for name, value in {**claims, **changes}.items() if value is not None}
+
+    _assert_refused(verifier, _signed(ring, payload))

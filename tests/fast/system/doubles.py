@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from userservice_core.domain.ids import SessionId, UserId
+    from userservice_core.domain.ids import ClientId, SessionId, UserId
     from userservice_core.domain.revocations import Revocation
 
 
@@ -47,9 +47,17 @@ class FakeRevocationLog:
             raise self.failure
         return RevocationBatch(revocations=tuple(self.rows), read_at=NOON)
 
-    def is_revoked(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool:
+    def is_revoked(
+        self,
+        *,
+        user_id: UserId | None,
+        session_id: SessionId | None,
+        key_id: str,
+        issued_at: datetime,
+        client_id: ClientId | None = None,
+    ) -> bool:
         """Return what the test says."""
-        del user_id, session_id, key_id, issued_at
+        del user_id, session_id, key_id, issued_at, client_id
         self.asked += 1
         if self.failure is not None:
             raise DatabaseUnavailableError

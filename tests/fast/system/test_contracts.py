@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from userservice_core.domain.ids import SessionId, UserId
+    from userservice_core.domain.ids import ClientId, SessionId, UserId
     from userservice_core.ports.revocations import RevocationBatch
 
 
@@ -118,8 +118,18 @@ class _CountingLog:
         self.reads += 1
         return self._log.read_since(since)
 
-    def is_revoked(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool:
-        return self._log.is_revoked(user_id=user_id, session_id=session_id, key_id=key_id, issued_at=issued_at)
+    def is_revoked(
+        self,
+        *,
+        user_id: UserId | None,
+        session_id: SessionId | None,
+        key_id: str,
+        issued_at: datetime,
+        client_id: ClientId | None = None,
+    ) -> bool:
+        return self._log.is_revoked(
+            user_id=user_id, session_id=session_id, key_id=key_id, issued_at=issued_at, client_id=client_id
+        )
 
 
 class _OverMemory(RevocationCheckerContract):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
 from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
+from userservice_core.infrastructure.postgres.clients import PostgresClientReader
 from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
 from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
@@ -37,6 +38,7 @@ def backend_of(database: Database) -> Backend:
         profiles=PostgresProfileReader(database),
         addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
+        clients=PostgresClientReader(database),
         revocations=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
         expired_rows=PostgresExpiredRows(database),

@@ -15,6 +15,7 @@ from userservice_core.infrastructure.postgres.ping import PostgresPing
 from userservice_core.infrastructure.postgres.signal import PostgresSignal
 from userservice_core.testing.contracts.addresses import AddressesContract
 from userservice_core.testing.contracts.audit import AuditContract
+from userservice_core.testing.contracts.clients import ClientsContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
 from userservice_core.testing.contracts.health import PingContract
 from userservice_core.testing.contracts.idempotency import IdempotencyContract
@@ -91,6 +92,10 @@ class TestAddresses(_InPostgres, AddressesContract):
 
 class TestRoles(_InPostgres, RolesContract):
     """Roles."""
+
+
+class TestClients(_InPostgres, ClientsContract):
+    """Service clients."""
 
 
 class TestRevocations(_InPostgres, RevocationsContract):

@@ -23,6 +23,7 @@ from userservice_core.errors import (
     AccountSuspendedError,
     InvalidAccessTokenError,
     InvalidCredentialsError,
+    InvalidRefreshTokenError,
     LastAdministratorError,
     StatusChangeNotAllowedError,
     TargetOutranksActorError,
@@ -151,17 +152,26 @@ def test_of_two_administrators_who_delete_each_other_one_stays(house: House) -> 
 
 
 def test_no_sign_in_outlives_a_suspension(house: House) -> None:
-    """Fifty sign-ins and one suspension: no session is left open, and each event has its number."""
+    """Fifty sign-ins and refreshes and one suspension: no session is left open, and each event has its number."""
     user = house.register("ada@example.com")
     sign_in = partial(
         house.service.use_cases.authentication.sign_in, email="ada@example.com", password=_PASSWORD, origin=_ORIGIN
     )
-    works: list[Callable[[], object]] = [sign_in for _ in range(50)]
+    refresh = house.service.use_cases.authentication.refresh
+    begun = [sign_in() for _ in range(25)]
+    works: list[Callable[[], object]] = []
+    for signed_in in begun:
+        works += [sign_in, partial(refresh, refresh_token=signed_in.refresh_token, origin=_ORIGIN)]
     works.insert(25, partial(house.suspend, user.id))
 
     outcomes = race(works)
 
-    assert _kinds(outcomes) <= {AccountSuspendedError}
+    assert _kinds(outcomes) <= {AccountSuspendedError, InvalidRefreshTokenError}
+    for signed_in in begun:
+        with pytest.raises(InvalidRefreshTokenError):
+            refresh(refresh_token=signed_in.refresh_token, origin=_ORIGIN)
+        with pytest.raises(InvalidAccessTokenError):
+            house.service.use_cases.access.authenticate(token=signed_in.access_token)
     open_ones = house.observer.execute(
         "SELECT count(*) FROM sessions WHERE user_id = %s AND revoked_at IS NULL", (user.id,)
     )

@@ -11,6 +11,7 @@ from tests.integration.postgres.building import new_session, new_user, register
 from userservice_core.domain.address_kinds import DefaultKind
 from userservice_core.errors import (
     AlreadyExistsError,
+    ClientNotFoundError,
     ConflictError,
     EmailTakenError,
     PermissionNotFoundError,
@@ -23,6 +24,7 @@ from userservice_core.errors import (
 from userservice_core.infrastructure.postgres.errors import (
     ADDRESSES_VERSION,
     BY_CONSTRAINT,
+    CLIENTS_VERSION,
     PERMISSIONS_VERSION,
     PROFILES_VERSION,
     ROLES_UNUSED,
@@ -31,7 +33,7 @@ from userservice_core.infrastructure.postgres.errors import (
     RetriableError,
 )
 from userservice_core.infrastructure.postgres.statements import Statement
-from userservice_core.testing.samples import sample_address
+from userservice_core.testing.samples import sample_address, sample_client
 
 if TYPE_CHECKING:
     import psycopg
@@ -80,6 +82,14 @@ _BREAKING: Final = {
     "pk_role_permissions": _COPY.format("role_permissions"),
     "fk_role_permissions_role_id_roles": "UPDATE role_permissions SET role_id = gen_random_uuid()",
     "fk_role_permissions_permission_id_permissions": "UPDATE role_permissions SET permission_id = gen_random_uuid()",
+    "pk_service_clients": _COPY.format("service_clients"),
+    "pk_client_secrets": _COPY.format("client_secrets"),
+    "fk_client_secrets_client_id_service_clients": "UPDATE client_secrets SET client_id = gen_random_uuid()",
+    "ck_client_secrets_digest": "UPDATE client_secrets SET digest = '\\x00'",
+    "pk_client_permissions": _COPY.format("client_permissions"),
+    "fk_client_permissions_client_id_service_clients": "UPDATE client_permissions SET client_id = gen_random_uuid()",
+    "fk_client_permissions_permission_id_permissions": "UPDATE client_permissions"
+    " SET permission_id = gen_random_uuid()",
     "pk_access_epoch": _COPY.format("access_epoch"),
     "ck_access_epoch_singleton": "INSERT INTO access_epoch VALUES (false, 1)",
     "pk_audit_entries": _COPY.format("audit_entries"),
@@ -99,6 +109,8 @@ _BREAKING: Final = {
 _MEANING: Final[dict[str, type[UserServiceError]]] = {
     "pk_user_emails": EmailTakenError,
     "pk_access_epoch": ConflictError,
+    "pk_client_secrets": ConflictError,
+    "pk_client_permissions": ConflictError,
     "pk_idempotency_keys": ConflictError,
     "pk_revocations": ConflictError,
     "uq_one_time_tokens_unused": RetriableError,
@@ -106,6 +118,9 @@ _MEANING: Final[dict[str, type[UserServiceError]]] = {
     "fk_user_roles_role_id_roles": RoleNotFoundError,
     "fk_role_permissions_role_id_roles": RoleNotFoundError,
     "fk_role_permissions_permission_id_permissions": PermissionNotFoundError,
+    "fk_client_secrets_client_id_service_clients": ClientNotFoundError,
+    "fk_client_permissions_client_id_service_clients": ClientNotFoundError,
+    "fk_client_permissions_permission_id_permissions": PermissionNotFoundError,
 }
 
 
@@ -131,6 +146,7 @@ def filled(uow: PostgresUnitOfWork, observer: psycopg.Connection) -> None:
     )
     uow.run(lambda transaction: transaction.addresses.add(sample_address(user).as_default(DefaultKind)))
     uow.run(lambda transaction: transaction.addresses.add(sample_address(user)))
+    uow.run(lambda transaction: transaction.clients.add(sample_client()))
     observer.execute(
         "INSERT INTO audit_entries (at, entry_id, action, actor_kind, outcome, changed, request_id)"
         " VALUES (now(), gen_random_uuid(), 'user.registered', 'anonymous', 'succeeded', '{}', 'x')"
@@ -182,6 +198,7 @@ def test_no_constraint_is_forgotten(observer: psycopg.Connection) -> None:
             PERMISSIONS_VERSION,
             PROFILES_VERSION,
             ADDRESSES_VERSION,
+            CLIENTS_VERSION,
         }
         <= ours
     )

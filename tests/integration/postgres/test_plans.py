@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import re
 from typing import TYPE_CHECKING
@@ -31,6 +32,16 @@ def test_no_statement_is_compiled_before_it_runs(observer: psycopg.Connection) -
     assert {name: cost for name, cost in costs.items() if cost >= limit} == {}
 
 
+def test_what_is_due_is_found_by_an_index(observer: psycopg.Connection) -> None:
+    """A table is read as a whole only where nothing else is possible, and so it is for none of these."""
+    observer.execute("SET enable_seqscan = off")
+    observer.execute("SET plan_cache_mode = force_generic_plan")
+    found = {name: text for name, text in _statements() if name.endswith(("_LOCK_EXPIRED", "._EXPIRED", "n._REMOVE"))}
+
+    assert len(found) == 3
+    assert {name: plan for name, text in found.items() if "Seq Scan" in (plan := _plan(observer, text))} == {}
+
+
 def _statements() -> Iterator[tuple[str, str]]:
     """Return each statement that a module of the adapter holds, by its place."""
     for module_info in pkgutil.iter_modules(postgres.__path__, f"{postgres.__name__}."):
@@ -41,6 +52,10 @@ def _statements() -> Iterator[tuple[str, str]]:
 
 
 def _cost(connection: psycopg.Connection, statement: str) -> float:
+    return float(json.loads(_plan(connection, statement))[0]["Plan"]["Total Cost"])
+
+
+def _plan(connection: psycopg.Connection, statement: str) -> str:
     names: dict[str, int] = {}
     prepared = re.sub(r"%\((\w+)\)s", lambda match: f"${names.setdefault(match[1], len(names) + 1)}", statement)
     connection.execute(f"PREPARE planned AS {prepared.replace('%%', '%')}".encode())
@@ -50,7 +65,7 @@ def _cost(connection: psycopg.Connection, statement: str) -> float:
     finally:
         connection.execute("DEALLOCATE planned")
     assert row is not None
-    return float(row[0][0]["Plan"]["Total Cost"])
+    return json.dumps(row[0])
 
 
 def _setting(connection: psycopg.Connection, name: str) -> str:

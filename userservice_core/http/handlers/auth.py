@@ -29,6 +29,7 @@ from userservice_core.http.wire import (
 )
 
 if TYPE_CHECKING:
+    from userservice_core.application.email_verification import TokenInspection
     from userservice_core.http.call import Call
     from userservice_core.http.messages import Response
 
@@ -90,10 +91,7 @@ def request_email_verification(call: Call) -> Response:
 
 def inspect_email_verification(call: Call) -> Response:
     """Tell what the token of a mailed link would do, and use nothing up."""
-    query = call.query(VerifyEmailQuery)
-    inspection = call.services.use_cases.email_verification.inspect(token=query.token)
-    purpose = None if inspection.purpose is None else inspection.purpose.value
-    return json_response(200, TokenInspectionAnswer(purpose=purpose, valid=inspection.valid))
+    return _inspected(call.services.use_cases.email_verification.inspect(token=call.query(VerifyEmailQuery).token))
 
 
 def verify_email(call: Call) -> Response:
@@ -114,6 +112,11 @@ def reset_password(call: Call) -> Response:
     body = call.body(ResetPasswordBody)
     user = call.services.use_cases.passwords.reset(token=body.token, password=body.password)
     return json_response(200, EmailVerifiedAnswer(email=user.email.address, email_verified=user.email_verified))
+
+
+def inspect_account_restoration(call: Call) -> Response:
+    """Tell what the token of a mailed link would do, and use nothing up."""
+    return _inspected(call.services.use_cases.own_account.inspect(token=call.query(VerifyEmailQuery).token))
 
 
 def restore_account(call: Call) -> Response:
@@ -138,3 +141,8 @@ def get_password_policy(call: Call) -> Response:
         min_characters=policy.min_characters, max_characters=MAX_PASSWORD_CHARACTERS, max_bytes=MAX_PASSWORD_BYTES
     )
     return json_response(200, answer)
+
+
+def _inspected(inspection: TokenInspection) -> Response:
+    purpose = None if inspection.purpose is None else inspection.purpose.value
+    return json_response(200, TokenInspectionAnswer(purpose=purpose, valid=inspection.valid))

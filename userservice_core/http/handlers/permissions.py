@@ -45,7 +45,7 @@ def create_permission(call: Call) -> Response:
     """Make a permission that no role grants yet."""
     body = call.body(NewPermissionBody)
     permission = _permissions(call).create(
-        actor=call.require_caller().user_id,
+        actor=call.require_actor(),
         resource=body.resource,
         action=body.action,
         description=body.description,
@@ -94,7 +94,7 @@ def update_permission(call: Call) -> Response:
 def delete_permission(call: Call) -> Response:
     """Delete a permission."""
     _permissions(call).delete(
-        actor=call.require_caller().user_id,
+        actor=call.require_actor(),
         permission_id=PermissionId(call.parameter("id")),
         force=call.query(DeletionQuery).force == "true",
         expected=call.versions,
@@ -115,7 +115,7 @@ def _permissions(call: Call) -> Permissions:
 
 def _changed(call: Call, revise: Callable[[Permission], Permission]) -> Response:
     permission = _permissions(call).change(
-        actor=call.require_caller().user_id,
+        actor=call.require_actor(),
         permission_id=PermissionId(call.parameter("id")),
         revise=revise,
         expected=call.versions,

@@ -53,7 +53,7 @@ def list_roles(call: Call) -> Response:
 def create_role(call: Call) -> Response:
     """Make a role that grants nothing yet."""
     body = call.body(NewRoleBody)
-    role = _roles(call).create(actor=_actor(call), name=body.name, description=body.description)
+    role = _roles(call).create(actor=call.require_actor(), name=body.name, description=body.description)
     return _shown(role, status=201, headers=(("location", f"/admin/roles/{role.id}"),))
 
 
@@ -90,7 +90,7 @@ def update_role(call: Call) -> Response:
 def delete_role(call: Call) -> Response:
     """Delete a role."""
     _roles(call).delete(
-        actor=_actor(call),
+        actor=call.require_actor(),
         role_id=RoleId(call.parameter("id")),
         force=call.query(DeletionQuery).force == "true",
         expected=call.versions,
@@ -108,7 +108,7 @@ def list_role_permissions(call: Call) -> Response:
 def assign_role_permissions(call: Call) -> Response:
     """Let a role grant permissions."""
     granted = _roles(call).assign_permissions(
-        actor=_actor(call),
+        actor=call.require_actor(),
         role_id=RoleId(call.parameter("id")),
         permission_ids=_permission_ids(call.body(PermissionIdsBody).permission_ids),
     )
@@ -118,7 +118,7 @@ def assign_role_permissions(call: Call) -> Response:
 def remove_role_permissions(call: Call) -> Response:
     """Let a role grant permissions no longer."""
     granted = _roles(call).remove_permissions(
-        actor=_actor(call),
+        actor=call.require_actor(),
         role_id=RoleId(call.parameter("id")),
         permission_ids=_permission_ids(call.query(PermissionIdsQuery).permission_id),
     )
@@ -136,7 +136,7 @@ def list_user_roles(call: Call) -> Response:
 def assign_user_roles(call: Call) -> Response:
     """Give roles to a user."""
     held = _assignments(call).assign(
-        actor=_actor(call),
+        actor=call.require_actor(),
         user_id=UserId(call.parameter("id")),
         role_ids=_role_ids(call.body(RoleIdsBody).role_ids),
     )
@@ -146,7 +146,7 @@ def assign_user_roles(call: Call) -> Response:
 def remove_user_roles(call: Call) -> Response:
     """Take roles from a user."""
     held = _assignments(call).remove(
-        actor=_actor(call),
+        actor=call.require_actor(),
         user_id=UserId(call.parameter("id")),
         role_ids=_role_ids(call.query(RoleIdsQuery).role_id),
     )
@@ -161,10 +161,6 @@ def _assignments(call: Call) -> RoleAssignments:
     return call.services.use_cases.role_assignments
 
 
-def _actor(call: Call) -> UserId:
-    return call.require_caller().user_id
-
-
 def _role_ids(ids: Iterable[UUID]) -> frozenset[RoleId]:
     return frozenset(RoleId(each) for each in ids)
 
@@ -175,7 +171,7 @@ def _permission_ids(ids: Iterable[UUID]) -> frozenset[PermissionId]:
 
 def _changed(call: Call, revise: Callable[[Role], Role]) -> Response:
     role = _roles(call).change(
-        actor=_actor(call),
+        actor=call.require_actor(),
         role_id=RoleId(call.parameter("id")),
         revise=revise,
         expected=call.versions,

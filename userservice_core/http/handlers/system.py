@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -14,6 +14,8 @@ from userservice_core.http.messages import Response
 from userservice_core.http.wire import LiveAnswer, ReadyAnswer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from userservice_core.http.call import Call
 
 _CACHED: Final = ("cache-control", "public, max-age=300")
@@ -22,8 +24,7 @@ _CACHED: Final = ("cache-control", "public, max-age=300")
 
 def get_jwks(call: Call) -> Response:
     """Publish the keys that verify access tokens: next, current and retired."""
-    response = json_response(200, call.services.use_cases.token_issuer.jwks(), (_CACHED,))
-    return _with_etag(response)
+    return cacheable(call.services.use_cases.token_issuer.jwks())
 
 
 def get_liveness(_call: Call) -> Response:
@@ -67,6 +68,11 @@ def get_metrics(call: Call) -> Response:
     """Show the metrics in Prometheus' text format."""
     content, content_type = call.services.metrics.render()
     return Response(status=200, headers=(("content-type", content_type),), body=content)
+
+
+def cacheable(content: msgspec.Struct | Mapping[str, Any]) -> Response:
+    """Answer with *content* as JSON that any cache may keep for some minutes."""
+    return _with_etag(json_response(200, content, (_CACHED,)))
 
 
 def _with_etag(response: Response) -> Response:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from userservice_core.http.messages import Response
     from userservice_core.http.wire import Deleted
 
-_VARIANT: Final = "admin1"
+ADMIN_VARIANT: Final = "admin1"
 """Names the shape of the answer; raised whenever the same version of a user is shown differently."""
 
 
@@ -58,8 +58,9 @@ def list_role_users(call: Call) -> Response:
 def get_user(call: Call) -> Response:
     """Show a user."""
     overview = _directory(call).get(user_id=_user_id(call))
-    answer = AdminUserAnswer.of_overview(overview, with_state=call.query(IncludeQuery).include is not UNSET)
-    variant = _VARIANT
+    wants_state = call.query(IncludeQuery).include is not UNSET
+    answer = AdminUserAnswer.of(overview.user, state=overview.state if wants_state else None)
+    variant = ADMIN_VARIANT
     if answer.login_state is not UNSET:
         # A sign-in is no change of the user, and yet of this answer.
         state = etag_of_content(msgspec.json.encode(answer.login_state))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from userservice_core.domain.audit import Outcome
+from userservice_core.domain.clients import ClientMap
 from userservice_core.domain.credentials import LoginState, SignIn, UserOverview
 from userservice_core.domain.lists import Position, page_of
 from userservice_core.domain.profiles import UserProfile
@@ -14,6 +15,7 @@ from userservice_core.domain.revocations import RevocationKind
 from userservice_core.domain.roles import RoleMap, role_name_key
 from userservice_core.errors import (
     AddressNotFoundError,
+    ClientNotFoundError,
     PermissionNotFoundError,
     RoleNotFoundError,
     UserNotFoundError,
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 
     from userservice_core.domain.addresses import Address
     from userservice_core.domain.audit import AuditEntry
-    from userservice_core.domain.ids import AddressId, PermissionId, RoleId, SessionId, UserId
+    from userservice_core.domain.clients import ServiceClient
+    from userservice_core.domain.ids import AddressId, ClientId, PermissionId, RoleId, SessionId, UserId
     from userservice_core.domain.lists import Page, PageRequest, SortKey
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.roles import Permission, Role
@@ -222,6 +225,27 @@ class InMemoryRoleReader:
         return tuple(permission for _, permission in sorted(self._store.read().permissions.items()))
 
 
+class InMemoryClientReader:
+    """A :class:`~userservice_core.ports.clients.ClientReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def client_map(self) -> ClientMap:
+        rows = self._store.read()
+        usable = (client for client in rows.clients.values() if not client.is_disabled)
+        return ClientMap(rows.access_epoch, {client.id: client.permissions for client in usable})
+
+    def find(self, client_id: ClientId) -> ServiceClient | None:
+        return self._store.read().clients.get(client_id)
+
+    def get(self, client_id: ClientId) -> ServiceClient:
+        return get_client(self._store.read(), client_id)
+
+    def list_clients(self) -> tuple[ServiceClient, ...]:
+        return tuple(sorted(self._store.read().clients.values(), key=lambda client: client.id.int))
+
+
 class InMemoryRevocationLog:
     """A :class:`~userservice_core.ports.revocations.RevocationLog`."""
 
@@ -239,14 +263,22 @@ class InMemoryRevocationLog:
         )
         return RevocationBatch(revocations=written, read_at=now)
 
-    def is_revoked(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool:
+    def is_revoked(
+        self,
+        *,
+        user_id: UserId | None,
+        session_id: SessionId | None,
+        key_id: str,
+        issued_at: datetime,
+        client_id: ClientId | None = None,
+    ) -> bool:
         refused = {(RevocationKind.KEY, key_id)}
         if session_id is not None:
             refused.add((RevocationKind.SESSION, str(session_id)))
-        of_user = (RevocationKind.USER, str(user_id))
+        ended = {(RevocationKind.USER, str(user_id)), (RevocationKind.CLIENT, str(client_id))}
         return any(
             (revocation.kind, revocation.subject) in refused
-            or ((revocation.kind, revocation.subject) == of_user and issued_at < revocation.not_before)
+            or ((revocation.kind, revocation.subject) in ended and issued_at < revocation.not_before)
             for revocation in (row.revocation for row in self._store.read().revocations)
         )
 
@@ -300,6 +332,14 @@ def get_role(rows: Rows, role_id: RoleId) -> Role:
     if role is None:
         raise RoleNotFoundError
     return role
+
+
+def get_client(rows: Rows, client_id: ClientId) -> ServiceClient:
+    """Return a client, or raise ClientNotFoundError."""
+    client = rows.clients.get(client_id)
+    if client is None:
+        raise ClientNotFoundError
+    return client
 
 
 def roles_granting(rows: Rows, permission_id: PermissionId) -> tuple[Role, ...]:

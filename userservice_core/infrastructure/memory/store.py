@@ -13,9 +13,10 @@ from uuid import UUID
 import attrs
 
 from userservice_core.domain.addresses import Address
+from userservice_core.domain.clients import ServiceClient
 from userservice_core.domain.credentials import Credential, LoginState
 from userservice_core.domain.events import SequencedBy
-from userservice_core.domain.ids import AddressId, PermissionId, RoleId, SessionId, UserId
+from userservice_core.domain.ids import AddressId, ClientId, PermissionId, RoleId, SessionId, UserId
 from userservice_core.domain.one_time_tokens import OneTimeToken
 from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.revocations import Revocation
@@ -97,6 +98,7 @@ class Rows:
     permissions: dict[str, Permission] = attrs.field(
         factory=lambda: {permission.name: permission for permission in SYSTEM_PERMISSIONS}
     )
+    clients: dict[ClientId, ServiceClient] = attrs.field(factory=dict)
     access_epoch: int = 1
     revocations: list[WrittenRevocation] = attrs.field(factory=list)
     audit: list[AuditRecord] = attrs.field(factory=list)
@@ -119,6 +121,7 @@ class Rows:
             addresses=self.addresses.copy(),
             roles=self.roles.copy(),
             permissions=self.permissions.copy(),
+            clients=self.clients.copy(),
             access_epoch=self.access_epoch,
             revocations=self.revocations.copy(),
             audit=self.audit.copy(),

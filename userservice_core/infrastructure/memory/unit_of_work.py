@@ -36,6 +36,7 @@ from userservice_core.errors import (
 from userservice_core.infrastructure.memory.readers import (
     addresses_of,
     find_user,
+    get_client,
     get_permission,
     get_role,
     profile_of,
@@ -56,9 +57,10 @@ if TYPE_CHECKING:
 
     from userservice_core.domain.addresses import Address
     from userservice_core.domain.audit import AuditEntry
+    from userservice_core.domain.clients import ServiceClient
     from userservice_core.domain.credentials import Credential, SignIn
     from userservice_core.domain.events import Event
-    from userservice_core.domain.ids import AddressId, PermissionId, RoleId, SessionId, UserId
+    from userservice_core.domain.ids import AddressId, ClientId, ClientSecretId, PermissionId, RoleId, SessionId, UserId
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.revocations import Revocation
@@ -484,6 +486,10 @@ class InMemoryPermissionRepository:
         found = (get_permission(rows, permission_id) for permission_id in set(permission_ids))
         return tuple(sorted(found, key=lambda permission: permission.name))
 
+    def list_named(self, names: Collection[str]) -> tuple[Permission, ...]:
+        permissions = self._writes.read().permissions
+        return tuple(permissions[name] for name in sorted(set(names) & permissions.keys()))
+
     def count(self) -> int:
         return len(self._writes.read().permissions)
 
@@ -521,6 +527,74 @@ class InMemoryPermissionRepository:
                 _rename_grants(rows, stored.name, set())
 
         self._writes.add(write, turn=_Turn.REMOVAL)
+
+
+class InMemoryClientRepository:
+    """A :class:`~userservice_core.ports.clients.ClientRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def get(self, client_id: ClientId) -> ServiceClient:
+        return get_client(self._writes.read(), client_id)
+
+    def find_held(self, client_id: ClientId) -> ServiceClient | None:
+        return self._writes.read().clients.get(client_id)
+
+    def list_holding(self, permission_id: PermissionId) -> tuple[ServiceClient, ...]:
+        rows = self._writes.read()
+        permission = rows.find_permission(permission_id)
+        holding = (
+            client
+            for client in rows.clients.values()
+            if permission is not None and permission.name in client.permissions
+        )
+        return tuple(sorted(holding, key=lambda client: client.id.int))
+
+    def count(self) -> int:
+        return len(self._writes.read().clients)
+
+    def add(self, client: ServiceClient) -> None:
+        def write(rows: Rows) -> None:
+            if client.id in rows.clients:
+                raise AlreadyExistsError
+            _put_client(rows, client)
+
+        self._writes.add(write)
+
+    def save(self, client: ServiceClient) -> None:
+        def write(rows: Rows) -> None:
+            stored = rows.clients.get(client.id)
+            if stored is None or stored.version != client.version - 1:
+                raise StaleVersionError
+            used = {secret.id: secret.last_used_at for secret in stored.secrets}
+            secrets = tuple(
+                attrs.evolve(secret, last_used_at=used.get(secret.id, secret.last_used_at)) for secret in client.secrets
+            )
+            _put_client(rows, attrs.evolve(client, secrets=secrets, created_at=stored.created_at))
+
+        self._writes.add(write)
+
+    def touch(self, client_id: ClientId, secret_id: ClientSecretId, *, now: datetime) -> None:
+        def write(rows: Rows) -> None:
+            client = rows.clients.get(client_id)
+            if client is not None:
+                secrets = tuple(
+                    attrs.evolve(secret, last_used_at=max(now, secret.last_used_at or now))
+                    if secret.id == secret_id
+                    else secret
+                    for secret in client.secrets
+                )
+                rows.clients[client_id] = attrs.evolve(client, secrets=secrets)
+
+        self._writes.add(write)
+
+    def remove(self, client_id: ClientId) -> None:
+        def write(rows: Rows) -> None:
+            rows.clients.pop(client_id, None)
+            rows.access_epoch += 1
+
+        self._writes.add(write)
 
 
 class InMemoryRevocationWriter:
@@ -588,6 +662,7 @@ class InMemoryTransaction:
         self.addresses = InMemoryAddressRepository(writes)
         self.roles = InMemoryRoleRepository(writes)
         self.permissions = InMemoryPermissionRepository(writes)
+        self.clients = InMemoryClientRepository(writes)
         self.revocations = InMemoryRevocationWriter(writes, clock=clock)
         self.audit = InMemoryAuditLog(writes)
         self.events: list[Event] = []
@@ -791,8 +866,18 @@ def _put_role(rows: Rows, role: Role) -> None:
     rows.access_epoch += 1
 
 
+def _put_client(rows: Rows, client: ServiceClient) -> None:
+    if not client.permissions <= rows.permissions.keys():
+        raise PermissionNotFoundError
+    rows.clients[client.id] = client
+    rows.access_epoch += 1
+
+
 def _rename_grants(rows: Rows, name: str, names: set[str]) -> None:
-    """Let roles grant *names* where they granted *name*."""
+    """Let roles grant, and clients hold, *names* where they had *name*."""
+    for client in list(rows.clients.values()):
+        if name in client.permissions:
+            rows.clients[client.id] = attrs.evolve(client, permissions=(client.permissions - {name}) | names)
     for role in list(rows.roles.values()):
         if name in role.permissions:
             rows.roles[role.id] = attrs.evolve(role, permissions=(role.permissions - {name}) | names)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _PATHS: Final[Mapping[NotificationKind, str]] = {
     NotificationKind.VERIFY_EMAIL: "verify-email",
     NotificationKind.RESET_PASSWORD: "reset-password",
+    NotificationKind.INVITE: "reset-password",
     NotificationKind.CHANGE_EMAIL: "verify-email",
     NotificationKind.EMAIL_CHANGED: "verify-email",
     NotificationKind.RESTORE_ACCOUNT: "restore-account",
@@ -299,6 +300,13 @@ _TEXTS: Final[Mapping[NotificationKind, tuple[str, ...]]] = {
         "To choose one, open this link within an hour:",
         "{link}",
         "If it was not you, do nothing: your password stays as it is.",
+    ),
+    NotificationKind.INVITE: (
+        "You are invited",
+        "An administrator opened an account for you with this address.",
+        "To choose a password and begin, open this link within 72 hours:",
+        "{link}",
+        "If you do not want the account, do nothing: nobody can use it without the link.",
     ),
     NotificationKind.CHANGE_EMAIL: (
         "Confirm your new e-mail address",

@@ -8,6 +8,7 @@ import psycopg
 
 from userservice_core.errors import (
     AlreadyExistsError,
+    ClientNotFoundError,
     ConflictError,
     DatabaseUnavailableError,
     DeadlineExceededError,
@@ -42,6 +43,7 @@ PROFILES_VERSION: Final = "user_profiles_version"
 ADDRESSES_VERSION: Final = "addresses_version"
 ROLES_UNUSED: Final = "roles_unused"
 PERMISSIONS_VERSION: Final = "permissions_version"
+CLIENTS_VERSION: Final = "clients_version"
 """Rules that statements check through the database's function `require_row`."""
 
 BY_CONSTRAINT: Final[Mapping[str, type[UserServiceError]]] = {
@@ -76,12 +78,17 @@ BY_CONSTRAINT: Final[Mapping[str, type[UserServiceError]]] = {
     "pk_role_permissions": AlreadyExistsError,
     "fk_role_permissions_role_id_roles": RoleNotFoundError,
     "fk_role_permissions_permission_id_permissions": PermissionNotFoundError,
+    "pk_service_clients": AlreadyExistsError,
+    "fk_client_secrets_client_id_service_clients": ClientNotFoundError,
+    "fk_client_permissions_client_id_service_clients": ClientNotFoundError,
+    "fk_client_permissions_permission_id_permissions": PermissionNotFoundError,
     USERS_VERSION: StaleVersionError,
     ROLES_VERSION: StaleVersionError,
     PROFILES_VERSION: StaleVersionError,
     ADDRESSES_VERSION: StaleVersionError,
     ROLES_UNUSED: RoleInUseError,
     PERMISSIONS_VERSION: StaleVersionError,
+    CLIENTS_VERSION: StaleVersionError,
 }
 """What a violated constraint means to the caller; one that is not listed can be violated by a fault of ours only."""
 

@@ -14,7 +14,7 @@ from userservice_core.ports.revocations import RevocationBatch
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from userservice_core.domain.ids import SessionId, UserId
+    from userservice_core.domain.ids import ClientId, SessionId, UserId
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.postgres.transactions import OpenTransaction
 
@@ -39,6 +39,9 @@ _IS_REVOKED: Final = Statement(
             UNION ALL
             SELECT FROM revocations
             WHERE kind = '{RevocationKind.USER}' AND subject = :user_id AND not_before > :issued_at
+            UNION ALL
+            SELECT FROM revocations
+            WHERE kind = '{RevocationKind.CLIENT}' AND subject = :client_id AND not_before > :issued_at
         )
         """  # noqa: S608 - constants of ours
     )
@@ -69,12 +72,21 @@ class PostgresRevocationLog:
         )
         return RevocationBatch(revocations=tuple(written), read_at=rows[0][0])
 
-    def is_revoked(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool:
+    def is_revoked(
+        self,
+        *,
+        user_id: UserId | None,
+        session_id: SessionId | None,
+        key_id: str,
+        issued_at: datetime,
+        client_id: ClientId | None = None,
+    ) -> bool:
         row = self._database.fetch_one(
             _IS_REVOKED,
             session_id=None if session_id is None else str(session_id),
             key_id=key_id,
-            user_id=str(user_id),
+            user_id=None if user_id is None else str(user_id),
+            client_id=None if client_id is None else str(client_id),
             issued_at=issued_at,
         )
         return row == (True,)

@@ -108,6 +108,9 @@ _GET_PERMISSION: Final = Statement(text(f"{_SELECT_PERMISSIONS} WHERE permission
 _GET_ALL_PERMISSIONS: Final = Statement(
     text(f"{_SELECT_PERMISSIONS} WHERE permission_id = ANY (CAST(:permission_ids AS uuid[])) {_BY_NAME}")
 )
+_LIST_NAMED_PERMISSIONS: Final = Statement(
+    text(f"{_SELECT_PERMISSIONS} WHERE resource || ':' || action = ANY (:names) {_BY_NAME}")
+)
 _LIST_PERMISSIONS: Final = Statement(text(f"{_SELECT_PERMISSIONS} {_BY_NAME}"))
 # One row with nothing in it for a role that grants nothing, and none for a role that is not there.
 _LIST_PERMISSIONS_OF: Final = Statement(
@@ -336,6 +339,9 @@ class PostgresPermissionRepository:
         if len(found) < len(wanted):
             raise PermissionNotFoundError
         return found
+
+    def list_named(self, names: Collection[str]) -> tuple[Permission, ...]:
+        return tuple(_permission_of(row) for row in self._read(_LIST_NAMED_PERMISSIONS(names=list(names))))
 
     def count(self) -> int:
         return _number(self._read(_COUNT_PERMISSIONS()))

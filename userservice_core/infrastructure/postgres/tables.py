@@ -319,7 +319,44 @@ user_roles: Final = Table(
     Index("ix_user_roles_role_id_user_id", "role_id", "user_id"),
 )
 
-# One row: raised by every change of what roles grant, so that a cache can tell old from new.
+# --- service clients --------------------------------------------------------------------------------------------------
+
+service_clients: Final = Table(
+    "service_clients",
+    metadata,
+    Column("client_id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("tokens_not_before", _TIME),
+    Column("disabled_at", _TIME),
+    Column("version", BigInteger, nullable=False),
+    PrimaryKeyConstraint("client_id"),
+)
+
+client_secrets: Final = Table(
+    "client_secrets",
+    metadata,
+    Column("client_id", ForeignKey("service_clients.client_id", ondelete="CASCADE"), nullable=False),
+    Column("secret_id", Uuid, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("last_used_at", _TIME),
+    PrimaryKeyConstraint("client_id", "secret_id"),
+    CheckConstraint("octet_length(digest) = 32", name="digest"),
+)
+
+client_permissions: Final = Table(
+    "client_permissions",
+    metadata,
+    Column("client_id", ForeignKey("service_clients.client_id", ondelete="CASCADE"), nullable=False),
+    Column("permission_id", ForeignKey("permissions.permission_id", ondelete="CASCADE"), nullable=False),
+    PrimaryKeyConstraint("client_id", "permission_id"),
+    Index("ix_client_permissions_permission_id", "permission_id"),
+)
+
+# --- what processes hold copies of ------------------------------------------------------------------------------------
+
+# One row: raised by every change of what roles grant or clients hold, so that a cache can tell old from new.
 access_epoch: Final = Table(
     "access_epoch",
     metadata,

@@ -10,6 +10,7 @@ import attrs
 
 from userservice_core.infrastructure.postgres.addresses import PostgresAddressRepository
 from userservice_core.infrastructure.postgres.audit import PostgresAuditLog
+from userservice_core.infrastructure.postgres.clients import PostgresClientRepository
 from userservice_core.infrastructure.postgres.database import DEFAULT_DEADLINE_SECONDS
 from userservice_core.infrastructure.postgres.event_recorder import EventRecorder
 from userservice_core.infrastructure.postgres.idempotency import PostgresJoinedTransaction
@@ -50,6 +51,7 @@ class PostgresTransaction:
         self.addresses = PostgresAddressRepository(transaction)
         self.roles = PostgresRoleRepository(transaction, recorder)
         self.permissions = PostgresPermissionRepository(transaction, recorder)
+        self.clients = PostgresClientRepository(transaction)
         self.revocations = PostgresRevocationWriter(transaction)
         self.audit = PostgresAuditLog(transaction)
 

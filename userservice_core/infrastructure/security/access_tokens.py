@@ -17,7 +17,7 @@ from userservice_core.errors import InvalidAccessTokenError
 from userservice_core.infrastructure.security.encoding import parse_json_object
 from userservice_core.infrastructure.security.jws import TokenRefusedError, open_token, sign_token
 from userservice_core.infrastructure.security.keys import KeyRing
-from userservice_core.ports.security import AccessClaims
+from userservice_core.ports.security import AccessClaims, PrincipalKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - the value of `typ`, RFC 9068 §2.1
 LEEWAY_SECONDS: Final = 30
 MAX_PERMISSIONS_BYTES: Final = 2_048
+
+_OF_USERS: Final = frozenset({"sid", "auth_time", "amr", "roles", "permissions"})
 
 _LAST_NUMERIC_DATE: Final = 253_402_300_799
 """The last second of the year 9999, which is the last one that datetime knows."""
@@ -46,19 +48,13 @@ class JwtAccessTokenIssuer:
         payload: dict[str, Any] = {
             "iss": self._issuer,
             "aud": self._audience,
-            "sub": str(claims.user_id),
+            "sub": claims.subject,
             "client_id": claims.client_id,
             "iat": int(claims.issued_at.timestamp()),
             "exp": int(claims.expires_at.timestamp()),
             "jti": claims.token_id,
-            "sid": str(claims.session_id),
-            "auth_time": int(claims.auth_time.timestamp()),
-            "amr": claims.amr,
-            "acr": "aal2" if "mfa" in claims.amr else "aal1",
-            "roles": claims.roles,
+            **(_claims_of_user(claims) if claims.subject_kind is PrincipalKind.USER else _claims_of_client(claims)),
         }
-        if claims.permissions is not None and len(msgspec.json.encode(claims.permissions)) <= MAX_PERMISSIONS_BYTES:
-            payload["permissions"] = claims.permissions
         return sign_token(msgspec.json.encode(payload), self._key, typ=TOKEN_TYPE)
 
     def jwks(self) -> dict[str, Any]:
@@ -125,6 +121,23 @@ class JwtAccessTokenVerifier:
             raise TokenRefusedError("another audience")
 
 
+def _claims_of_user(claims: AccessClaims) -> dict[str, Any]:
+    members: dict[str, Any] = {
+        "sid": str(claims.session_id),
+        "auth_time": int(claims.auth_time.timestamp()),
+        "amr": claims.amr,
+        "acr": "aal2" if "mfa" in claims.amr else "aal1",
+        "roles": claims.roles,
+    }
+    if claims.permissions is not None and len(msgspec.json.encode(claims.permissions)) <= MAX_PERMISSIONS_BYTES:
+        members["permissions"] = claims.permissions
+    return members
+
+
+def _claims_of_client(claims: AccessClaims) -> dict[str, Any]:
+    return {"scope": " ".join(claims.scope or ())}
+
+
 def _digest(token: str) -> bytes:
     """Return what a token is remembered by; the key's id is part of the token and so of the digest."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
@@ -142,6 +155,8 @@ def _read_claims(claims: Mapping[str, Any], *, key_id: str, now: datetime) -> Ac
     issued_at = _moment(claims, "iat")
     if issued_at > latest or ("nbf" in claims and _moment(claims, "nbf") > latest):
         raise TokenRefusedError("from the future")
+    if claims.get("sub") == claims.get("client_id"):
+        return _read_claims_of_client(claims, key_id=key_id, issued_at=issued_at)
     return AccessClaims(
         user_id=UserId(_uuid(claims, "sub")),
         session_id=SessionId(_uuid(claims, "sid")),
@@ -153,6 +168,23 @@ def _read_claims(claims: Mapping[str, Any], *, key_id: str, now: datetime) -> Ac
         amr=_texts(claims, "amr"),
         roles=_texts(claims, "roles"),
         permissions=_texts(claims, "permissions") if "permissions" in claims else None,
+        key_id=key_id,
+    )
+
+
+def _read_claims_of_client(claims: Mapping[str, Any], *, key_id: str, issued_at: datetime) -> AccessClaims:
+    """Read the claims of a token whose subject is the client itself; what only users have must not be in it."""
+    if _OF_USERS & claims.keys():
+        raise TokenRefusedError("a client's token with claims of a user")
+    scope = claims.get("scope")
+    if not isinstance(scope, str):
+        raise TokenRefusedError("no scope")
+    return AccessClaims(
+        client_id=str(_uuid(claims, "client_id")),
+        token_id=str(_uuid(claims, "jti")),
+        issued_at=issued_at,
+        expires_at=_moment(claims, "exp"),
+        scope=tuple(scope.split(" ")) if scope else (),
         key_id=key_id,
     )
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from userservice_core.domain.ids import SessionId, UserId
+    from userservice_core.domain.ids import ClientId, SessionId, UserId
     from userservice_core.ports.clock import Clock
     from userservice_core.ports.revocations import RevocationLog, Signal
 
@@ -111,23 +111,46 @@ class RevocationMirror:
         if self._thread.is_alive():
             self._thread.join()
 
-    def is_revoked(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool:
-        known = self.peek(user_id=user_id, session_id=session_id, key_id=key_id, issued_at=issued_at)
+    def is_revoked(
+        self,
+        *,
+        user_id: UserId | None,
+        session_id: SessionId | None,
+        key_id: str,
+        issued_at: datetime,
+        client_id: ClientId | None = None,
+    ) -> bool:
+        known = self.peek(
+            user_id=user_id, session_id=session_id, key_id=key_id, issued_at=issued_at, client_id=client_id
+        )
         if known is not None:
             return known
         try:
-            return self._log.is_revoked(user_id=user_id, session_id=session_id, key_id=key_id, issued_at=issued_at)
+            return self._log.is_revoked(
+                user_id=user_id, session_id=session_id, key_id=key_id, issued_at=issued_at, client_id=client_id
+            )
         except UserServiceError as error:
             raise RevocationsUnknownError from error
 
-    def peek(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool | None:
+    def peek(
+        self,
+        *,
+        user_id: UserId | None,
+        session_id: SessionId | None,
+        key_id: str,
+        issued_at: datetime,
+        client_id: ClientId | None = None,
+    ) -> bool | None:
         if time.monotonic() > self._good_until:
             return None
         revoked = self._revoked
         if (RevocationKind.SESSION, str(session_id)) in revoked or (RevocationKind.KEY, key_id) in revoked:
             return True
-        of_user = revoked.get((RevocationKind.USER, str(user_id)))
-        return of_user is not None and issued_at < of_user.not_before
+        if client_id is None:
+            of_subject = revoked.get((RevocationKind.USER, str(user_id)))
+        else:
+            of_subject = revoked.get((RevocationKind.CLIENT, str(client_id)))
+        return of_subject is not None and issued_at < of_subject.not_before
 
     def _run(self) -> None:
         while not self._stop.wait(_LEAST_PAUSE_SECONDS):
@@ -203,12 +226,30 @@ class PrimaryRevocationChecker:
     def __init__(self, log: RevocationLog) -> None:
         self._log = log
 
-    def is_revoked(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool:
+    def is_revoked(
+        self,
+        *,
+        user_id: UserId | None,
+        session_id: SessionId | None,
+        key_id: str,
+        issued_at: datetime,
+        client_id: ClientId | None = None,
+    ) -> bool:
         try:
-            return self._log.is_revoked(user_id=user_id, session_id=session_id, key_id=key_id, issued_at=issued_at)
+            return self._log.is_revoked(
+                user_id=user_id, session_id=session_id, key_id=key_id, issued_at=issued_at, client_id=client_id
+            )
         except UserServiceError as error:
             raise RevocationsUnknownError from error
 
-    def peek(self, *, user_id: UserId, session_id: SessionId | None, key_id: str, issued_at: datetime) -> bool | None:
-        del user_id, session_id, key_id, issued_at
+    def peek(
+        self,
+        *,
+        user_id: UserId | None,
+        session_id: SessionId | None,
+        key_id: str,
+        issued_at: datetime,
+        client_id: ClientId | None = None,
+    ) -> bool | None:
+        del user_id, session_id, key_id, issued_at, client_id
         return None

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from userservice_core.errors import InvalidAccessTokenError
-from userservice_core.ports.security import AccessClaims
+from userservice_core.errors import InvalidAccessTokenError, UserTokenRequiredError
+from userservice_core.ports.security import AccessClaims, PrincipalKind
 from userservice_core.testing.contracts.races import race
 from userservice_core.testing.samples import sample_event_id, sample_session_id, sample_user_id
 
@@ -69,6 +69,30 @@ class AccessTokensContract:
 
         assert claims == attrs.evolve(read, key_id="")
         assert read.key_id in {key["kid"] for key in issuer.jwks()["keys"]}
+
+    @pytest.mark.parametrize("scope", [(), ("user:read",), ("user:list", "user:read")], ids=len)
+    def test_a_token_of_a_client_is_none_of_a_user(
+        self, issuer: AccessTokenIssuer, verifier: AccessTokenVerifier, claims: AccessClaims, scope: tuple[str, ...]
+    ) -> None:
+        """It says whose it is and what it is good for, and what only users have is refused to whoever asks."""
+        of_client = AccessClaims(
+            client_id=str(sample_user_id()),
+            token_id=str(sample_event_id()),
+            issued_at=claims.issued_at,
+            expires_at=claims.expires_at,
+            scope=scope,
+        )
+        read = verifier.verify(issuer.issue(of_client))
+
+        assert of_client == attrs.evolve(read, key_id="")
+        assert (read.subject_kind, read.subject, claims.subject_kind) == (
+            PrincipalKind.CLIENT,
+            of_client.client_id,
+            PrincipalKind.USER,
+        )
+        for name in ("user_id", "session_id", "auth_time"):
+            with pytest.raises(UserTokenRequiredError):
+                getattr(read, name)
 
     @pytest.mark.parametrize("permissions", [None, (), tuple(f"resource-{number}:read" for number in range(200))])
     def test_permissions_may_be_left_out(

@@ -10,6 +10,7 @@ import pytest
 
 from userservice_core.ports.addresses import AddressReader
 from userservice_core.ports.audit import AuditReader
+from userservice_core.ports.clients import ClientReader
 from userservice_core.ports.credentials import SignInReader
 from userservice_core.ports.idempotency import AnswerStore, JoiningUnitOfWork
 from userservice_core.ports.one_time_tokens import OneTimeTokenReader
@@ -56,6 +57,7 @@ class Backend:
     profiles: ProfileReader
     addresses: AddressReader
     roles: RoleReader
+    clients: ClientReader
     revocations: RevocationLog
     audit: AuditReader
     expired_rows: ExpiredRows
@@ -81,6 +83,7 @@ class Backend:
             profiles=memory.InMemoryProfileReader(store),
             addresses=memory.InMemoryAddressReader(store),
             roles=memory.InMemoryRoleReader(store),
+            clients=memory.InMemoryClientReader(store),
             revocations=memory.InMemoryRevocationLog(store, clock=clock),
             audit=memory.InMemoryAuditReader(store),
             expired_rows=memory.InMemoryExpiredRows(store),

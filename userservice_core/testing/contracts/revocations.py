@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from userservice_core.domain.ids import SessionId, UserId
+from userservice_core.domain.ids import ClientId, SessionId, UserId
 from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.testing.contracts.backend import StoredContract
 from userservice_core.testing.samples import NOW, sample_session_id, sample_user_id
@@ -100,6 +100,25 @@ class _JudgementContract:
 
         assert revoked == token.is_revoked(judge)
         assert not _Token().is_revoked(judge)
+
+    @pytest.mark.parametrize(("microseconds", "revoked"), [(-1, True), (0, False), (1, False)])
+    def test_a_client_ends_tokens_that_were_issued_before(
+        self,
+        judge: RevocationLog | RevocationChecker,
+        revoke: Callable[[RevocationKind, str], None],
+        microseconds: int,
+        revoked: bool,  # noqa: FBT001 - a parameter of the test
+    ) -> None:
+        """Its own only, and none of a user's, whatever the ids look like."""
+        client_id = ClientId(sample_user_id())
+        issued_at = NOW + timedelta(microseconds=microseconds)
+        token = _Token(user_id=None, client_id=client_id, issued_at=issued_at)
+        revoke(RevocationKind.USER, str(client_id))
+        assert not token.is_revoked(judge)
+        revoke(RevocationKind.CLIENT, str(client_id))
+
+        assert revoked == token.is_revoked(judge)
+        assert not _Token(user_id=None, client_id=ClientId(sample_user_id())).is_revoked(judge)
 
     def test_a_subject_means_its_own_kind(
         self, judge: RevocationLog | RevocationChecker, revoke: Callable[[RevocationKind, str], None]
