@@ -8,7 +8,7 @@ from uuid import UUID
 
 import attrs
 
-from userservice_core.application.access_changes import AccessChange
+from userservice_core.application.access_changes import AccessChange, Agent
 from userservice_core.application.account_changes import AccountChange
 from userservice_core.application.profiles import profile_updated
 from userservice_core.application.registration import user_registered
@@ -67,7 +67,7 @@ class Invitations:
     def invite(
         self,
         *,
-        actor: UserId,
+        actor: Agent,
         email: str,
         role_ids: Collection[RoleId] = (),
         attributes: JsonObject | None = None,
@@ -132,7 +132,7 @@ class Invitations:
             after={"email": user.email.address, "status": user.status, "roles": list(user.role_names)},
         )
 
-    def invite_again(self, *, actor: UserId, user_id: UserId) -> None:
+    def invite_again(self, *, actor: Agent, user_id: UserId) -> None:
         """
         Mail a new link to the owner of an account that was not taken up yet; the earlier one ends.
 
@@ -154,7 +154,7 @@ class Invitations:
 
         self._uow.run(work)
 
-    def mail_password_reset(self, *, actor: UserId, user_id: UserId) -> None:
+    def mail_password_reset(self, *, actor: Agent, user_id: UserId) -> None:
         """
         Mail a link to the owner of an account that lets them choose a new password; the present one stays until then.
 
@@ -179,7 +179,7 @@ class Invitations:
 
         self._uow.run(work)
 
-    def _begin(self, transaction: Transaction, actor: UserId, user_id: UserId) -> AccountChange:
+    def _begin(self, transaction: Transaction, actor: Agent, user_id: UserId) -> AccountChange:
         account = AccountChange.begin(
             transaction,
             actor=actor,

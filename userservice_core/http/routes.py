@@ -594,7 +594,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="PATCH",
         path="/admin/users/{id}",
         operation_id="update_user",
-        summary="Suspend or reactivate a user",
+        summary="Change a user: status, attributes, or an address that has yet to be confirmed",
         handler=admin_users.update_user,
         who=Holder("user:update"),
         body=wire.UserPatchBody,
@@ -604,6 +604,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         problems=(
             errors.UserNotFoundError,
             errors.StatusChangeNotAllowedError,
+            errors.AccountStatusError,
             errors.TargetOutranksActorError,
             errors.LastAdministratorError,
         ),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import UNSET
 
 from userservice_core.domain.editing import merge_patch
+from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.ids import RoleId, UserId
 from userservice_core.domain.users import Mover
 from userservice_core.errors import Fault, InvalidInputError
@@ -14,7 +15,7 @@ from userservice_core.http.call import empty_response, json_response
 from userservice_core.http.conditional import PRIVATE, etag_of
 from userservice_core.http.handlers.profiles import profile_response
 from userservice_core.http.handlers.user_directory import ADMIN_VARIANT
-from userservice_core.http.read_only import require_unchanged
+from userservice_core.http.read_only import changes_of_read_only
 from userservice_core.http.wire import (
     AdminUserAnswer,
     NewUserBody,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from userservice_core.http.messages import Headers, Response
 
 _READ_ONLY: Final = (
-    *("id", "email", "email_verified", "pending_email", "roles", "created_at", "updated_at"),
+    *("id", "email_verified", "pending_email", "roles", "created_at", "updated_at"),
     *("mfa_enabled", "deleted_at", "version", "email_is_mixed_script"),
 )
 
@@ -43,7 +44,7 @@ def create_user(call: Call) -> Response:
     """Open an account for somebody."""
     body = call.body(NewUserBody)
     user = _invitations(call).invite(
-        actor=call.require_caller().user_id,
+        actor=call.require_actor(),
         email=body.email,
         role_ids=frozenset(map(RoleId, body.role_ids)),
         attributes=body.attributes,
@@ -54,13 +55,13 @@ def create_user(call: Call) -> Response:
 
 def invite_user(call: Call) -> Response:
     """Mail the owner of an account another link to take it up by."""
-    _invitations(call).invite_again(actor=call.require_caller().user_id, user_id=UserId(call.parameter("id")))
+    _invitations(call).invite_again(actor=call.require_actor(), user_id=UserId(call.parameter("id")))
     return empty_response(202)
 
 
 def mail_password_reset(call: Call) -> Response:
     """Mail the owner of an account a link to choose a new password by."""
-    _invitations(call).mail_password_reset(actor=call.require_caller().user_id, user_id=UserId(call.parameter("id")))
+    _invitations(call).mail_password_reset(actor=call.require_actor(), user_id=UserId(call.parameter("id")))
     return empty_response(202)
 
 
@@ -71,11 +72,21 @@ def update_user(call: Call) -> Response:
         raise InvalidInputError((Fault(("statusReason",), "without-status", "Send it together with a status."),))
 
     def revise(user: User, now: datetime) -> User:
-        require_unchanged(body, AdminUserAnswer.of(user), _READ_ONLY)
-        if body.attributes is not UNSET:
-            merged = {} if body.attributes is None else merge_patch(user.attributes, body.attributes)
-            user = user.with_attributes(merged, now=now)
-        return user if body.status is UNSET else user.moved_to(body.status, by=Mover.ADMINISTRATOR, now=now)
+        revised, faults = user, changes_of_read_only(body, AdminUserAnswer.of(user), _READ_ONLY)
+        try:
+            if body.email not in {UNSET, user.email.address}:
+                revised = revised.with_pending_email(EmailAddress.parse(str(body.email)).address, now=now)
+        except InvalidInputError as error:
+            faults += error.faults
+        try:
+            if body.attributes is not UNSET:
+                merged = {} if body.attributes is None else merge_patch(user.attributes, body.attributes)
+                revised = revised.with_attributes(merged, now=now)
+        except InvalidInputError as error:
+            faults += error.faults
+        if faults:
+            raise InvalidInputError(faults)
+        return revised if body.status is UNSET else revised.moved_to(body.status, by=Mover.ADMINISTRATOR, now=now)
 
     user = _administration(call).update(
         actor=call.require_actor(),
@@ -90,7 +101,7 @@ def update_user(call: Call) -> Response:
 def replace_user_profile(call: Call) -> Response:
     """Replace a user's profile."""
     profile = call.services.use_cases.profiles.replace_for(
-        actor=call.require_caller().user_id,
+        actor=call.require_actor(),
         user_id=UserId(call.parameter("id")),
         values=given_members(call.body(ProfileBody)),
         versions=call.versions,
