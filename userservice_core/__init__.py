@@ -23,13 +23,27 @@ if TYPE_CHECKING:
         configure_logging,
     )
     from userservice_core.config import Settings
+    from userservice_core.infrastructure.messaging.consumer import EventConsumer, Retries
+    from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
+    from userservice_core.infrastructure.messaging.lambda_events import lambda_kafka_handler
+    from userservice_core.infrastructure.postgres.bus_events import PostgresEventSource
+    from userservice_core.infrastructure.postgres.inbox import CREATE_INBOX, PostgresInbox
     from userservice_core.infrastructure.security.token_verifier import TokenVerifier
+    from userservice_core.ports.consuming import AfterDeadLetter, ConsumedEvent
     from userservice_core.ports.security import AccessClaims, PrincipalKind
 
 __all__ = [
+    "CREATE_INBOX",
     "AccessClaims",
+    "AfterDeadLetter",
     "Authorizer",
+    "ConsumedEvent",
+    "EventConsumer",
+    "KafkaEventSource",
+    "PostgresEventSource",
+    "PostgresInbox",
     "PrincipalKind",
+    "Retries",
     "Settings",
     "TokenVerifier",
     "UserService",
@@ -38,10 +52,19 @@ __all__ = [
     "bootstrap_relay",
     "configure_logging",
     "errors",
+    "lambda_kafka_handler",
 ]
 
 _HOMES = {
     "AccessClaims": ("userservice_core.ports.security", "AccessClaims"),
+    "AfterDeadLetter": ("userservice_core.ports.consuming", "AfterDeadLetter"),
+    "CREATE_INBOX": ("userservice_core.infrastructure.postgres.inbox", "CREATE_INBOX"),
+    "ConsumedEvent": ("userservice_core.ports.consuming", "ConsumedEvent"),
+    "EventConsumer": ("userservice_core.infrastructure.messaging.consumer", "EventConsumer"),
+    "KafkaEventSource": ("userservice_core.infrastructure.messaging.kafka_events", "KafkaEventSource"),
+    "PostgresEventSource": ("userservice_core.infrastructure.postgres.bus_events", "PostgresEventSource"),
+    "PostgresInbox": ("userservice_core.infrastructure.postgres.inbox", "PostgresInbox"),
+    "Retries": ("userservice_core.infrastructure.messaging.consumer", "Retries"),
     "Authorizer": ("userservice_core.application.authorizer", "Authorizer"),
     "Settings": ("userservice_core.config", "Settings"),
     "PrincipalKind": ("userservice_core.ports.security", "PrincipalKind"),
@@ -52,6 +75,7 @@ _HOMES = {
     "bootstrap_relay": ("userservice_core.bootstrap", "bootstrap_relay"),
     "configure_logging": ("userservice_core.bootstrap", "configure_logging"),
     "errors": ("userservice_core.errors", None),
+    "lambda_kafka_handler": ("userservice_core.infrastructure.messaging.lambda_events", "lambda_kafka_handler"),
 }
 
 

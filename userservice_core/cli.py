@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from userservice_core.application.service_clients import NewSecret, ServiceClients
+    from userservice_core.infrastructure.messaging.consumer import EventConsumer
 
 EXIT_CONFIGURATION: Final = 78
 """`EX_CONFIG` of sysexits.h: something in the settings has to be changed before another start can succeed."""
@@ -149,6 +151,55 @@ def relay(relay_id: str | None, metrics_port: int | None) -> None:
         if metrics_port is not None:
             running.enter_context(_metrics(settings, port=metrics_port, folder=f"metrics-{metrics_port}"))
         running.enter_context(bootstrap_relay(settings, relay_id=relay_id)).run(stop)
+
+
+@main.command()
+@click.argument("app", metavar="MODULE:NAME")
+@click.option("--replay-dead-letters", is_flag=True, help="Handle again what was put aside, and end.")
+@click.option(
+    "--probe-port",
+    type=_PORT,
+    default=None,
+    help="Serve /health/live and /metrics on this port of the loopback address; not if not given.",
+)
+@click.option("--probe-host", default="127.0.0.1", show_default=True, help="Another address for the probes.")
+def consume(app: str, *, replay_dead_letters: bool, probe_port: int | None, probe_host: str) -> None:
+    """
+    Run the EventConsumer that MODULE names NAME, until told to stop: `userservice consume billing.events:consumer`.
+
+    The module makes it; none of the settings of the service count here.
+    """
+    from userservice_core.infrastructure.messaging.probes import serve_probes
+
+    consumer = _consumer(app)
+    if replay_dead_letters:
+        click.echo(json.dumps(consumer.replay_dead_letters()))
+        return
+    with contextlib.ExitStack() as running:
+        stop = running.enter_context(_stop_signal())
+        if probe_port is not None:
+            running.enter_context(serve_probes(consumer, host=probe_host, port=probe_port))
+        consumer.run(stop)
+
+
+def _consumer(app: str) -> EventConsumer:
+    """
+    Import a consumer from the working folder or whatever is installed.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    from userservice_core.infrastructure.messaging.consumer import EventConsumer
+
+    module_name, _, name = app.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        consumer = getattr(importlib.import_module(module_name), name or "consumer")
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError((f"{app} cannot be had: {error}",)) from error
+    if not isinstance(consumer, EventConsumer):
+        raise ConfigurationError((f"{app} is no EventConsumer",))
+    return consumer
 
 
 @main.command("apply-retention")

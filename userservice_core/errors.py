@@ -485,6 +485,20 @@ class MailDeliveryError(UserServiceError):
         self.of_recipient = of_recipient
 
 
+class BusUnavailableError(UnavailableError):
+    """The broker, or whatever carries the events, does not answer."""
+
+    code = "bus-unavailable"
+    default_detail = "Events cannot be exchanged now. Try again shortly."
+
+
+class EventRejectedError(UserServiceError):
+    """Raised by a handler of events: no repetition can make it take this one, so it belongs to the dead letters."""
+
+    code = "event-rejected"
+    default_detail = "The event cannot be handled."
+
+
 class SealBrokenError(UserServiceError):
     """A sealed value was altered, or its key is not in the key ring."""
 

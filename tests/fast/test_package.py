@@ -86,6 +86,16 @@ def test_the_inner_layers_load_no_driver() -> None:
     assert _modules_loaded_by(statement) & _DRIVERS == set()
 
 
+def test_a_consumer_of_another_service_needs_kafka_alone() -> None:
+    """Beside the base: it has its own database driver, its own logging and its own metrics."""
+    loaded = _modules_loaded_by(
+        "from userservice_core import EventConsumer, KafkaEventSource, PostgresInbox, lambda_kafka_handler"
+    )
+
+    of_extras = {"argon2", "click", "idna", "phonenumbers", "prometheus_client", "psycopg", "sqlalchemy", "structlog"}
+    assert loaded & of_extras == set()
+
+
 def test_every_dependency_is_pinned() -> None:
     """``constraints.txt`` names exact versions only, and no address of a registry."""
     lines = (_ROOT / "constraints.txt").read_text().splitlines()

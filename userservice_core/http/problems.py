@@ -94,6 +94,8 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     # What follows is never the client's fault, and its detail never the client's business.
     "internal-error": INTERNAL_STATUS,
     "mail-delivery-failed": INTERNAL_STATUS,
+    "event-rejected": INTERNAL_STATUS,
+    "bus-unavailable": 503,
     "seal-broken": INTERNAL_STATUS,
     "configuration-invalid": INTERNAL_STATUS,
     "schema-mismatch": INTERNAL_STATUS,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
 
 from tests.servers.kafka import KafkaBroker
 
@@ -20,6 +20,7 @@ class Arrival:
     value: bytes
     headers: Mapping[str, str]
     timestamp_ms: int
+    offset: int = 0
 
     @property
     def sequence(self) -> int:
@@ -50,6 +51,39 @@ class Topics:
             admin.close()
         return name
 
+    def exists(self, topic: str = "users") -> bool:
+        """Tell whether there is a topic."""
+        admin = KafkaAdminClient(bootstrap_servers=self.broker.bootstrap_servers)
+        try:
+            return self.name(topic) in admin.list_topics()
+        finally:
+            admin.close()
+
+    def committed(self, group: str, topic: str = "users") -> dict[int, int]:
+        """Return what *group* has committed, by partition."""
+        consumer = KafkaConsumer(bootstrap_servers=self.broker.bootstrap_servers, group_id=group)
+        try:
+            name = self.name(topic)
+            return {
+                number: consumer.committed(TopicPartition(name, number)) or 0
+                for number in consumer.partitions_for_topic(name) or ()
+            }
+        finally:
+            consumer.close()
+
+    def rewind(self, group: str, topic: str = "users") -> None:
+        """Have *group*, which has no member now, begin again with the oldest records."""
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.broker.bootstrap_servers, group_id=group, enable_auto_commit=False
+        )
+        try:
+            name = self.name(topic)
+            partitions = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]
+            consumer.assign(partitions)
+            consumer.commit({partition: OffsetAndMetadata(0, "", -1) for partition in partitions})
+        finally:
+            consumer.close()
+
     def arrivals(self, topic: str = "users") -> list[Arrival]:
         """Return what is in *topic*, in order within a partition."""
         consumer = KafkaConsumer(bootstrap_servers=self.broker.bootstrap_servers, auto_offset_reset="earliest")
@@ -72,6 +106,7 @@ def _arrival(record: Any) -> Arrival:  # noqa: ANN401 - the library has no types
         partition=record.partition,
         key=record.key.decode(),
         value=record.value,
-        headers={name: value.decode() for name, value in record.headers},
+        headers={name: value.decode(errors="replace") for name, value in record.headers},
         timestamp_ms=record.timestamp,
+        offset=record.offset,
     )

@@ -7,6 +7,7 @@ What is stored is gone with the process. The contract suites of :mod:`userservic
 from __future__ import annotations
 
 from userservice_core.infrastructure.memory.cache import InMemoryCache
+from userservice_core.infrastructure.memory.consuming import InMemoryEventSource, InMemoryInbox
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics, NullMetrics
 from userservice_core.infrastructure.memory.publishing import (
     InMemoryEventPublisher,
@@ -38,7 +39,9 @@ __all__ = [
     "InMemoryCache",
     "InMemoryClientReader",
     "InMemoryEventPublisher",
+    "InMemoryEventSource",
     "InMemoryExpiredRows",
+    "InMemoryInbox",
     "InMemoryMailSender",
     "InMemoryMetrics",
     "InMemoryOneTimeTokenReader",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from userservice_core.ports.consuming import ConsumedEvent, decoded
+
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Mapping
 
     from userservice_core.ports.publishing import OutboxRecord
 
@@ -38,3 +40,80 @@ def headers_of(record: OutboxRecord) -> Headers:
 
 def _rfc_3339(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def event_of(
+    headers: Mapping[str, bytes | None], *, topic: str, key: str | None, value: bytes | None, is_sequenced: bool = True
+) -> tuple[ConsumedEvent | None, str | None]:
+    """
+    Return the event that a record carries, and what is wrong with it; never raises, whatever is given.
+
+    A record without a value is a tombstone: no event, and no fault. Where only the data cannot be read, the event is
+    returned with the fault, since its key and number are known.
+
+    Args:
+        headers: By their name.
+        key: Of the record.
+        is_sequenced: Whether its sequence counts the events of the key (extension `sequence`, 1, 2, 3 …).
+    """
+    if value is None:
+        return None, None
+    attributes, fault = _attributes(headers)
+    missing = [name for name in _REQUIRED if not attributes.get(name)]
+    if fault is not None or missing:
+        return None, fault or f"no CloudEvent in binary mode: {', '.join(f'ce_{name}' for name in missing)} missing"
+    if attributes["specversion"] != SPEC_VERSION:
+        return None, f"a CloudEvent of version {attributes['specversion']!r}"
+    sequence, sequence_fault = _sequence(attributes.get("sequence") if is_sequenced and key is not None else None)
+    occurred_at, time_fault = _time(attributes.get("time"))
+    data, data_fault = decoded(value)
+    event = ConsumedEvent(
+        id=attributes["id"],
+        type=attributes["type"],
+        source=attributes["source"],
+        topic=topic,
+        key=key or "",
+        subject=attributes.get("subject"),
+        occurred_at=occurred_at,
+        sequence=sequence,
+        traceparent=attributes.get("traceparent"),
+        data=data,
+    )
+    return event, sequence_fault or time_fault or data_fault
+
+
+_PREFIX: Final = "ce_"
+_REQUIRED: Final = ("specversion", "id", "type", "source")
+
+
+def _attributes(headers: Mapping[str, bytes | None]) -> tuple[dict[str, str], str | None]:
+    try:
+        return {
+            name[len(_PREFIX) :]: value.decode()
+            for name, value in headers.items()
+            if name.startswith(_PREFIX) and value is not None
+        }, None
+    except UnicodeDecodeError:
+        return {}, "its headers are not text in UTF-8"
+
+
+def _sequence(text: str | None) -> tuple[int | None, str | None]:
+    if text is None:
+        return None, None
+    if text.isascii() and text.isdigit() and int(text[:_MOST_DIGITS]) >= 1 and len(text) <= _MOST_DIGITS:
+        return int(text), None
+    return None, "its ce_sequence is no positive number"
+
+
+# As many as a column of type bigint takes in any case.
+_MOST_DIGITS: Final = 18
+
+
+def _time(text: str | None) -> tuple[datetime | None, str | None]:
+    if text is None:
+        return None, None
+    try:
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC), None
+    except (ValueError, OverflowError):
+        return None, "its ce_time is no time of RFC 3339"

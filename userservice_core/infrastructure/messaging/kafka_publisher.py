@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import (
-    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
     TopicAlreadyExistsError,
 )
-from kafka.net.compat import KafkaNetClient
 
 from userservice_core.infrastructure.messaging.cloudevents import headers_of
+from userservice_core.infrastructure.messaging.kafka_clients import built, require_broker
 from userservice_core.ports.publishing import Delivery, Reach
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from kafka.producer.future import FutureRecordMetadata
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from userservice_core.ports.publishing import OutboxRecord
 
 _log = structlog.get_logger("userservice.kafka")
-_C = TypeVar("_C")
 
 DEFAULT_PARTITIONS: Final = 24
 """Of a topic that is created here; never raised afterwards, since that would move keys to other partitions."""
@@ -130,9 +127,9 @@ class KafkaEventPublisher:
 
     def _connected(self) -> KafkaProducer:
         if self._producer is None:
-            self._require_broker()
+            require_broker(self._bootstrap_servers, patience_seconds=self._connect_patience_seconds)
             self._create_missing_topics()
-            self._producer = _built(
+            self._producer = built(
                 KafkaProducer,
                 bootstrap_servers=self._bootstrap_servers,
                 client_id=self._client_id,
@@ -150,24 +147,10 @@ class KafkaEventPublisher:
             )
         return self._producer
 
-    def _require_broker(self) -> None:
-        """
-        Look whether any broker takes connections, since the library leaves open what it has begun where none does.
-
-        Raises:
-            KafkaConnectionError: If none does.
-        """
-        for server in self._bootstrap_servers:
-            host, _, port = server.rpartition(":")
-            with contextlib.suppress(OSError):
-                socket.create_connection((host.strip("[]"), int(port)), self._connect_patience_seconds).close()
-                return
-        raise KafkaConnectionError
-
     def _create_missing_topics(self) -> None:
         if not self._missing_topics:
             return
-        admin = _built(
+        admin = built(
             KafkaAdminClient,
             bootstrap_servers=self._bootstrap_servers,
             client_id=self._client_id,
@@ -185,22 +168,6 @@ class KafkaEventPublisher:
         finally:
             admin.close()
         self._missing_topics = []
-
-
-def _built(build: Callable[..., _C], **settings: Any) -> _C:  # noqa: ANN401 - the library's own settings
-    """Return what *build* makes; where it fails, end the client's thread and sockets, which it leaves behind itself."""
-    begun: list[KafkaNetClient] = []
-
-    def client(**its_settings: Any) -> KafkaNetClient:  # noqa: ANN401 - as above
-        begun.append(KafkaNetClient(**its_settings))
-        return begun[-1]
-
-    try:
-        return build(kafka_client=client, **settings)
-    except BaseException:
-        for unfinished in begun:
-            unfinished.close()
-        raise
 
 
 class _Wave:

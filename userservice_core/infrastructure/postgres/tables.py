@@ -561,6 +561,30 @@ bus_delivery: Final = Table(
     Index("ix_bus_delivery_seq", "seq"),
 )
 
+# What a group put aside outlives the event and the group's own place among those that wait for events.
+bus_dead_letter: Final = Table(
+    "bus_dead_letter",
+    metadata,
+    Column("number", BigInteger, Identity(always=True), nullable=False),
+    Column("group_name", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("lane", SmallInteger, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("occurred_at", _TIME, nullable=False),
+    Column("sequence", BigInteger),
+    Column("traceparent", Text),
+    Column("cause", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("put_aside_at", _TIME, nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("group_name", "number"),
+)
+
 bus_member: Final = Table(
     "bus_member",
     metadata,

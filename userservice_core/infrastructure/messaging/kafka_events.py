@@ -1,0 +1,514 @@
+"""Kafka as the source of events: a member of a group, its offsets, and its topics of dead letters."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+from kafka import (
+    AsyncConsumerRebalanceListener,
+    KafkaAdminClient,
+    KafkaConsumer,
+    KafkaProducer,
+    OffsetAndMetadata,
+    TopicPartition,
+)
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import FencedInstanceIdError, KafkaError, TopicAlreadyExistsError
+
+from userservice_core.errors import BusUnavailableError, ConflictError
+from userservice_core.infrastructure.messaging.cloudevents import event_of
+from userservice_core.infrastructure.messaging.kafka_clients import built, require_broker
+from userservice_core.ports.consuming import Arrival
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+_log = logging.getLogger("userservice.consumer")
+
+DEAD_LETTER_SUFFIX: Final = ".dlq"
+
+_COMMIT_MILLISECONDS: Final = 5_000
+_POLLED_AT_ONCE: Final = 100
+_REPLAY_POLL_MILLISECONDS: Final = 500
+_SEND_SECONDS: Final = 15.0
+_CONNECT_PATIENCE_SECONDS: Final = 5.0
+# A dead letter is larger than what it was made of, by its headers.
+_LARGEST_DEAD_LETTER_BYTES: Final = 16 * 1024 * 1024
+_MILLISECONDS: Final = 1000
+
+
+@attrs.frozen(eq=False)
+class _Raw:
+    """A record as it was, for the dead letters; and where it is ticked off."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    timestamp_ms: int
+    offsets: _Offsets | None = None
+
+
+class _Offsets:
+    """The offsets of a partition that have arrived, and which are done; for one assignment of it."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, bool] = {}
+        self._next: int | None = None
+        self._committed: int | None = None
+
+    def arrived(self, offset: int) -> None:
+        self._open[offset] = False
+
+    def done(self, offset: int) -> None:
+        if offset in self._open:
+            self._open[offset] = True
+        while self._open:
+            first, is_done = next(iter(self._open.items()))
+            if not is_done:
+                break
+            del self._open[first]
+            self._next = first + 1
+
+    @property
+    def open(self) -> int:
+        return len(self._open)
+
+    def to_commit(self) -> int | None:
+        """Return the first offset that is not done, if it has moved since it was committed."""
+        return None if self._next == self._committed else self._next
+
+    def committed(self, offset: int) -> None:
+        self._committed = offset
+
+
+class KafkaEventSource:
+    """
+    Implements :class:`~userservice_core.ports.consuming.EventSource`.
+
+    Partitions move one by one, not all at once (cooperative assignment). A member with a name of its own keeps its
+    partitions over a restart (static membership).
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: Sequence[str],
+        *,
+        group: str,
+        topics: Sequence[str],
+        member_id: str | None = None,
+        foreign_topics: Collection[str] = (),
+        session_seconds: float = 45.0,
+        most_silent_seconds: float = 300.0,
+        client_settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """
+        Name the brokers; nothing is connected yet.
+
+        Args:
+            bootstrap_servers: `host:port` of some of them.
+            group: Name of the group; it begins with the oldest events that the topics hold.
+            topics: To be consumed; those that are missing are waited for.
+            member_id: A name of this member alone that outlives a restart, such as that of a stateful set's pod.
+            foreign_topics: Those of *topics* whose events do not count the events of a key in their extension
+                `sequence`; the inbox remembers each by itself.
+            session_seconds: How long a member may be gone before its partitions go to others.
+            most_silent_seconds: How long this process may not poll before it counts as gone; the consumer polls all
+                the time, however slow its handlers are.
+            client_settings: Further settings of the clients as kafka-python calls them, such as `security_protocol`.
+        """
+        self._bootstrap_servers = list(bootstrap_servers)
+        self._group = group
+        self._topics = list(topics)
+        self._member_id = member_id
+        self._foreign_topics = frozenset(foreign_topics)
+        self._session_seconds = session_seconds
+        self._most_silent_seconds = most_silent_seconds
+        self._client_settings = dict(client_settings or {})
+        self._consumer: KafkaConsumer | None = None
+        self._lost: Callable[[frozenset[str]], None] = lambda _: None
+        self._lock = threading.Lock()
+        self._offsets: dict[TopicPartition, _Offsets] = {}
+        self._paused: frozenset[TopicPartition] = frozenset()
+        self._dead_letters = _DeadLetters(self._bootstrap_servers, self._client_settings)
+
+    @property
+    def group(self) -> str:
+        return self._group
+
+    def poll(self, *, timeout_seconds: float) -> Sequence[Arrival]:
+        with _translated():
+            polled = self._connected().poll(timeout_ms=int(timeout_seconds * _MILLISECONDS))
+        arrivals: list[Arrival] = []
+        with self._lock:
+            for partition, records in polled.items():
+                offsets = self._offsets.setdefault(partition, _Offsets())
+                for record in records:
+                    offsets.arrived(record.offset)
+                    arrivals.append(self._arrival(record, offsets))
+        return arrivals
+
+    def done(self, arrival: Arrival) -> None:
+        offsets = arrival.raw.offsets
+        if offsets is not None:
+            with self._lock:
+                offsets.done(arrival.position)
+
+    def commit(self) -> None:
+        consumer = self._consumer
+        offsets = self._to_commit()
+        if consumer is None or not offsets:
+            return
+        try:
+            consumer.commit(offsets, timeout_ms=_COMMIT_MILLISECONDS)
+        except FencedInstanceIdError as error:
+            # The library says so nowhere else, and would go on with partitions that are another's.
+            raise _someone_else() from error
+        except KafkaError as error:
+            # A rebalance has begun, or the broker is away; at worst these come again, and the inbox knows them.
+            _log.info("offsets could not be committed: %s", type(error).__name__)
+        else:
+            self._are_committed(offsets)
+
+    def pause(self, partitions: Collection[str]) -> None:
+        consumer = self._consumer
+        if consumer is None:
+            return
+        assigned = consumer.assignment()
+        wanted = frozenset(partition for partition in assigned if _name_of(partition) in partitions)
+        # What was taken away and given back is not paused any more.
+        consumer.pause(*wanted)
+        consumer.resume(*(partition for partition in self._paused - wanted if partition in assigned))
+        self._paused = wanted
+
+    def when_lost(self, callback: Callable[[frozenset[str]], None]) -> None:
+        self._lost = callback
+
+    def lag(self) -> int | None:
+        consumer = self._consumer
+        if consumer is None:
+            return None
+        lag = 0
+        for partition in consumer.assignment():
+            end = consumer.highwater(partition)
+            if end is None:
+                continue
+            with contextlib.suppress(KafkaError):
+                position = consumer.position(partition, timeout_ms=0)
+                lag += 0 if position is None else max(0, end - position)
+            with self._lock:
+                lag += self._offsets[partition].open if partition in self._offsets else 0
+        return lag
+
+    def put_aside(self, arrival: Arrival, *, cause: str, attempts: int) -> None:
+        self._dead_letters.add(arrival, group=self._group, cause=cause, attempts=attempts)
+
+    def replay(self, handle: Callable[[Arrival], None]) -> int:
+        with _translated():
+            require_broker(self._bootstrap_servers, patience_seconds=_CONNECT_PATIENCE_SECONDS)
+            consumer = built(
+                KafkaConsumer,
+                bootstrap_servers=self._bootstrap_servers,
+                group_id=f"{self._group}{DEAD_LETTER_SUFFIX}",
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                allow_auto_create_topics=False,
+                **self._client_settings,
+            )
+            try:
+                return self._replay_all(consumer, handle)
+            finally:
+                consumer.close()
+                self._dead_letters.close()
+
+    def close(self) -> None:
+        consumer = self._consumer
+        if consumer is not None:
+            with contextlib.suppress(KafkaError, ConflictError):
+                self.commit()
+            with contextlib.suppress(KafkaError):
+                # Leaving tells the listener, which commits what was done meanwhile.
+                consumer.close(timeout_ms=_COMMIT_MILLISECONDS)
+        self._consumer = None
+        self._dead_letters.close()
+
+    # --- the group ----------------------------------------------------------------------------------------------------
+
+    def _connected(self) -> KafkaConsumer:
+        if self._consumer is None:
+            require_broker(self._bootstrap_servers, patience_seconds=_CONNECT_PATIENCE_SECONDS)
+            consumer = built(
+                KafkaConsumer,
+                bootstrap_servers=self._bootstrap_servers,
+                client_id=self._member_id or self._group,
+                group_id=self._group,
+                group_instance_id=self._member_id,
+                partition_assignment_strategy=[CooperativeStickyAssignor],
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                allow_auto_create_topics=False,
+                isolation_level="read_committed",
+                max_poll_records=_POLLED_AT_ONCE,
+                session_timeout_ms=int(self._session_seconds * _MILLISECONDS),
+                heartbeat_interval_ms=int(min(3.0, self._session_seconds / 4) * _MILLISECONDS),
+                max_poll_interval_ms=int(self._most_silent_seconds * _MILLISECONDS),
+                metadata_max_age_ms=30_000,
+                reconnect_backoff_max_ms=1_000,
+                # What is lost on the way, such as the question where a partition begins, is asked again after this.
+                request_timeout_ms=10_000,
+                bootstrap_timeout_ms=int(_CONNECT_PATIENCE_SECONDS * _MILLISECONDS),
+                **self._client_settings,
+            )
+            # Whoever leads the group assigns what it knows of, so it knows the topics before it joins.
+            for topic in self._topics:
+                consumer.partitions_for_topic(topic)
+            consumer.subscribe(topics=self._topics, listener=_Listener(self))
+            self._consumer = consumer
+        return self._consumer
+
+    async def revoked(self, partitions: Iterable[TopicPartition]) -> None:
+        """Give partitions up: finish what is at work, and commit, before another member begins with them."""
+        partitions = list(partitions)
+        self._lost(frozenset(map(_name_of, partitions)))
+        offsets = self._to_commit(only=partitions)
+        self.forget(partitions)
+        if offsets and self._consumer is not None:
+            try:
+                await self._consumer.commit_async(offsets)
+            except KafkaError as error:
+                _log.info("offsets could not be committed at the revocation: %s", type(error).__name__)
+
+    def lost(self, partitions: Iterable[TopicPartition]) -> None:
+        """Find that others have partitions already, so that nothing is to be committed."""
+        partitions = list(partitions)
+        self._lost(frozenset(map(_name_of, partitions)))
+        self.forget(partitions)
+
+    def forget(self, partitions: Iterable[TopicPartition]) -> None:
+        """Begin anew with what comes of *partitions*."""
+        with self._lock:
+            for partition in partitions:
+                self._offsets.pop(partition, None)
+
+    def _to_commit(self, *, only: Collection[TopicPartition] | None = None) -> dict[TopicPartition, OffsetAndMetadata]:
+        with self._lock:
+            return {
+                partition: OffsetAndMetadata(offset, "", -1)
+                for partition, offsets in self._offsets.items()
+                if (only is None or partition in only) and (offset := offsets.to_commit()) is not None
+            }
+
+    def _are_committed(self, committed: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        with self._lock:
+            for partition, offset in committed.items():
+                if partition in self._offsets:
+                    self._offsets[partition].committed(offset.offset)
+
+    def _arrival(self, record: Any, offsets: _Offsets) -> Arrival:  # noqa: ANN401 - the library has no types
+        return arrival_of(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            raw=_Raw(record.key, record.value, tuple(record.headers), record.timestamp, offsets),
+            is_sequenced=record.topic not in self._foreign_topics,
+        )
+
+    # --- dead letters -------------------------------------------------------------------------------------------------
+
+    def _replay_all(self, consumer: KafkaConsumer, handle: Callable[[Arrival], None]) -> int:
+        partitions = [
+            TopicPartition(topic, number)
+            for topic in (f"{topic}{DEAD_LETTER_SUFFIX}" for topic in self._topics)
+            for number in consumer.partitions_for_topic(topic) or ()
+        ]
+        if not partitions:
+            return 0
+        consumer.assign(partitions)
+        ends = consumer.end_offsets(partitions)
+        replayed = 0
+        while any(consumer.position(partition) < end for partition, end in ends.items()):
+            polled = consumer.poll(timeout_ms=_REPLAY_POLL_MILLISECONDS, max_records=50)
+            for partition, records in polled.items():
+                for record in records:
+                    if record.offset < ends[partition]:
+                        replayed += self._replay_one(consumer, record, handle)
+        return replayed
+
+    def _replay_one(self, consumer: KafkaConsumer, record: Any, handle: Callable[[Arrival], None]) -> bool:  # noqa: ANN401 - as above
+        arrival = _dead_letter(record, group=self._group, foreign_topics=self._foreign_topics)
+        if arrival is not None:
+            handle(arrival)
+        offset = OffsetAndMetadata(record.offset + 1, "", -1)
+        consumer.commit({TopicPartition(record.topic, record.partition): offset}, timeout_ms=_COMMIT_MILLISECONDS)
+        return arrival is not None
+
+
+class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
+    """Tells a source what it loses; called by the client's own thread."""
+
+    def __init__(self, source: KafkaEventSource) -> None:
+        self._source = source
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self._source.revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._source.forget(assigned)
+
+    async def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self._source.lost(lost)
+
+
+class _DeadLetters:
+    """Writes to the topics of dead letters. For many threads."""
+
+    def __init__(self, bootstrap_servers: Sequence[str], client_settings: Mapping[str, Any]) -> None:
+        self._bootstrap_servers = list(bootstrap_servers)
+        self._client_settings = client_settings
+        self._lock = threading.Lock()
+        self._producer: KafkaProducer | None = None
+        self._topics: set[str] = set()
+
+    def add(self, arrival: Arrival, *, group: str, cause: str, attempts: int) -> None:
+        topic = f"{arrival.topic}{DEAD_LETTER_SUFFIX}"
+        raw: _Raw = arrival.raw
+        kept = [(name, value) for name, value in raw.headers if not name.startswith("dlq_")]
+        told = {
+            "dlq_group": group,
+            "dlq_cause": cause,
+            "dlq_attempts": str(attempts),
+            "dlq_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "dlq_topic": arrival.topic,
+            "dlq_partition": arrival.partition,
+            "dlq_position": str(arrival.position),
+        }
+        headers = [*kept, *((name, value.encode()) for name, value in told.items())]
+        # One at a time: dead letters are few, and those of a key must not overtake each other.
+        with self._lock, _translated():
+            producer = self._connected(topic, like=arrival.topic)
+            producer.send(topic, key=raw.key, value=raw.value, headers=headers, timestamp_ms=raw.timestamp_ms).get(
+                timeout=_SEND_SECONDS
+            )
+
+    def close(self) -> None:
+        with self._lock:
+            producer, self._producer = self._producer, None
+            self._topics.clear()
+        if producer is not None:
+            with contextlib.suppress(KafkaError):
+                producer.close(timeout=_CONNECT_PATIENCE_SECONDS)
+
+    def _connected(self, topic: str, *, like: str) -> KafkaProducer:
+        if topic not in self._topics:
+            self._create(topic, like=like)
+            self._topics.add(topic)
+        if self._producer is None:
+            self._producer = built(
+                KafkaProducer,
+                bootstrap_servers=self._bootstrap_servers,
+                acks="all",
+                enable_idempotence=True,
+                allow_auto_create_topics=False,
+                max_request_size=_LARGEST_DEAD_LETTER_BYTES,
+                bootstrap_timeout_ms=int(_CONNECT_PATIENCE_SECONDS * _MILLISECONDS),
+                max_block_ms=int(_CONNECT_PATIENCE_SECONDS * _MILLISECONDS),
+                request_timeout_ms=int(_SEND_SECONDS * _MILLISECONDS) // 2,
+                delivery_timeout_ms=int(_SEND_SECONDS * _MILLISECONDS),
+                **self._client_settings,
+            )
+        return self._producer
+
+    def _create(self, topic: str, *, like: str) -> None:
+        """Create a topic with as many partitions as another one, where it is missing."""
+        require_broker(self._bootstrap_servers, patience_seconds=_CONNECT_PATIENCE_SECONDS)
+        admin = built(
+            KafkaAdminClient,
+            bootstrap_servers=self._bootstrap_servers,
+            bootstrap_timeout_ms=int(_CONNECT_PATIENCE_SECONDS * _MILLISECONDS),
+            **self._client_settings,
+        )
+        try:
+            if topic in admin.list_topics():
+                return
+            (described,) = admin.describe_topics([like])
+            new = {
+                "num_partitions": len(described["partitions"]),
+                # -1: as many replicas as the brokers' default says.
+                "replication_factor": -1,
+                "configs": {"max.message.bytes": str(_LARGEST_DEAD_LETTER_BYTES)},
+            }
+            with contextlib.suppress(TopicAlreadyExistsError):
+                admin.create_topics({topic: new}, wait_for_metadata=True)
+                _log.info("topic created: %s", topic)
+        finally:
+            admin.close()
+
+
+def arrival_of(*, topic: str, partition: int, offset: int, raw: _Raw, is_sequenced: bool, attempts: int = 0) -> Arrival:
+    """Return a record as it arrives, whatever is in it."""
+    key = None if raw.key is None else raw.key.decode(errors="backslashreplace")
+    headers = dict(raw.headers)
+    event, fault = event_of(headers, topic=topic, key=key, value=raw.value, is_sequenced=is_sequenced)
+    return Arrival(
+        partition=f"{topic}-{partition}",
+        position=offset,
+        topic=topic,
+        key=key,
+        event=event,
+        fault=fault,
+        bytes_held=len(raw.value or b""),
+        attempts=attempts,
+        raw=raw,
+    )
+
+
+def raw_record(
+    *, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]], timestamp_ms: int
+) -> _Raw:
+    """Return a record that did not come by a consumer of ours."""
+    return _Raw(key, value, tuple(headers), timestamp_ms)
+
+
+def _dead_letter(record: Any, *, group: str, foreign_topics: Collection[str]) -> Arrival | None:  # noqa: ANN401 - the library has no types
+    """Return what a record of a topic of dead letters was; None where it is another group's."""
+    headers = dict(record.headers)
+    if headers.get("dlq_group") != group.encode():
+        return None
+    topic = (headers.get("dlq_topic") or b"").decode() or record.topic.removesuffix(DEAD_LETTER_SUFFIX)
+    arrival = arrival_of(
+        topic=topic,
+        partition=record.partition,
+        offset=record.offset,
+        raw=_Raw(record.key, record.value, tuple(record.headers), record.timestamp),
+        is_sequenced=topic not in foreign_topics,
+        attempts=int(headers.get("dlq_attempts") or 0),
+    )
+    # Where it stood at first, however often it is put aside.
+    return attrs.evolve(
+        arrival,
+        partition=(headers.get("dlq_partition") or b"").decode(),
+        position=int(headers.get("dlq_position") or 0),
+    )
+
+
+def _someone_else() -> ConflictError:
+    return ConflictError("Another consumer runs under this member's name.")
+
+
+def _name_of(partition: TopicPartition) -> str:
+    return f"{partition.topic}-{partition.partition}"
+
+
+@contextlib.contextmanager
+def _translated() -> Any:  # noqa: ANN401 - a generator's context
+    """Raise the library's errors as ours."""
+    try:
+        yield
+    except FencedInstanceIdError as error:
+        raise _someone_else() from error
+    except KafkaError as error:
+        raise BusUnavailableError(f"Kafka: {type(error).__name__}: {error}") from error
