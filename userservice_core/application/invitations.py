@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import timedelta
 
+    from userservice_core.application.access_changes import Agent
     from userservice_core.application.mailed_tokens import MailedTokens
     from userservice_core.domain.ids import RoleId
     from userservice_core.ports.clock import Clock, IdGenerator
