@@ -58,5 +58,5 @@ def _open(annotation: Any) -> Any:  # noqa: ANN401 - whatever a class is annotat
     if origin in {Union, types.UnionType}:
         return functools.reduce(operator.or_, map(_open, arguments))
     if origin is tuple:
-        return tuple[_open(arguments[0]), ...]
+        return types.GenericAlias(tuple, (_open(arguments[0]), ...))
     return str if isinstance(annotation, type) and issubclass(annotation, enum.Enum) else annotation
