@@ -154,6 +154,16 @@ def test_a_user_leaves_and_comes_back(house: _House) -> None:
     assert (asked.status, house.take_up().status, house.login().status) == (202, 200, 200)
 
 
+def test_who_registers_again_with_a_key_is_mailed_nevertheless(house: _House) -> None:
+    """The refusal undoes nothing of what it brought about: the link that restores the account."""
+    assert house.own("DELETE", "/users/me", house.token()).status == 204
+    again = [("idempotency-key", "5b0c7f2e-97a4-4d1c-9d4f-0c3a1f5e8b6d")]
+    taken = send_json(house.client, "POST", "/auth/register", _CREDENTIALS, headers=again)
+    assert _code(taken) == (409, "email-taken")
+    assert house.take_up().status == 200
+    assert house.login().status == 200
+
+
 def test_leaving_takes_a_fresh_sign_in(house: _House) -> None:
     """One of the last five minutes."""
     token = house.token()

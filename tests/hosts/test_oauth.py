@@ -6,13 +6,15 @@ import base64
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus, urlencode
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import attrs
 import pytest
 
 from tests.hosts.installation import ISSUER
 from tests.paths import NOBODY, path_of
+from userservice_core.domain.ids import ClientId
+from userservice_core.domain.roles import EVERYTHING
 from userservice_core.http.routes import ROUTES, Caller, Holder
 from userservice_core.testing.host import json_of, send_json
 
@@ -136,6 +138,20 @@ def test_a_client_is_no_user(desk: _Desk) -> None:
     assert _code(desk.call("GET", "/admin/roles", token)) == (403, "permission-denied")
     assert desk.call("GET", f"/admin/clients/{desk.id}", token).status == 200
     assert attrs.evolve(desk.installation.stored(), audit=before.audit) == before
+
+
+def test_a_client_is_let_in_where_a_permission_decides(installation: Installation, pipeline_client: HostClient) -> None:
+    """On every route that wants no recent sign-in: whoever serves it asks for no user."""
+    desk = _Desk(pipeline_client, installation)
+    stored = installation.stored()
+    client = stored.clients[ClientId(UUID(desk.id))]
+    stored.clients[client.id] = attrs.evolve(client, permissions=frozenset({EVERYTHING}))
+    desk.installation.service.use_cases.access.forget_all()
+    token = desk.token()
+    for route in ROUTES:
+        if route.takes_clients:
+            response = desk.call(route.method, path_of(route), token, {} if route.body is not None else None)
+            assert response.status not in {401, 403, 500}, (route.operation_id, response.body)
 
 
 def test_a_client_changes_what_it_may(desk: _Desk) -> None:

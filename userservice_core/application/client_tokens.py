@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from userservice_core.application.authentication import Authentication
     from userservice_core.ports.clients import ClientReader
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
+    from userservice_core.ports.metrics import Metrics
     from userservice_core.ports.security import AccessTokenIssuer
     from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
 
@@ -82,6 +83,7 @@ class ClientTokens:
         clock: Clock,
         ids: IdGenerator,
         entropy: Entropy,
+        metrics: Metrics,
         access_lifetime: timedelta,
     ) -> None:
         self._uow = uow
@@ -92,6 +94,7 @@ class ClientTokens:
         self._clock = clock
         self._ids = ids
         self._entropy = entropy
+        self._metrics = metrics
         self._access_lifetime = access_lifetime
 
     def issue(self, *, credentials: ClientCredentials, scope: str | None) -> ClientToken:
@@ -112,7 +115,7 @@ class ClientTokens:
             # and in the latter case takes a later time than this token's.
             client = transaction.clients.find_held(_id_of(credentials))
             now = self._clock.now()
-            client, secret = _opened(client, credentials)
+            client, secret = self._opened(client, credentials)
             if secret.is_use_worth_writing(now=now):
                 transaction.clients.touch(client.id, secret.id, now=now)
             return client, now
@@ -178,11 +181,24 @@ class ClientTokens:
         return self._end(principal.claims)
 
     def _authenticate(self, credentials: ClientCredentials) -> ServiceClient:
-        client, secret = _opened(self._clients.find(_id_of(credentials)), credentials)
+        client, secret = self._opened(self._clients.find(_id_of(credentials)), credentials)
         now = self._clock.now()
         if secret.is_use_worth_writing(now=now):
             self._uow.run(lambda transaction: transaction.clients.touch(client.id, secret.id, now=now))
         return client
+
+    def _opened(
+        self, client: ServiceClient | None, credentials: ClientCredentials
+    ) -> tuple[ServiceClient, ClientSecret]:
+        """Return the client that the credentials open and its secret that did; compares as much in every case."""
+        presented = secret_digest(credentials.secret)
+        secrets = () if client is None else client.secrets
+        digests = [*(secret.digest for secret in secrets), *[_NO_DIGEST] * MAX_CLIENT_SECRETS][:MAX_CLIENT_SECRETS]
+        matches = [hmac.compare_digest(digest, presented) for digest in digests]
+        if client is None or client.is_disabled or not any(matches):
+            self._metrics.count("client_authentication", outcome="refused")
+            raise InvalidClientError
+        return client, secrets[matches.index(True)]
 
     def _end(self, claims: AccessClaims) -> None:
         """Revoke one token: it is the only one of a session that has its id."""
@@ -200,17 +216,6 @@ def _id_of(credentials: ClientCredentials) -> ClientId:
         return ClientId(UUID(credentials.client_id))
     except ValueError:
         return _NOBODY
-
-
-def _opened(client: ServiceClient | None, credentials: ClientCredentials) -> tuple[ServiceClient, ClientSecret]:
-    """Return the client that the credentials open and its secret that did; compares as much in every case."""
-    presented = secret_digest(credentials.secret)
-    secrets = () if client is None else client.secrets
-    digests = [*(secret.digest for secret in secrets), *[_NO_DIGEST] * MAX_CLIENT_SECRETS][:MAX_CLIENT_SECRETS]
-    matches = [hmac.compare_digest(digest, presented) for digest in digests]
-    if client is None or client.is_disabled or not any(matches):
-        raise InvalidClientError
-    return client, secrets[matches.index(True)]
 
 
 def _granted_scope(client: ServiceClient, scope: str | None) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import timedelta
 
+    from userservice_core.application.access_changes import Agent
     from userservice_core.application.mailed_tokens import MailedTokens
     from userservice_core.domain.ids import RoleId
     from userservice_core.ports.clock import Clock, IdGenerator
@@ -67,7 +68,7 @@ class Invitations:
     def invite(
         self,
         *,
-        actor: UserId,
+        actor: Agent,
         email: str,
         role_ids: Collection[RoleId] = (),
         attributes: JsonObject | None = None,
@@ -132,7 +133,7 @@ class Invitations:
             after={"email": user.email.address, "status": user.status, "roles": list(user.role_names)},
         )
 
-    def invite_again(self, *, actor: UserId, user_id: UserId) -> None:
+    def invite_again(self, *, actor: Agent, user_id: UserId) -> None:
         """
         Mail a new link to the owner of an account that was not taken up yet; the earlier one ends.
 
@@ -154,7 +155,7 @@ class Invitations:
 
         self._uow.run(work)
 
-    def mail_password_reset(self, *, actor: UserId, user_id: UserId) -> None:
+    def mail_password_reset(self, *, actor: Agent, user_id: UserId) -> None:
         """
         Mail a link to the owner of an account that lets them choose a new password; the present one stays until then.
 
@@ -179,7 +180,7 @@ class Invitations:
 
         self._uow.run(work)
 
-    def _begin(self, transaction: Transaction, actor: UserId, user_id: UserId) -> AccountChange:
+    def _begin(self, transaction: Transaction, actor: Agent, user_id: UserId) -> AccountChange:
         account = AccountChange.begin(
             transaction,
             actor=actor,

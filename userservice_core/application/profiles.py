@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
     from datetime import datetime, timedelta
 
+    from userservice_core.application.access_changes import Agent
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.places import TimeZones
@@ -91,7 +92,7 @@ class Profiles:
         return self._edit_own(user_id, patch, versions, lambda profile, writable: profile.patched(writable))
 
     def replace_for(
-        self, *, actor: UserId, user_id: UserId, values: Mapping[str, Any], versions: Container[int] | None = None
+        self, *, actor: Agent, user_id: UserId, values: Mapping[str, Any], versions: Container[int] | None = None
     ) -> UserProfile:
         """
         Do to the profile of somebody else what :meth:`replace` does to one's own.

@@ -127,6 +127,7 @@ class AuditAction(enum.StrEnum):
     USER_EMAIL_CHANGED = "user.email_changed"
     USER_EMAIL_CHANGE_UNDONE = "user.email_change_undone"
     USER_REGISTERED = "user.registered"
+    USER_EMAIL_VERIFICATION_REQUESTED = "user.email_verification_requested"
     USER_EMAIL_VERIFIED = "user.email_verified"
     USER_PASSWORD_RESET_REQUESTED = "user.password_reset_requested"  # noqa: S105 - a name, no password
     USER_PASSWORD_CHANGED = "user.password_changed"  # noqa: S105 - as above

@@ -10,9 +10,9 @@ import pytest
 
 from tests.fast.application.conftest import World
 from userservice_core.application import service_clients as service_clients_module
-from userservice_core.application.access import ClientPrincipal
+from userservice_core.application.access import CLIENT_MAP, ClientPrincipal
 from userservice_core.application.client_tokens import ClientCredentials
-from userservice_core.domain.clients import OPERATOR, ClientActor
+from userservice_core.domain.clients import OPERATOR, ClientActor, ClientMap
 from userservice_core.domain.ids import ClientId, ClientSecretId, UserId
 from userservice_core.domain.roles import EVERYTHING, PermissionSet
 from userservice_core.errors import (
@@ -33,6 +33,7 @@ from userservice_core.errors import (
     UserTokenRequiredError,
     WildcardGrantError,
 )
+from userservice_core.infrastructure.memory import InMemoryMetrics
 from userservice_core.testing.samples import sample_client_secret, sample_user_id
 
 if TYPE_CHECKING:
@@ -216,6 +217,9 @@ def test_who_is_not_a_client_is_told_one_thing(office: Office) -> None:
             with pytest.raises(InvalidClientError) as raised:
                 attempt(credentials)
             details.add(raised.value.detail)
+    metrics = office.world.installed.service.metrics
+    assert isinstance(metrics, InMemoryMetrics)
+    assert metrics.counts["client_authentication", "refused"] == len(wrong) * len(attempts)
     assert len(details) == 1
 
 
@@ -525,3 +529,12 @@ def test_what_is_done_to_a_client_is_audited(office: Office) -> None:
     ]
     assert entries[1].changed == ("disabled",)
     assert new.text not in repr(entries)
+
+
+def test_what_clients_hold_survives_a_shared_cache() -> None:
+    """As the map of roles does."""
+    client_map = ClientMap(
+        7, {ClientId(sample_user_id()): frozenset({"user:read", "*:*"}), ClientId(sample_user_id()): frozenset()}
+    )
+
+    assert CLIENT_MAP.decode(CLIENT_MAP.encode(client_map)) == client_map

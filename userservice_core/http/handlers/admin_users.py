@@ -43,7 +43,7 @@ def create_user(call: Call) -> Response:
     """Open an account for somebody."""
     body = call.body(NewUserBody)
     user = _invitations(call).invite(
-        actor=call.require_caller().user_id,
+        actor=call.require_actor(),
         email=body.email,
         role_ids=frozenset(map(RoleId, body.role_ids)),
         attributes=body.attributes,
@@ -54,13 +54,13 @@ def create_user(call: Call) -> Response:
 
 def invite_user(call: Call) -> Response:
     """Mail the owner of an account another link to take it up by."""
-    _invitations(call).invite_again(actor=call.require_caller().user_id, user_id=UserId(call.parameter("id")))
+    _invitations(call).invite_again(actor=call.require_actor(), user_id=UserId(call.parameter("id")))
     return empty_response(202)
 
 
 def mail_password_reset(call: Call) -> Response:
     """Mail the owner of an account a link to choose a new password by."""
-    _invitations(call).mail_password_reset(actor=call.require_caller().user_id, user_id=UserId(call.parameter("id")))
+    _invitations(call).mail_password_reset(actor=call.require_actor(), user_id=UserId(call.parameter("id")))
     return empty_response(202)
 
 
@@ -90,7 +90,7 @@ def update_user(call: Call) -> Response:
 def replace_user_profile(call: Call) -> Response:
     """Replace a user's profile."""
     profile = call.services.use_cases.profiles.replace_for(
-        actor=call.require_caller().user_id,
+        actor=call.require_actor(),
         user_id=UserId(call.parameter("id")),
         values=given_members(call.body(ProfileBody)),
         versions=call.versions,
