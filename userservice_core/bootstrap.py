@@ -55,6 +55,7 @@ from userservice_core.domain.events import Topic
 from userservice_core.domain.passwords import PasswordPolicy
 from userservice_core.domain.sessions import SessionLifetime
 from userservice_core.errors import ConfigurationError
+from userservice_core.http.cors import CrossOriginRules
 from userservice_core.http.pipeline import HttpOptions, Pipeline
 from userservice_core.ports.failpoints import install_failpoints
 
@@ -710,6 +711,12 @@ def _service(
             hashing_threads=slots + 1,
             hashing_queue=settings.hashing_queue,
             expose_metrics=settings.expose_metrics,
+            require_if_match=settings.require_if_match,
+            cross_origin=CrossOriginRules(
+                origins=settings.cors_allowed_origins,
+                allow_credentials=settings.cors_allow_credentials,
+                max_age_seconds=settings.cors_max_age_seconds,
+            ),
         ),
     )
     opened.callback(pipeline.close)
