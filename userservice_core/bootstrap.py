@@ -55,6 +55,7 @@ from userservice_core.domain.events import Topic
 from userservice_core.domain.passwords import PasswordPolicy
 from userservice_core.domain.sessions import SessionLifetime
 from userservice_core.errors import ConfigurationError
+from userservice_core.http.cors import CrossOriginRules
 from userservice_core.http.pipeline import HttpOptions, Pipeline
 from userservice_core.ports.failpoints import install_failpoints
 
@@ -335,7 +336,11 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             access_lifetime=rules.lifetimes.access,
         ),
         account_administration=AccountAdministration(
-            uow=driven.uow, clock=driven.clock, ids=driven.ids, access_lifetime=rules.lifetimes.access
+            uow=driven.uow,
+            mailed_tokens=mailed_tokens,
+            clock=driven.clock,
+            ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
         ),
         retention=Retention(
             uow=driven.uow,
@@ -706,6 +711,12 @@ def _service(
             hashing_threads=slots + 1,
             hashing_queue=settings.hashing_queue,
             expose_metrics=settings.expose_metrics,
+            require_if_match=settings.require_if_match,
+            cross_origin=CrossOriginRules(
+                origins=settings.cors_allowed_origins,
+                allow_credentials=settings.cors_allow_credentials,
+                max_age_seconds=settings.cors_max_age_seconds,
+            ),
         ),
     )
     opened.callback(pipeline.close)

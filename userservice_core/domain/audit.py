@@ -137,8 +137,6 @@ class AuditAction(enum.StrEnum):
     LOGGED_IN = "auth.logged_in"
     LOGGED_OUT = "auth.logged_out"
     REAUTHENTICATED = "auth.reauthenticated"
-    MFA_CHANGED = "auth.mfa_changed"
-    LOCKED = "auth.locked"
     SESSION_REVOKED = "auth.session_revoked"
     REFRESH_REUSED = "auth.refresh_reused"
 

@@ -152,6 +152,21 @@ class Route:
         return tuple(PARAMETER.findall(self.path))
 
     @property
+    def has_body(self) -> bool:
+        """Whether it answers with a body when all is well."""
+        return self.content_type != "application/json" or any(self.answers.values())
+
+    @property
+    def is_compressible(self) -> bool:
+        """
+        Whether its answers may be compressed.
+
+        Those that may hold a token or a mailed secret are not: beside something that the sender of a request chose, the
+        length of what is compressed tells about the rest (BREACH).
+        """
+        return self.method == "GET" and not self.path.startswith(("/auth/", "/oauth/"))
+
+    @property
     def takes_key(self) -> bool:
         """Whether it honours `Idempotency-Key`."""
         return self.method == "POST" and not self.repeatable
@@ -607,7 +622,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="PATCH",
         path="/admin/users/{id}",
         operation_id="update_user",
-        summary="Suspend or reactivate a user",
+        summary="Change a user: status, attributes, or an address that has yet to be confirmed",
         handler=admin_users.update_user,
         who=Holder("user:update"),
         body=wire.UserPatchBody,
@@ -617,6 +632,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         problems=(
             errors.UserNotFoundError,
             errors.StatusChangeNotAllowedError,
+            errors.AccountStatusError,
             errors.TargetOutranksActorError,
             errors.LastAdministratorError,
         ),
