@@ -248,6 +248,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
     proofs = PasswordProofs(
         uow=driven.uow, sign_ins=driven.sign_ins, hasher=driven.hasher, clock=driven.clock, ids=driven.ids
     )
+    pacer = RecentPacer()
     authentication = Authentication(
         uow=driven.uow,
         sign_ins=driven.sign_ins,
@@ -256,7 +257,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         hasher=driven.hasher,
         proofs=proofs,
         policy=rules.policy,
-        pacer=RecentPacer(),
+        pacer=pacer,
         sealer=sealer,
         mailed_tokens=mailed_tokens,
         issuer=issuer,
@@ -392,6 +393,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             ids=driven.ids,
             entropy=driven.entropy,
             metrics=driven.metrics,
+            pacer=pacer,
             access_lifetime=rules.lifetimes.access,
         ),
         token_issuer=issuer,
