@@ -40,6 +40,7 @@ from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.password_proofs import PasswordProofs
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
+from userservice_core.application.personal_data import PersonalDataExports
 from userservice_core.application.profiles import Profiles
 from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.mail import MailSender
     from userservice_core.ports.metrics import Metrics
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
+    from userservice_core.ports.personal_data import PersonalDataReader
     from userservice_core.ports.profiles import ProfileReader
     from userservice_core.ports.publishing import EventPublisher
     from userservice_core.ports.retention import ExpiredRows
@@ -203,6 +205,7 @@ class _Driven:
     clients: ClientReader
     revocation_log: RevocationLog
     audit: AuditReader
+    personal_data: PersonalDataReader
     expired_rows: ExpiredRows
     cache: Cache
     hasher: PasswordHasher
@@ -369,6 +372,9 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             access_lifetime=rules.lifetimes.access,
         ),
         audit_trail=AuditTrail(log=driven.audit),
+        personal_data=PersonalDataExports(
+            uow=driven.uow, data=driven.personal_data, clock=driven.clock, ids=driven.ids
+        ),
         user_directory=UserDirectory(
             users=driven.users, roles=driven.roles, profiles=driven.profiles, addresses=driven.addresses
         ),
@@ -619,6 +625,7 @@ def _on_postgres(
     from userservice_core.infrastructure.postgres.clients import PostgresClientReader
     from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
     from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
+    from userservice_core.infrastructure.postgres.personal_data import PostgresPersonalDataReader
     from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
     from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
     from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
@@ -650,6 +657,7 @@ def _on_postgres(
         clients=PostgresClientReader(database),
         revocation_log=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
+        personal_data=PostgresPersonalDataReader(database),
         expired_rows=PostgresExpiredRows(database),
         cache=cache,
         hasher=Argon2PasswordHasher(
@@ -914,6 +922,7 @@ def bootstrap_in_memory(
         clients=memory.InMemoryClientReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
         audit=memory.InMemoryAuditReader(store),
+        personal_data=memory.InMemoryPersonalDataReader(store),
         expired_rows=memory.InMemoryExpiredRows(store),
         cache=cache,
         hasher=hasher or Argon2PasswordHasher(slots=2, queue=128, memory_kib=8, time_cost=1, metrics=metrics),

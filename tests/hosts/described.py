@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from userservice_core.testing.host import HostClient
 
 _ROUTER: Final = Router(ROUTES)
-_DESCRIBED_HEADERS: Final = frozenset({"etag", "location", "link"})
+_DESCRIBED_HEADERS: Final = frozenset({"content-disposition", "etag", "location", "link"})
 _NOT_MODIFIED: Final = 304
 
 

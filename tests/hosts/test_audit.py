@@ -39,7 +39,7 @@ class _Desk:
         """Send a request with the administrator's token."""
         return send_json(self.client, method, target, content, token=self.token)
 
-    def made(self, path: str, content: dict[str, Any]) -> str:
+    def made(self, path: str, content: dict[str, Any] | None) -> str:
         """Make something, and return its id."""
         response = self.send("POST", path, content)
         assert response.status == 201, response.body
@@ -48,6 +48,10 @@ class _Desk:
     def role(self) -> str:
         """Make a role."""
         return self.made("/admin/roles", {"name": "Clerk"})
+
+    def client_id(self) -> str:
+        """Make a service client."""
+        return self.made("/admin/clients", {"name": "billing"})
 
     def permission(self) -> str:
         """Make a permission."""
@@ -81,6 +85,11 @@ def _with_permission(desk: _Desk) -> tuple[str, str]:
     return role, permission
 
 
+def _with_second_secret(desk: _Desk) -> tuple[str, str]:
+    client_id = desk.client_id()
+    return client_id, desk.made(f"/admin/clients/{client_id}/secrets", None)
+
+
 def _with_role(desk: _Desk) -> str:
     role = desk.role()
     desk.send("POST", f"/admin/users/{desk.user_id}/roles", {"roleIds": [role]})
@@ -109,6 +118,21 @@ _DEEDS: Final[dict[str, Callable[[_Desk], Callable[[], Response]]]] = {
         desk, desk.permission(), "PATCH", "/admin/permissions/{}", {"description": "New"}
     ),
     "delete_permission": lambda desk: _prepared(desk, desk.permission(), "DELETE", "/admin/permissions/{}"),
+    "create_client": lambda desk: lambda: desk.send("POST", "/admin/clients", {"name": "billing"}),
+    "update_client": lambda desk: _prepared(desk, desk.client_id(), "PATCH", "/admin/clients/{}", {"name": "shop"}),
+    "delete_client": lambda desk: _prepared(desk, desk.client_id(), "DELETE", "/admin/clients/{}"),
+    "create_client_secret": lambda desk: _prepared(desk, desk.client_id(), "POST", "/admin/clients/{}/secrets"),
+    "delete_client_secret": lambda desk: _prepared(
+        desk, "/secrets/".join(_with_second_secret(desk)), "DELETE", "/admin/clients/{}"
+    ),
+    "create_user": lambda desk: lambda: desk.send("POST", "/admin/users", {"email": "new@example.com"}),
+    "invite_user": lambda desk: _prepared(
+        desk, desk.made("/admin/users", {"email": "new@example.com"}), "POST", "/admin/users/{}/invitation"
+    ),
+    "mail_password_reset": lambda desk: lambda: desk.send("POST", f"/admin/users/{desk.user_id}/password-reset"),
+    "replace_user_profile": lambda desk: (
+        lambda: desk.send("PUT", f"/admin/users/{desk.user_id}/profile", {"bio": "Two words."})
+    ),
     "update_user": lambda desk: lambda: desk.send("PATCH", f"/admin/users/{desk.user_id}", _SUSPENDED),
     "delete_user": lambda desk: lambda: desk.send("DELETE", f"/admin/users/{desk.user_id}"),
     "restore_user": lambda desk: _after(
@@ -157,7 +181,7 @@ def test_every_administrative_change_is_in_the_log(desk: _Desk, route: Route) ->
 
     response = do()
 
-    assert response.status in {200, 201, 204}, response.body
+    assert response.status in {200, 201, 202, 204}, response.body
     written = [record.entry for record in desk.log()[before:]]
     assert route.audit in {entry.action for entry in written}
     assert {entry.actor for entry in written} == {Actor.user(desk.id_of("root@example.com"))}

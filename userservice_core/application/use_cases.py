@@ -19,6 +19,7 @@ from userservice_core.application.invitations import Invitations
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
+from userservice_core.application.personal_data import PersonalDataExports
 from userservice_core.application.profiles import Profiles
 from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
@@ -57,5 +58,6 @@ class UseCases:
     service_clients: ServiceClients
     client_tokens: ClientTokens
     audit_trail: AuditTrail
+    personal_data: PersonalDataExports
     token_issuer: AccessTokenIssuer
     cursors: CursorSigner

@@ -83,6 +83,11 @@ _HEADERS: Final[Mapping[str, tuple[str, str, str]]] = {
         "Says `true` where the request was sent before with this key, and the answer is that of the first time.",
         "true",
     ),
+    "content-disposition": (
+        "Content-Disposition",
+        "Lets a browser save the answer to a file.",
+        'attachment; filename="account.json"',
+    ),
     "link": ("Link", "Other pages of the list, by `rel` (RFC 8288).", '<?cursor=c1.AAEC>; rel="next"'),
     "retry-after": ("Retry-After", "Seconds after which to try again.", "1"),
     "www-authenticate": (

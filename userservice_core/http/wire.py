@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from userservice_core.application.audit_trail import Doer
+from userservice_core.application.audit_trail import Activity, Doer
 from userservice_core.domain.address_kinds import AddressType
 from userservice_core.domain.audit import ActorKind, AuditAction, Outcome, SubjectKind
 from userservice_core.domain.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET_ROWS
@@ -23,17 +23,19 @@ from userservice_core.ports.security import PrincipalKind
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from userservice_core.application.audit_trail import Activity
     from userservice_core.application.authentication import SignedIn
     from userservice_core.application.authorization import CheckedPermissions
     from userservice_core.application.service_clients import NewSecret
     from userservice_core.domain.addresses import Address
     from userservice_core.domain.clients import ServiceClient
     from userservice_core.domain.credentials import LoginState, UserOverview
+    from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.roles import Permission, Role
+    from userservice_core.domain.sessions import Session
     from userservice_core.domain.users import User
     from userservice_core.ports.audit import AuditRecord
+    from userservice_core.ports.personal_data import PersonalData
     from userservice_core.ports.security import AccessClaims
 
 MAX_TEXT_CHARACTERS = 1_024
@@ -803,6 +805,159 @@ class ActivityQuery(ListQuery, frozen=True, kw_only=True):
     """Which part of one's own activity."""
 
     sort: Literal["at", "-at"] = "-at"
+
+
+class SignInsItem(Body, frozen=True, kw_only=True):
+    """The password, of which nothing but these is told, and how sign-ins went."""
+
+    has_password: bool
+    password_changed_at: datetime | None
+    password_must_change: bool
+    last_login_at: datetime | None
+    failed_attempts: int
+    locked_until: datetime | None
+
+
+class HeldSessionItem(Body, frozen=True, kw_only=True):
+    """A session that is, or was."""
+
+    id: UUID
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    absolute_expires_at: datetime
+    auth_time: datetime
+    amr: tuple[str, ...]
+    generation: int
+    rotated_at: datetime | None
+    revoked_at: datetime | None
+    ip: str | None
+    user_agent: str | None
+
+
+class MailedLinkItem(Body, frozen=True, kw_only=True):
+    """A link that was mailed to the user."""
+
+    purpose: str
+    email: str
+    created_at: datetime
+    expires_at: datetime
+    used_at: datetime | None
+
+
+class HeldActivityItem(ActivityItem, frozen=True, kw_only=True):
+    """Something that happened to one's own account, with the values that are kept of it."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
+    request_id: str
+
+
+class DeedItem(Body, frozen=True, kw_only=True):
+    """Something that the user did to others, or to the service; the values are those of others."""
+
+    id: UUID
+    at: datetime
+    action: str
+    subject: SubjectItem | None
+    outcome: Outcome
+    reason: str | None
+    changed: tuple[str, ...]
+    ip: str | None
+    user_agent: str | None
+    request_id: str
+
+
+class ExportAnswer(Body, frozen=True, kw_only=True):
+    """Everything that is held about the user, as of one moment; no hash and no secret is in it."""
+
+    account: UserAnswer
+    sign_ins: SignInsItem
+    roles: tuple[AssignedRoleItem, ...]
+    profile: ProfileAnswer
+    addresses: tuple[AddressAnswer, ...]
+    sessions: tuple[HeldSessionItem, ...]
+    mailed_links: tuple[MailedLinkItem, ...]
+    activity: tuple[HeldActivityItem, ...]
+    deeds: tuple[DeedItem, ...]
+    log_is_complete: bool
+
+    @classmethod
+    def of(cls, data: PersonalData) -> ExportAnswer:
+        """Show *data*."""
+        user, credential, state = data.sign_in.user, data.sign_in.credential, data.sign_in.state
+        return cls(
+            account=UserAnswer.of(user),
+            sign_ins=SignInsItem(
+                has_password=credential is not None,
+                password_changed_at=None if credential is None else credential.changed_at,
+                password_must_change=credential is not None and credential.must_change,
+                last_login_at=state.last_login_at,
+                failed_attempts=state.failed_attempts,
+                locked_until=state.locked_until,
+            ),
+            roles=tuple(AssignedRoleItem(id=role.id, name=role.name) for role in user.roles),
+            profile=ProfileAnswer.of(data.profile),
+            addresses=tuple(map(AddressAnswer.of, data.addresses)),
+            sessions=tuple(map(_held_session, data.sessions)),
+            mailed_links=tuple(map(_mailed_link, data.one_time_tokens)),
+            activity=tuple(_held_activity(record, user) for record in data.done_to),
+            deeds=tuple(map(_deed, data.done_by)),
+            log_is_complete=data.log_is_complete,
+        )
+
+
+def _held_session(session: Session) -> HeldSessionItem:
+    return HeldSessionItem(
+        id=session.id,
+        created_at=session.created_at,
+        last_used_at=session.last_used_at,
+        expires_at=session.expires_at,
+        absolute_expires_at=session.absolute_expires_at,
+        auth_time=session.auth_time,
+        amr=session.amr,
+        generation=session.generation,
+        rotated_at=session.rotated_at,
+        revoked_at=session.revoked_at,
+        ip=session.ip,
+        user_agent=session.user_agent,
+    )
+
+
+def _mailed_link(token: OneTimeToken) -> MailedLinkItem:
+    return MailedLinkItem(
+        purpose=token.purpose.value,
+        email=token.email.address,
+        created_at=token.created_at,
+        expires_at=token.expires_at,
+        used_at=token.used_at,
+    )
+
+
+def _held_activity(record: AuditRecord, user: User) -> HeldActivityItem:
+    shown = ActivityItem.of(Activity.of(record, user_id=user.id))
+    return HeldActivityItem(
+        **{name: getattr(shown, name) for name in ActivityItem.__struct_fields__},
+        before=dict(record.entry.before),
+        after=dict(record.entry.after),
+        request_id=record.request_id,
+    )
+
+
+def _deed(record: AuditRecord) -> DeedItem:
+    entry = record.entry
+    return DeedItem(
+        id=entry.id,
+        at=entry.at,
+        action=entry.action,
+        subject=None if entry.subject is None else SubjectItem(kind=entry.subject.kind, id=entry.subject.id),
+        outcome=entry.outcome,
+        reason=entry.reason,
+        changed=entry.changed,
+        ip=record.origin.ip,
+        user_agent=record.origin.user_agent,
+        request_id=record.request_id,
+    )
 
 
 class DeletionQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -32,6 +32,7 @@ from userservice_core.testing.contracts.mail_sender import MailSenderContract
 from userservice_core.testing.contracts.metrics import MetricsContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
+from userservice_core.testing.contracts.personal_data import PersonalDataContract
 from userservice_core.testing.contracts.profiles import ProfilesContract
 from userservice_core.testing.contracts.retention import ExpiredRowsContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
@@ -101,6 +102,10 @@ class TestExpiredRows(_InMemory, ExpiredRowsContract):
 
 class TestAudit(_InMemory, AuditContract):
     """The audit log."""
+
+
+class TestPersonalData(_InMemory, PersonalDataContract):
+    """Everything about a user."""
 
 
 class TestUnitOfWork(_InMemory, UnitOfWorkContract):

@@ -10,6 +10,7 @@ from userservice_core.infrastructure.postgres.clients import PostgresClientReade
 from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
 from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
+from userservice_core.infrastructure.postgres.personal_data import PostgresPersonalDataReader
 from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
 from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
@@ -41,6 +42,7 @@ def backend_of(database: Database) -> Backend:
         clients=PostgresClientReader(database),
         revocations=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
+        personal_data=PostgresPersonalDataReader(database),
         expired_rows=PostgresExpiredRows(database),
         outbox=lambda: PostgresOutboxStore(database),
     )

@@ -21,6 +21,7 @@ from userservice_core.testing.contracts.health import PingContract
 from userservice_core.testing.contracts.idempotency import IdempotencyContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
+from userservice_core.testing.contracts.personal_data import PersonalDataContract
 from userservice_core.testing.contracts.profiles import ProfilesContract
 from userservice_core.testing.contracts.retention import ExpiredRowsContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
@@ -108,6 +109,10 @@ class TestExpiredRows(_InPostgres, ExpiredRowsContract):
 
 class TestAudit(_InPostgres, AuditContract):
     """The audit log."""
+
+
+class TestPersonalData(_InPostgres, PersonalDataContract):
+    """Everything about a user."""
 
 
 class TestUnitOfWork(_InPostgres, UnitOfWorkContract):

@@ -11,7 +11,7 @@ from userservice_core.errors import InvalidInputError
 from userservice_core.http.call import empty_response, json_response
 from userservice_core.http.conditional import PRIVATE, etag_of
 from userservice_core.http.read_only import changes_of_read_only
-from userservice_core.http.wire import AccountPatchBody, UserAnswer
+from userservice_core.http.wire import AccountPatchBody, ExportAnswer, UserAnswer
 
 if TYPE_CHECKING:
     from userservice_core.domain.users import User
@@ -40,6 +40,13 @@ def update_current_user(call: Call) -> Response:
         user_id=call.require_caller().user_id, revise=lambda user: _wanted_email(body, user), expected=call.versions
     )
     return _shown(user)
+
+
+def export_current_user(call: Call) -> Response:
+    """Show everything that is held about the caller."""
+    data = call.services.use_cases.personal_data.export(user_id=call.require_caller().user_id)
+    disposition = ("content-disposition", 'attachment; filename="account.json"')
+    return json_response(200, ExportAnswer.of(data), (disposition,))
 
 
 def delete_current_user(call: Call) -> Response:

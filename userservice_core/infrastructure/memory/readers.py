@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from userservice_core.domain.audit import Outcome
+from userservice_core.domain.audit import Actor, Outcome, Subject
 from userservice_core.domain.clients import ClientMap
 from userservice_core.domain.credentials import LoginState, SignIn, UserOverview
 from userservice_core.domain.lists import Position, page_of
@@ -20,6 +20,7 @@ from userservice_core.errors import (
     RoleNotFoundError,
     UserNotFoundError,
 )
+from userservice_core.ports.personal_data import PersonalData
 from userservice_core.ports.revocations import RevocationBatch
 from userservice_core.ports.sessions import SessionOfUser
 
@@ -292,6 +293,35 @@ class InMemoryAuditReader:
     def list_page(self, wanted: AuditFilter, request: PageRequest) -> Page[AuditRecord]:
         rows = [record for record in self._store.read().audit if _is_wanted(record.entry, wanted)]
         return page_of(rows, request, position_of=lambda record: Position(key=record.entry.at, id=record.entry.id))
+
+
+class InMemoryPersonalDataReader:
+    """A :class:`~userservice_core.ports.personal_data.PersonalDataReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def read(self, user_id: UserId, *, max_entries: int) -> PersonalData:
+        rows = self._store.read()
+        user = rows.find_user(user_id)
+        if user is None:
+            raise UserNotFoundError
+        subject, actor = Subject.user(user_id), Actor.user(user_id)
+        log = sorted(rows.audit, key=lambda record: (record.entry.at, record.entry.id), reverse=True)
+        done_to = [record for record in log if record.entry.subject == subject]
+        done_by = [record for record in log if record.entry.actor == actor and record.entry.subject != subject]
+        sessions = (session for session in rows.sessions.values() if session.user_id == user_id)
+        tokens = (token for token in rows.one_time_tokens.values() if token.user_id == user_id)
+        return PersonalData(
+            sign_in=sign_in_of(rows, user),
+            profile=profile_of(rows, user_id),
+            addresses=addresses_of(rows, user_id),
+            sessions=tuple(sorted(sessions, key=lambda session: session.id.int)),
+            one_time_tokens=tuple(sorted(tokens, key=lambda token: (token.created_at, token.digest))),
+            done_to=tuple(done_to[:max_entries]),
+            done_by=tuple(done_by[:max_entries]),
+            log_is_complete=max(len(done_to), len(done_by)) <= max_entries,
+        )
 
 
 def _is_wanted(entry: AuditEntry, wanted: AuditFilter) -> bool:

@@ -50,14 +50,14 @@ _INSERT: Final = Statement(
 )
 _ERASE: Final = Statement(text("SELECT erase_audit_details(:user_id)"))
 
-_COLUMNS: Final = (
+AUDIT_COLUMNS: Final = (
     *audit_entries.c,
     audit_details.c.before,
     audit_details.c.after,
     audit_details.c.ip,
     audit_details.c.user_agent,
 )
-_SOURCE: Final = audit_entries.outerjoin(
+AUDIT_SOURCE: Final = audit_entries.outerjoin(
     audit_details,
     (audit_details.c["at"] == audit_entries.c["at"]) & (audit_details.c.entry_id == audit_entries.c.entry_id),
 )
@@ -120,15 +120,15 @@ class PostgresAuditReader:
     def __init__(self, database: Database) -> None:
         self._log = PagedList(
             database,
-            columns=_COLUMNS,
-            source=_SOURCE,
+            columns=AUDIT_COLUMNS,
+            source=AUDIT_SOURCE,
             row_id=audit_entries.c.entry_id,
             sorts={"at": SortColumn(key=audit_entries.c["at"])},
             filters=_FILTERS,
         )
 
     def list_page(self, wanted: AuditFilter, request: PageRequest) -> Page[AuditRecord]:
-        return self._log.page(request, filters=_parameters_of(wanted), make=_record_of)
+        return self._log.page(request, filters=_parameters_of(wanted), make=audit_record_of)
 
 
 def _parameters_of(wanted: AuditFilter) -> dict[str, Any]:
@@ -145,7 +145,8 @@ def _parameters_of(wanted: AuditFilter) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _record_of(row: Row) -> AuditRecord:
+def audit_record_of(row: Row) -> AuditRecord:
+    """Return the record of a row of :data:`AUDIT_COLUMNS`."""
     at, entry_id, action, actor_kind, actor_id, subject_kind, subject_id, *others = row
     outcome, reason, changed, request_id, before, after, ip, user_agent = others
     return AuditRecord(

@@ -22,10 +22,12 @@ import attrs
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
+from sqlalchemy import text
 from sqlalchemy.pool import QueuePool
 
 from userservice_core.errors import DatabaseUnavailableError, DeadlineExceededError, OverloadedError
 from userservice_core.infrastructure.postgres.errors import ConnectionLostError, RetriableError, translated
+from userservice_core.infrastructure.postgres.statements import Statement
 from userservice_core.infrastructure.postgres.watchdog import Guard, Watchdog
 from userservice_core.ports.context import current_call, deadline_after
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import PoolProxiedConnection
 
-    from userservice_core.infrastructure.postgres.statements import Statement, Step
+    from userservice_core.infrastructure.postgres.statements import Step
     from userservice_core.ports.metrics import Metrics
 
 T = TypeVar("T")
@@ -60,6 +62,10 @@ _CONNECTION_DEFAULTS: Final = {
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
+
+
+_BEGIN_SNAPSHOT: Final = Statement(text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+_COMMIT: Final = Statement(text("COMMIT"))
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
@@ -305,6 +311,21 @@ class Database:
         def attempt() -> tuple[Any, ...] | None:
             with self.lend() as link:
                 return link.run(step).fetchone()
+
+        return self.retrying(attempt)
+
+    def fetch_snapshot(self, *steps: Step) -> list[list[tuple[Any, ...]]]:
+        """
+        Run reads as :meth:`fetch_all`, all as of one moment and in one round trip, and return the rows of each.
+
+        Raises:
+            UserServiceError: As for :meth:`fetch_all`.
+        """
+
+        def attempt() -> list[list[tuple[Any, ...]]]:
+            with self.lend() as link:
+                _, *cursors, _ = link.run_all((_BEGIN_SNAPSHOT(), *steps, _COMMIT()))
+                return [cursor.fetchall() for cursor in cursors]
 
         return self.retrying(attempt)
 

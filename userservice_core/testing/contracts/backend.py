@@ -14,6 +14,7 @@ from userservice_core.ports.clients import ClientReader
 from userservice_core.ports.credentials import SignInReader
 from userservice_core.ports.idempotency import AnswerStore, JoiningUnitOfWork
 from userservice_core.ports.one_time_tokens import OneTimeTokenReader
+from userservice_core.ports.personal_data import PersonalDataReader
 from userservice_core.ports.profiles import ProfileReader
 from userservice_core.ports.publishing import OutboxStore
 from userservice_core.ports.retention import ExpiredRows
@@ -60,6 +61,7 @@ class Backend:
     clients: ClientReader
     revocations: RevocationLog
     audit: AuditReader
+    personal_data: PersonalDataReader
     expired_rows: ExpiredRows
     outbox: Callable[[], OutboxStore]
     topic_prefix: str = "userservice."
@@ -86,6 +88,7 @@ class Backend:
             clients=memory.InMemoryClientReader(store),
             revocations=memory.InMemoryRevocationLog(store, clock=clock),
             audit=memory.InMemoryAuditReader(store),
+            personal_data=memory.InMemoryPersonalDataReader(store),
             expired_rows=memory.InMemoryExpiredRows(store),
             outbox=lambda: memory.InMemoryOutboxStore(store),
         )
