@@ -35,6 +35,7 @@ from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.invitations import Invitations
+from userservice_core.application.link_requests import LinkRequests
 from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.password_proofs import PasswordProofs
@@ -54,6 +55,7 @@ from userservice_core.domain.events import Topic
 from userservice_core.domain.passwords import PasswordPolicy
 from userservice_core.domain.sessions import SessionLifetime
 from userservice_core.errors import ConfigurationError
+from userservice_core.http.cors import CrossOriginRules
 from userservice_core.http.pipeline import HttpOptions, Pipeline
 from userservice_core.ports.failpoints import install_failpoints
 
@@ -251,6 +253,9 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
     proofs = PasswordProofs(
         uow=driven.uow, sign_ins=driven.sign_ins, hasher=driven.hasher, clock=driven.clock, ids=driven.ids
     )
+    # Nobody hashes there, so a request may take a little longer, and has more to hide.
+    links_pacer = RecentPacer(longest_wait_seconds=0.05)
+    links = LinkRequests(uow=driven.uow, pacer=links_pacer, clock=driven.clock, ids=driven.ids)
     pacer = RecentPacer()
     authentication = Authentication(
         uow=driven.uow,
@@ -293,6 +298,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             uow=driven.uow,
             users=driven.users,
             tokens=driven.one_time_tokens,
+            links=links,
             changes=email_changes,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
@@ -307,6 +313,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             hasher=driven.hasher,
             proofs=proofs,
             policy=rules.policy,
+            links=links,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
             ids=driven.ids,
@@ -702,6 +709,12 @@ def _service(
             hashing_threads=slots + 1,
             hashing_queue=settings.hashing_queue,
             expose_metrics=settings.expose_metrics,
+            require_if_match=settings.require_if_match,
+            cross_origin=CrossOriginRules(
+                origins=settings.cors_allowed_origins,
+                allow_credentials=settings.cors_allow_credentials,
+                max_age_seconds=settings.cors_max_age_seconds,
+            ),
         ),
     )
     opened.callback(pipeline.close)

@@ -158,6 +158,16 @@ def _parse_mail_url(text: str) -> str:
     return parse(text)
 
 
+def _parse_origin(text: str) -> str:
+    if text == "*":
+        return text
+    parse, _ = _url("https", "http")
+    parts = urlsplit(text)
+    if text != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc or text != text.lower():
+        raise ValueError
+    return parse(text)
+
+
 def _parse_host(text: str) -> str:
     if text != "localhost":
         ipaddress.ip_address(text)
@@ -192,6 +202,7 @@ _PORT = (_whole(1, 65_535, "")[0], "a port from 1 to 65535")
 _DSN = (_parse_dsn, "a URL like postgresql://user:password@host:5432/name")
 _DSNS = (_listed(_parse_dsn), "URLs like postgresql://user:password@host:5432/name, with commas between them")
 _SERVERS = (_listed(_parse_server), "host:port, with commas between them")
+_ORIGINS = (_listed(_parse_origin), "origins like https://app.example.com, with commas between them, or *")
 _SWITCH = (_parse_switch, "true or false")
 _BASE_URL = (_parse_base_url, "a URL that begins with https:// or http://, without user, query or fragment")
 _HOST = (_parse_host, "an IP address to listen on, or localhost")
@@ -330,6 +341,23 @@ class Settings:
         _whole(0, 10, "proxies"),
         "How many proxies of yours stand in front and append to `X-Forwarded-For`; 0 trusts no such header.",
         default=0,
+    )
+
+    require_if_match: bool = _setting(
+        _SWITCH,
+        "Whether changes of things that have a version need the header `If-Match`; without it they are answered 428.",
+        default=False,
+    )
+    cors_allowed_origins: tuple[str, ...] = _setting(
+        _ORIGINS,
+        "Whose pages may read answers in browsers (CORS), exactly as browsers say it, or `*` for all; empty for none.",
+        default=(),
+    )
+    cors_allow_credentials: bool = _setting(
+        _SWITCH, "Whether their requests may carry cookies; not together with `*`.", default=False
+    )
+    cors_max_age_seconds: int = _setting(
+        _whole(0, 86_400, "seconds"), "How long browsers keep what a preflight request told them.", default=600
     )
 
     # passwords, sessions, tokens
@@ -524,6 +552,9 @@ def _contradictions(values: Mapping[str, Any], *, unknown: set[str]) -> Iterator
     idle, absolute = (values.get(name, getattr(attrs.fields(Settings), name).default) for name in _SESSION_ENDS)
     if idle > absolute and not unknown.intersection(_SESSION_ENDS):
         yield f"{PREFIX}SESSION_IDLE_DAYS is {idle:g}: expected no more than {PREFIX}SESSION_ABSOLUTE_DAYS={absolute:g}"
+
+    if "*" in values.get("cors_allowed_origins", ()) and values.get("cors_allow_credentials", False):
+        yield f"{PREFIX}CORS_ALLOW_CREDENTIALS is true: expected false where {PREFIX}CORS_ALLOWED_ORIGINS has *"
 
 
 _SESSION_ENDS: Final = ("session_idle_days", "session_absolute_days")

@@ -302,6 +302,25 @@ def test_a_session_cannot_rest_longer_than_it_lasts() -> None:
     )
 
 
+def test_cookies_are_not_let_in_from_everywhere() -> None:
+    """Whoever allows all origins cannot allow credentials, which browsers would refuse and nobody should want."""
+    everyone = {**LEAST, "USERSERVICE_CORS_ALLOWED_ORIGINS": "*"}
+    assert problems_of(everyone) == ()
+    assert problems_of({**everyone, "USERSERVICE_CORS_ALLOW_CREDENTIALS": "true"}) == (
+        "USERSERVICE_CORS_ALLOW_CREDENTIALS is true: expected false where USERSERVICE_CORS_ALLOWED_ORIGINS has *",
+    )
+
+
+@pytest.mark.parametrize(
+    "origin", ["null", "app.example.com", "https://app.example.com/", "https://App.example.com", "https://u@a.example"]
+)
+def test_an_origin_is_given_as_browsers_say_it(origin: str) -> None:
+    """One that no browser sends would allow nobody, and nobody would see why."""
+    origins = f"https://app.example.com,{origin}"
+    (problem,) = problems_of({**LEAST, "USERSERVICE_CORS_ALLOWED_ORIGINS": origins})
+    assert problem.startswith("USERSERVICE_CORS_ALLOWED_ORIGINS has a value")
+
+
 # --- showing ------------------------------------------------------------------------------------------------------
 
 

@@ -94,7 +94,7 @@ def test_an_unchanged_user_is_not_sent_again(client: HostClient, signed_in: dict
     )
 
     assert (other.status, other.body) == (200, first.body)
-    assert other.header("cache-control") == "private, no-cache"
+    assert other.header("cache-control") == "no-store"
 
 
 def test_head_says_what_get_would(client: HostClient, signed_in: dict[str, Any]) -> None:

@@ -102,7 +102,7 @@ def test_everybody_has_an_empty_profile(owner: _Owner) -> None:
     assert (answer.status, answer.header("etag"), answer.header("cache-control")) == (
         200,
         '"0-profile1"',
-        "private, no-cache",
+        "no-store",
     )
     assert list(profile) == ["userId", *_EMPTY]
     assert {**_EMPTY, "userId": profile["userId"]} == profile

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import attrs
 
 from tests.hosts.conformance import SERVED, api_schema, check_operation, check_workflows
+from tests.hosts.hostile_texts import api_document, check_any_text, text_places
 from userservice_core.http.routes import ROUTES
 
 
@@ -68,7 +69,15 @@ def _workflows() -> Iterator[tuple[int, Trial]]:
         yield _SCENARIOS, partial(check_workflows, schema, host, scenarios=_SCENARIOS, steps=_STEPS)
 
 
+def _texts() -> Iterator[tuple[int, Trial]]:
+    document = api_document()
+    for route in ROUTES:
+        if route.body is not None and text_places(document, route):
+            yield _EXAMPLES, partial(check_any_text, document, route, examples=_EXAMPLES)
+
+
 PARTS: Final = (
     Part("http-conformance", _conformance),
     Part("http-workflows", _workflows),
+    Part("texts", _texts),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
 from uuid import UUID
@@ -168,6 +169,19 @@ class Access:
             return self._granted_by(self._roles_of(user_id))
         except _NotLiveError:
             return PermissionSet(frozenset())
+
+    def permissions_of_each(self, *, user_ids: Iterable[UserId]) -> dict[UserId, PermissionSet]:
+        """
+        Return what several users may do; those who do not exist, or cannot use their accounts, are left out.
+
+        What roles grant is asked for once, however many users and roles there are, and each user once.
+        """
+        roles = {}
+        for user_id in dict.fromkeys(user_ids):
+            with suppress(UserNotFoundError, _NotLiveError):
+                roles[user_id] = self._roles_of(user_id)
+        role_map = self._cache.get(ROLE_MAP, "", self._load_role_map)
+        return {user_id: role_map.permissions_of(held) for user_id, held in roles.items()}
 
     def require(self, *, principal: Principal | ClientPrincipal, permission: str) -> None:
         """

@@ -339,7 +339,7 @@ class Authentication:
         def work(transaction: Transaction) -> None:
             latest = transaction.sign_ins.get(user.id).user
             is_asleep = latest.status is UserStatus.DEACTIVATED and latest.deleted_at is None
-            wants_mail = is_asleep and may_mail(transaction, latest, MAILED_TO_ANYONE, now=now)
+            wants_mail = is_asleep and may_mail(transaction, latest.id, MAILED_TO_ANYONE, now=now)
             transaction.record(event)
             transaction.audit.add(entry)
             if wants_mail:

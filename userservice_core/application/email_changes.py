@@ -97,7 +97,7 @@ class EmailChanges:
             raise InvalidAccessTokenError from error
 
     def _ask(self, transaction: Transaction, user: User, email: EmailAddress, *, now: datetime) -> User:
-        if not may_mail(transaction, user, (TokenPurpose.CHANGE_EMAIL,), now=now):
+        if not may_mail(transaction, user.id, (TokenPurpose.CHANGE_EMAIL,), now=now):
             raise TooManyRequestsError(retry_after_seconds=int(MAIL_WINDOW.total_seconds()))
         mailed = self._mailed_tokens.issue(
             user, purpose=TokenPurpose.CHANGE_EMAIL, kind=NotificationKind.CHANGE_EMAIL, now=now, to=email

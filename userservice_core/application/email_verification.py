@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from userservice_core.application.mailed_tokens import MAILED_TO_ANYONE, may_mail, read_mailed_token
+from userservice_core.application.mailed_tokens import read_mailed_token
 from userservice_core.domain.audit import Actor, AuditAction, AuditEntry, Subject
-from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import NotificationKind, UserEmailVerified
 from userservice_core.domain.ids import AuditEntryId, EventId
 from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
@@ -19,11 +18,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from userservice_core.application.email_changes import EmailChanges
+    from userservice_core.application.link_requests import LinkRequests
     from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
     from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
     from userservice_core.ports.users import UserReader
+
+_NOT_PENDING = "not-pending"
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +45,7 @@ class EmailVerification:
         uow: UnitOfWork,
         users: UserReader,
         tokens: OneTimeTokenReader,
+        links: LinkRequests,
         changes: EmailChanges,
         mailed_tokens: MailedTokens,
         clock: Clock,
@@ -51,6 +54,7 @@ class EmailVerification:
         self._uow = uow
         self._users = users
         self._tokens = tokens
+        self._links = links
         self._changes = changes
         self._mailed_tokens = mailed_tokens
         self._clock = clock
@@ -66,22 +70,15 @@ class EmailVerification:
         Raises:
             InvalidInputError: If *email* is not an address.
         """
-        key = EmailAddress.parse(email).key
+        self._links.serve(email=email, action=AuditAction.USER_EMAIL_VERIFICATION_REQUESTED, send=self._send_link)
 
-        def work(transaction: Transaction) -> None:
-            user = transaction.users.find_by_email(key)
-            if user is None or user.deleted_at is not None or user.status is not UserStatus.PENDING_VERIFICATION:
-                return
-            now = self._clock.now()
-            if not may_mail(transaction, user, MAILED_TO_ANYONE, now=now):
-                return
-            mailed = self._mailed_tokens.issue(
-                user, purpose=TokenPurpose.VERIFY_EMAIL, kind=NotificationKind.VERIFY_EMAIL, now=now
-            )
-            transaction.one_time_tokens.add(mailed.stored)
-            transaction.record(mailed.request)
-
-        self._uow.run(work)
+    def _send_link(self, transaction: Transaction, user: User, now: datetime) -> str | None:
+        if user.deleted_at is not None or user.status is not UserStatus.PENDING_VERIFICATION:
+            return _NOT_PENDING
+        self._mailed_tokens.issue(
+            user, purpose=TokenPurpose.VERIFY_EMAIL, kind=NotificationKind.VERIFY_EMAIL, now=now
+        ).write_into(transaction)
+        return None
 
     def inspect(self, *, token: str) -> TokenInspection:
         """Tell what *token* would do, and use nothing up; a scanner that follows links does no harm."""

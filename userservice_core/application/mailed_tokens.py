@@ -80,9 +80,9 @@ def read_mailed_token(text: str) -> TokenReference:
     return TokenReference(UserId(UUID(bytes=raw[:_ID_BYTES])), hashlib.sha256(raw).digest())
 
 
-def may_mail(transaction: Transaction, user: User, purposes: Collection[TokenPurpose], *, now: datetime) -> bool:
+def may_mail(transaction: Transaction, user_id: UserId, purposes: Collection[TokenPurpose], *, now: datetime) -> bool:
     """Tell whether the user may be mailed another token of these purposes; the caller holds the user's lock."""
-    return transaction.one_time_tokens.count_since(user.id, purposes, since=now - MAIL_WINDOW) < MAX_MAILS
+    return transaction.one_time_tokens.count_since(user_id, purposes, since=now - MAIL_WINDOW) < MAX_MAILS
 
 
 class MailedTokens:

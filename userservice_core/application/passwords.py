@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from userservice_core.application.email_verification import email_verified_entry
-from userservice_core.application.mailed_tokens import MAILED_TO_ANYONE, may_mail, read_mailed_token
+from userservice_core.application.mailed_tokens import read_mailed_token
 from userservice_core.application.password_proofs import require_same_password
 from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
-from userservice_core.domain.audit import ANONYMOUS, Actor, AuditAction, AuditEntry, Subject
+from userservice_core.domain.audit import Actor, AuditAction, AuditEntry, Subject
 from userservice_core.domain.credentials import Credential
-from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import (
     NotificationKind,
     PasswordChange,
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from userservice_core.application.access import Principal
+    from userservice_core.application.link_requests import LinkRequests
     from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
     from userservice_core.application.password_proofs import PasswordProofs
     from userservice_core.domain.credentials import SignIn
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
     from userservice_core.ports.users import UserReader
 
+_NOT_USABLE = "account-not-usable"
 _CHOOSE_PASSWORD: Final = frozenset({TokenPurpose.RESET_PASSWORD, TokenPurpose.INVITE})
 
 
@@ -66,6 +67,7 @@ class Passwords:
         hasher: PasswordHasher,
         proofs: PasswordProofs,
         policy: PasswordPolicy,
+        links: LinkRequests,
         mailed_tokens: MailedTokens,
         clock: Clock,
         ids: IdGenerator,
@@ -77,6 +79,7 @@ class Passwords:
         self._tokens = tokens
         self._hasher = hasher
         self._proofs = proofs
+        self._links = links
         self._mailed_tokens = mailed_tokens
         self._clock = clock
         self._ids = ids
@@ -94,34 +97,19 @@ class Passwords:
         Raises:
             InvalidInputError: If *email* is not an address.
         """
-        key = EmailAddress.parse(email).key
+        self._links.serve(email=email, action=AuditAction.USER_PASSWORD_RESET_REQUESTED, send=self._send_link)
 
-        def work(transaction: Transaction) -> None:
-            user = transaction.users.find_by_email(key)
-            now = self._clock.now()
-            if user is None or not may_mail(transaction, user, MAILED_TO_ANYONE, now=now):
-                return
-            if user.deleted_at is not None:
-                self._mailed_tokens.restore_link(user, now=now).write_into(transaction)
-            if not user.may_choose_password:
-                return
-            mailed = self._mailed_tokens.issue(
-                user, purpose=TokenPurpose.RESET_PASSWORD, kind=NotificationKind.RESET_PASSWORD, now=now
-            )
-            transaction.one_time_tokens.add(mailed.stored)
-            transaction.record(UserPasswordResetRequested(id=self._event_id(), occurred_at=now, user_id=user.id))
-            transaction.record(mailed.request)
-            transaction.audit.add(
-                AuditEntry(
-                    id=AuditEntryId(self._ids.new()),
-                    at=now,
-                    action=AuditAction.USER_PASSWORD_RESET_REQUESTED,
-                    actor=ANONYMOUS,
-                    subject=Subject.user(user.id),
-                )
-            )
-
-        self._uow.run(work)
+    def _send_link(self, transaction: Transaction, user: User, now: datetime) -> str | None:
+        if user.deleted_at is not None:
+            self._mailed_tokens.restore_link(user, now=now).write_into(transaction)
+            return None
+        if not user.may_choose_password:
+            return _NOT_USABLE
+        transaction.record(UserPasswordResetRequested(id=self._event_id(), occurred_at=now, user_id=user.id))
+        self._mailed_tokens.issue(
+            user, purpose=TokenPurpose.RESET_PASSWORD, kind=NotificationKind.RESET_PASSWORD, now=now
+        ).write_into(transaction)
+        return None
 
     def reset(self, *, token: str, password: str) -> User:
         """

@@ -94,7 +94,7 @@ class Registration:
         def work(transaction: Transaction) -> None:
             user = transaction.users.find_by_email(email_key)
             now = self._clock.now()
-            if user is None or user.deleted_at is None or not may_mail(transaction, user, MAILED_TO_ANYONE, now=now):
+            if user is None or user.deleted_at is None or not may_mail(transaction, user.id, MAILED_TO_ANYONE, now=now):
                 return
             self._mailed_tokens.restore_link(user, now=now).write_into(transaction)
 

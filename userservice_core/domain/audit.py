@@ -127,6 +127,7 @@ class AuditAction(enum.StrEnum):
     USER_EMAIL_CHANGED = "user.email_changed"
     USER_EMAIL_CHANGE_UNDONE = "user.email_change_undone"
     USER_REGISTERED = "user.registered"
+    USER_EMAIL_VERIFICATION_REQUESTED = "user.email_verification_requested"
     USER_EMAIL_VERIFIED = "user.email_verified"
     USER_PASSWORD_RESET_REQUESTED = "user.password_reset_requested"  # noqa: S105 - a name, no password
     USER_PASSWORD_CHANGED = "user.password_changed"  # noqa: S105 - as above
@@ -136,8 +137,6 @@ class AuditAction(enum.StrEnum):
     LOGGED_IN = "auth.logged_in"
     LOGGED_OUT = "auth.logged_out"
     REAUTHENTICATED = "auth.reauthenticated"
-    MFA_CHANGED = "auth.mfa_changed"
-    LOCKED = "auth.locked"
     SESSION_REVOKED = "auth.session_revoked"
     REFRESH_REUSED = "auth.refresh_reused"
 

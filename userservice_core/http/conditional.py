@@ -15,10 +15,11 @@ _NOT_MODIFIED: Final = 304
 _OK: Final = 200
 _ETAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _VERSIONED = re.compile(r'"(\d{1,18})-[^"]*"')
-_BODY_HEADERS: Final = frozenset({"content-type", "content-length"})
+_BODY_HEADERS: Final = frozenset({"content-type", "content-length", "content-encoding"})
+_READING: Final = frozenset({"GET", "HEAD"})
 
-PRIVATE: Final[Headers] = (("cache-control", "private, no-cache"), ("vary", "authorization"))
-"""A private cache may keep the answer if it asks each time; a shared one may not (RFC 9111 §5.2.2)."""
+PRIVATE: Final[Headers] = (("cache-control", "no-store"),)
+"""No cache may keep the answer, not even that of a browser: it holds personal data (RFC 9111 §5.2.2.5)."""
 
 
 def etag_of(version: int, variant: str) -> str:
@@ -46,9 +47,11 @@ def wanted_versions(if_match: str | None) -> frozenset[int] | None:
 
 
 def answer_if_changed(request: Request, response: Response) -> Response:
-    """Return *response*, or 304 without a body if the client holds that representation already."""
+    """Return *response*, or 304 without a body if the client reads and holds that representation already."""
     wanted, etag = request.header("if-none-match"), response.header("etag")
-    if wanted is None or etag is None or response.status != _OK or not _names(wanted, etag):
+    if wanted is None or etag is None or response.status != _OK or request.method not in _READING:
+        return response
+    if not _names(wanted, etag):
         return response
     headers = tuple(header for header in response.headers if header[0] not in _BODY_HEADERS)
     return attrs.evolve(response, status=_NOT_MODIFIED, headers=headers, body=b"")

@@ -84,6 +84,20 @@ class MethodNotAllowedError(UserServiceError):
         self.allowed = allowed
 
 
+class NotAcceptableError(UserServiceError):
+    """The client takes no media type that the operation answers with."""
+
+    code = "not-acceptable"
+    default_detail = "The header Accept refuses what this operation answers with, which is JSON nearly everywhere."
+
+
+class PreconditionRequiredError(UserServiceError):
+    """The change does not say which version it is meant for, and this installation wants that."""
+
+    code = "precondition-required"
+    default_detail = "Send the header If-Match with the ETag of what you have read."
+
+
 class FreshSignInRequiredError(AuthenticationError):
     """
     The operation wants a recent proof of who the caller is (RFC 9470 §3).

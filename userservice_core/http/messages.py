@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Headers = tuple[tuple[str, str], ...]
 """Names in lower case and values as latin-1 text, so that any byte survives (RFC 9110 §5.5)."""
@@ -54,6 +58,17 @@ class Response:
     def header(self, name: str) -> str | None:
         """Return the value of the header *name* (in lower case), repeated ones joined by commas, or None."""
         return _joined(self.headers).get(name)
+
+
+def with_one_vary(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Return *headers* with what all headers `Vary` name in one."""
+    others, named = [], []
+    for name, value in headers:
+        if name == "vary":
+            named.append(value)
+        else:
+            others.append((name, value))
+    return (*others, ("vary", ", ".join(named))) if named else tuple(others)
 
 
 def _joined(headers: Headers) -> dict[str, str]:

@@ -30,10 +30,12 @@ from userservice_core.http.body_format import BodyFormat
 from userservice_core.http.bulkheads import BoundedWorkers
 from userservice_core.http.call import Call, Services
 from userservice_core.http.conditional import answer_if_changed, wanted_versions
+from userservice_core.http.cors import CrossOriginRules
 from userservice_core.http.decoding import decode_body, decode_form, decode_query
-from userservice_core.http.errors import FreshSignInRequiredError
+from userservice_core.http.errors import FreshSignInRequiredError, PreconditionRequiredError
 from userservice_core.http.idempotency import decode_answer, encode_answer, keyed_call
-from userservice_core.http.messages import Request, Response
+from userservice_core.http.messages import Request, Response, with_one_vary
+from userservice_core.http.negotiation import representation_for, require_acceptable
 from userservice_core.http.oauth_errors import oauth_error_response
 from userservice_core.http.openapi import openapi_document
 from userservice_core.http.problems import INTERNAL_STATUS, problem_response, status_of
@@ -96,6 +98,8 @@ class HttpOptions:
         hashing_threads: Requests at work at once that hash a password.
         hashing_queue: Requests that may wait for one of those places; the next one is refused.
         expose_metrics: Whether `/metrics` is served beside the API.
+        require_if_match: Whether a change of something that has a version must say which one it is meant for.
+        cross_origin: Which pages of other origins may read answers.
     """
 
     issuer: str
@@ -108,6 +112,8 @@ class HttpOptions:
     hashing_threads: int = 4
     hashing_queue: int = 64
     expose_metrics: bool = False
+    require_if_match: bool = False
+    cross_origin: CrossOriginRules = attrs.field(factory=CrossOriginRules)
 
 
 @attrs.define(kw_only=True)
@@ -119,6 +125,7 @@ class _Exchange:
         seconds_allowed: From its reception to its deadline.
         finish: Ends the measurement, with the status.
         is_routine: Whether it is one of those that machines ask all day.
+        is_compressible: Whether the answer may be compressed.
         parameters: The ids in its path.
         caller: Who is calling, once that is known.
         speaks_oauth: Whether errors are told as OAuth clients read them.
@@ -131,6 +138,7 @@ class _Exchange:
     finish: Callable[[int], None]
     operation: str
     is_routine: bool = False
+    is_compressible: bool = False
     speaks_oauth: bool = False
     parameters: Mapping[str, UUID] = attrs.field(factory=dict)
     access_token: str | None = attrs.field(default=None, repr=False)
@@ -237,8 +245,7 @@ class Pipeline:
         try:
             require_within(self._limits, request)
             if request.method == "OPTIONS":
-                allowed = ", ".join(self._router.allowed(request.path))
-                return self._answer(exchange, Response(status=204, headers=(("allow", allowed),)))
+                return self._answer(exchange, self._options_of(request))
             if not isinstance(found, Match):
                 return self._refuse(exchange, found)
             exchange.parameters = found.parameters
@@ -247,19 +254,28 @@ class Pipeline:
             return self._refuse(exchange, error)
         return exchange, found.route
 
+    def _options_of(self, request: Request) -> Response:
+        """Tell what a path takes, and a browser what pages of other origins may send there."""
+        methods = self._router.allowed(request.path)
+        preflight = self._options.cross_origin.preflight_headers(request, methods)
+        return Response(status=204, headers=(("allow", ", ".join(methods)), *preflight))
+
     def _find(self, request: Request) -> Match | UserServiceError:
         try:
             return self._router.match(request.method, request.path)
         except UserServiceError as error:
             return error
 
-    @staticmethod
-    def _admit(exchange: _Exchange, route: Route) -> None:
+    def _admit(self, exchange: _Exchange, route: Route) -> None:
         exchange.is_routine = route.pure
+        exchange.is_compressible = route.is_compressible
         exchange.access_token = access_token_of(exchange.request)
         if route.wants_user and exchange.access_token is None:
             raise AuthenticationError
+        require_acceptable(route, exchange.request)
         require_readable(route, exchange.request)
+        if self._options.require_if_match and route.conditional and exchange.request.header("if-match") is None:
+            raise PreconditionRequiredError
 
     def _context_of(self, request: Request) -> CallContext:
         seconds = self._options.request_timeout_seconds
@@ -372,7 +388,7 @@ class Pipeline:
         return self._answer(exchange, problem_response(error, request_id=exchange.context.request_id))
 
     def _answer(self, exchange: _Exchange, response: Response) -> Response:
-        response = answer_if_changed(exchange.request, response)
+        response = self._represented(exchange, response)
         names = {name for name, _ in response.headers}
         # An answer that is a page says itself what browsers may do with it.
         fixed = (header for header in self._fixed_headers if header[0] not in names)
@@ -381,11 +397,20 @@ class Pipeline:
             headers.append(("cache-control", "no-store"))
         if response.status not in _STATUSES_WITHOUT_BODY:
             headers.append(("content-length", str(len(response.body))))
+        headers += self._options.cross_origin.headers_for(exchange.request)
         body = b"" if exchange.request.method == "HEAD" else response.body
         exchange.finish(response.status)
         self._log_access(exchange, response.status)
         failpoint("http.answering")
-        return Response(status=response.status, headers=tuple(headers), body=body)
+        return Response(status=response.status, headers=with_one_vary(headers), body=body)
+
+    @staticmethod
+    def _represented(exchange: _Exchange, response: Response) -> Response:
+        """Return the answer in the coding that the client wants, or tell that it holds it already."""
+        if not exchange.is_compressible:
+            return answer_if_changed(exchange.request, response)
+        representation = representation_for(exchange.request, response)
+        return representation.coded(answer_if_changed(exchange.request, representation.response))
 
     def _log_access(self, exchange: _Exchange, status: int) -> None:
         """Write one line: neither path nor query, since links carry tokens, and nothing of the user."""

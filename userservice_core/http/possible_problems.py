@@ -33,6 +33,8 @@ from userservice_core.http.errors import (
     FreshSignInRequiredError,
     HeadersTooLargeError,
     MalformedRequestError,
+    NotAcceptableError,
+    PreconditionRequiredError,
     RouteNotFoundError,
     UnsupportedMediaTypeError,
     UriTooLongError,
@@ -69,6 +71,8 @@ def possible_problems(route: Route) -> dict[int, tuple[ErrorKind, ...]]:
 def _kinds(route: Route) -> Iterator[ErrorKind]:
     yield from _ALWAYS
     yield from route.problems
+    if route.has_body:
+        yield NotAcceptableError
     if route.parameters:
         # What is no id makes another path.
         yield RouteNotFoundError
@@ -103,4 +107,4 @@ def _kinds_of_input(route: Route) -> Iterator[ErrorKind]:
     if route.is_list:
         yield from (CursorInvalidError, CursorMismatchError)
     if route.conditional:
-        yield StaleVersionError
+        yield from (StaleVersionError, PreconditionRequiredError)

@@ -71,6 +71,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "client-secret-not-found": 404,
     "route-not-found": 404,
     "method-not-allowed": 405,
+    "not-acceptable": 406,
     "conflict": 409,
     "email-taken": 409,
     "already-exists": 409,
@@ -89,6 +90,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "uri-too-long": 414,
     "unsupported-media-type": 415,
     "idempotency-key-reused": 422,
+    "precondition-required": 428,
     "too-many-requests": 429,
     "headers-too-large": 431,
     # What follows is never the client's fault, and its detail never the client's business.

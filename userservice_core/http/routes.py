@@ -152,6 +152,21 @@ class Route:
         return tuple(PARAMETER.findall(self.path))
 
     @property
+    def has_body(self) -> bool:
+        """Whether it answers with a body when all is well."""
+        return self.content_type != "application/json" or any(self.answers.values())
+
+    @property
+    def is_compressible(self) -> bool:
+        """
+        Whether its answers may be compressed.
+
+        Those that may hold a token or a mailed secret are not: beside something that the sender of a request chose, the
+        length of what is compressed tells about the rest (BREACH).
+        """
+        return self.method == "GET" and not self.path.startswith(("/auth/", "/oauth/"))
+
+    @property
     def takes_key(self) -> bool:
         """Whether it honours `Idempotency-Key`."""
         return self.method == "POST" and not self.repeatable

@@ -10,6 +10,7 @@ import pytest
 from tests.fast.application.conftest import ORIGIN
 from userservice_core.application.refusals import MAX_REMEMBERED, Refusals
 from userservice_core.domain.audit import Actor, AuditAction, AuditEntry, Outcome, Subject
+from userservice_core.domain.emails import EmailAddress
 from userservice_core.errors import (
     DatabaseUnavailableError,
     EmailNotVerifiedError,
@@ -74,6 +75,49 @@ def test_a_reset_of_a_pending_account_confirms_its_address(world: World) -> None
     world.use_cases.passwords.reset(token=world.mailed_token(), password="another sentence, as long")
 
     assert [kind for kind, *_ in _told(world)][-2:] == ["user.email_verified", "user.password_changed"]
+
+
+def test_links_that_are_not_mailed(world: World) -> None:
+    """Asked for by anybody: nobody has the address, the account wants none, or it had as many as an hour may bring."""
+    user = world.active_user()
+    before = len(_log(world))
+    world.use_cases.passwords.request_reset(email="nobody@example.com")
+    for _ in range(3):
+        world.use_cases.email_verification.request(email="ada@example.com")
+        world.use_cases.passwords.request_reset(email="ada@example.com")
+
+    told = _told(world)[before:]
+    asked, reset = "user.email_verification_requested", "user.password_reset_requested"
+    assert told[:3] == [
+        (reset, "anonymous", REFUSED, "unknown-email"),
+        (asked, "anonymous", REFUSED, "not-pending"),
+        (reset, "anonymous", SUCCEEDED, None),
+    ]
+    assert told[-2:] == [(kind, "anonymous", REFUSED, "too-many-requests") for kind in (asked, reset)]
+    assert {entry.subject for entry in _log(world)[before + 1 :]} == {Subject.user(user.id)}
+
+
+def test_another_address(world: World) -> None:
+    """Asked for, confirmed and given back: by the user, with the addresses as details, and no token."""
+    user = world.active_user()
+    before = len(_log(world))
+    new = EmailAddress.parse("ada@example.net")
+    world.use_cases.email_changes.request(user_id=user.id, revise=lambda _: new)
+    world.events()
+    confirming = next(mail.token for mail in world.installed.mails.sent if mail.kind == "change_email")
+    world.use_cases.email_verification.confirm(token=str(confirming))
+    world.events()
+    undoing = next(mail.token for mail in world.installed.mails.sent if mail.kind == "email_changed")
+    world.use_cases.email_verification.confirm(token=str(undoing))
+
+    entries = _log(world)[before:]
+    assert [(entry.action, entry.changed) for entry in entries] == [
+        ("user.email_change_requested", ("pendingEmail",)),
+        ("user.email_changed", ("email", "pendingEmail")),
+        ("user.email_change_undone", ("email",)),
+    ]
+    assert [entry.after["email"] for entry in entries] == ["ada@example.com", "ada@example.net", "ada@example.com"]
+    assert {entry.actor.id for entry in entries} == {user.id}
 
 
 def test_refused_sign_ins(world: World) -> None:

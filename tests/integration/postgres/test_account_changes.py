@@ -10,6 +10,7 @@ import pytest
 
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.link_requests import LinkRequests
 from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.domain.credentials import LoginState
 from userservice_core.domain.events import NotificationKind
@@ -22,6 +23,7 @@ from userservice_core.infrastructure.postgres.users import PostgresUserReader
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
 from userservice_core.infrastructure.system.clock import SystemClock, SystemEntropy, Uuid7Generator
+from userservice_core.infrastructure.system.pacer import RecentPacer
 from userservice_core.testing.contracts.races import race
 from userservice_core.testing.samples import sample_email, sample_session, sample_user
 
@@ -86,6 +88,7 @@ def office(pool: Database) -> Office:
         uow=uow,
         users=PostgresUserReader(pool),
         tokens=PostgresOneTimeTokenReader(pool),
+        links=LinkRequests(uow=uow, pacer=RecentPacer(), clock=clock, ids=ids),
         changes=changes,
         mailed_tokens=mailed_tokens,
         clock=clock,

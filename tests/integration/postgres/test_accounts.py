@@ -181,6 +181,43 @@ def test_no_sign_in_outlives_a_suspension(house: House) -> None:
         assert numbers == list(range(1, len(numbers) + 1))
 
 
+def test_suspensions_and_grants_lose_nothing_of_each_other(house: House) -> None:
+    """Fifty at once: each change is one version, each has its event, and all roles that were given are held."""
+    user = house.add()
+    use_cases = house.service.use_cases
+    roles = [
+        use_cases.roles.create(actor=house.admin, name=f"Role {number}", description=None).id for number in range(25)
+    ]
+
+    def toggle() -> object:
+        def revise(user: User, now: datetime) -> User:
+            other = UserStatus.SUSPENDED if user.status is UserStatus.ACTIVE else UserStatus.ACTIVE
+            return user.moved_to(other, by=Mover.ADMINISTRATOR, now=now)
+
+        return use_cases.account_administration.update(
+            actor=house.admin, user_id=user.id, revise=revise, reason="a reason"
+        )
+
+    works: list[Callable[[], object]] = []
+    for role_id in roles:
+        works += [
+            toggle,
+            partial(use_cases.role_assignments.assign, actor=house.admin, user_id=user.id, role_ids=[role_id]),
+        ]
+
+    assert _kinds(race(works)) == set()
+
+    saved = use_cases.access.permissions_of(user_id=user.id)
+    assert saved.names == frozenset()
+    row = house.observer.execute(
+        "SELECT status, version, access_version, (SELECT count(*) FROM user_roles WHERE user_id = users.user_id)"
+        " FROM users WHERE user_id = %s",
+        (user.id,),
+    ).fetchone()
+    assert row == ("suspended", 51, 51, 25 + len(INITIAL_ROLES))
+    assert [number for _, number in house.events(user.id)] == list(range(1, 51))
+
+
 @pytest.mark.parametrize("is_hard", [False, True])
 def test_nothing_happens_to_a_user_after_their_deletion(house: House, is_hard: bool) -> None:  # noqa: FBT001
     """Sign-ins, grants and profiles of the time leave no row behind one who is erased, and no event behind the last."""

@@ -44,6 +44,7 @@ _LEFT_OUT: Final = {
     "outbox": "holds events for moments, until they are published",
     "outbox_parked": "holds events that could not be published, for an operator to look at",
     "bus_event": "holds events for as long as the settings keep them; they repeat what the export says",
+    "bus_dead_letter": "holds events that a consumer could not take, for an operator to look at",
     "revocations": "tells for minutes what processes must forget, and nothing of the user but the id",
     "user_emails": "repeats the address of the account",
 }

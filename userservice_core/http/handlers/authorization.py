@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
 def check_permissions(call: Call) -> Response:
     """Tell whether a user may do all that is asked for."""
-    return json_response(200, _answer(call, call.body(CheckPermissionsBody)))
+    check = _check(call.body(CheckPermissionsBody))
+    return json_response(200, CheckPermissionsAnswer.of(call.services.use_cases.authorization.check(check=check)))
 
 
 def check_permissions_batch(call: Call) -> Response:
     """Tell the same for several questions."""
-    body = call.body(CheckPermissionsBatchBody)
-    return json_response(200, CheckPermissionsBatchAnswer(results=tuple(_answer(call, check) for check in body.checks)))
+    checks = [_check(check) for check in call.body(CheckPermissionsBatchBody).checks]
+    checked = call.services.use_cases.authorization.check_all(checks=checks)
+    return json_response(200, CheckPermissionsBatchAnswer(results=tuple(map(CheckPermissionsAnswer.of, checked))))
 
 
 def list_effective_permissions(call: Call) -> Response:
@@ -41,11 +43,10 @@ def list_effective_permissions(call: Call) -> Response:
     return json_response(200, EffectivePermissionsAnswer(user_id=user_id, permissions=permissions))
 
 
-def _answer(call: Call, body: CheckPermissionsBody) -> CheckPermissionsAnswer:
+def _check(body: CheckPermissionsBody) -> PermissionCheck:
     owner_id = body.resource_owner_id
-    check = PermissionCheck(
+    return PermissionCheck(
         user_id=UserId(body.user_id),
         permissions=body.permissions,
         resource_owner_id=None if owner_id is None else UserId(owner_id),
     )
-    return CheckPermissionsAnswer.of(call.services.use_cases.authorization.check(check=check))

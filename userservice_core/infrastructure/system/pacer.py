@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 _REMEMBERED: Final = 100
 _NEARLY_ALL: Final = 0.95
-_LONGEST_WAIT_SECONDS: Final = 0.005
 
 
 class RecentPacer:
@@ -23,8 +22,13 @@ class RecentPacer:
     """
 
     def __init__(
-        self, *, monotonic: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+        self,
+        *,
+        longest_wait_seconds: float = 0.005,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._longest_wait_seconds = longest_wait_seconds
         self._monotonic = monotonic
         self._sleep = sleep
         self._lock = threading.Lock()
@@ -35,7 +39,7 @@ class RecentPacer:
 
     def hold(self, what: str, *, since: float) -> None:
         taken = self._monotonic() - since
-        wait = min(self._usual(what, taken) - taken, _LONGEST_WAIT_SECONDS)
+        wait = min(self._usual(what, taken) - taken, self._longest_wait_seconds)
         if wait > 0:
             self._sleep(wait)
 
