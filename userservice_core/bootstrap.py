@@ -337,7 +337,11 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             access_lifetime=rules.lifetimes.access,
         ),
         account_administration=AccountAdministration(
-            uow=driven.uow, clock=driven.clock, ids=driven.ids, access_lifetime=rules.lifetimes.access
+            uow=driven.uow,
+            mailed_tokens=mailed_tokens,
+            clock=driven.clock,
+            ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
         ),
         retention=Retention(
             uow=driven.uow,

@@ -334,15 +334,16 @@ class UserPatchBody(Body, frozen=True, kw_only=True):
     """
     What is to be different about a user (RFC 7396); the members that cannot be changed here may be sent as read.
 
-    Another status may come with its reason, and a suspension has to. What is sent of the login state is ignored: a
-    sign-in changes it, and no version tells.
+    Another address waits for its confirmation, as it does for the user themselves. Another status may come with its
+    reason, and a suspension has to. What is sent of the login state is ignored: a sign-in changes it, and no version
+    tells.
     """
 
     status: UserStatus | UnsetType = UNSET
     status_reason: Text | UnsetType | None = UNSET
     attributes: dict[str, Any] | UnsetType | None = UNSET
+    email: Text | UnsetType = UNSET
     id: UUID | UnsetType = UNSET
-    email: str | UnsetType = UNSET
     email_verified: bool | UnsetType = UNSET
     pending_email: str | UnsetType | None = UNSET
     roles: tuple[str, ...] | UnsetType = UNSET
