@@ -16,7 +16,6 @@ from msgspec import UNSET, UnsetType
 from userservice_core.application.audit_trail import Activity, Doer
 from userservice_core.domain.address_kinds import AddressType
 from userservice_core.domain.audit import ActorKind, AuditAction, Outcome, SubjectKind
-from userservice_core.domain.emails import is_mixed_script
 from userservice_core.domain.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET_ROWS
 from userservice_core.domain.users import UserStatus
 from userservice_core.ports.security import PrincipalKind
@@ -260,7 +259,7 @@ class AdminUserAnswer(UserAnswer, frozen=True, kw_only=True):
         shown = UserAnswer.of(user)
         return cls(
             **{name: getattr(shown, name) for name in UserAnswer.__struct_fields__},
-            email_is_mixed_script=is_mixed_script(user.email),
+            email_is_mixed_script=user.email.is_mixed_script,
             login_state=UNSET if state is None else LoginStateItem.of(state),
         )
 
