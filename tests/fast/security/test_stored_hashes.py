@@ -21,8 +21,7 @@ from userservice_core.infrastructure.security.stored_hashes import HashRefusedEr
 PASSWORD: Final = "correct horse battery staple \u00e9"
 SALT: Final = base64.b64encode(bytes(range(16))).decode()
 
-# Made by Django 5.2, Werkzeug 3.1 and bcrypt 5.0; the last ones by hashlib and argon2-cffi with Key"
-    "cloak's parameters.
+# Made by Django 5.2, Werkzeug 3.1 and bcrypt 5.0; the last ones by hashlib and argon2-cffi with Keycloak's parameters.
 HASHES: Final = {
     "django-pbkdf2": "pbkdf2_sha256$1000$saltsaltsalt$mti9/5RSqxylYzgGlTfgWSC2R+gvienJC6iN0ReaZdg=",
     "django-pbkdf2-sha1": "pbkdf2_sha1$1000$saltsaltsalt$1qedgoFu0E7TEndfgNDDoVd8Ybs=",
@@ -106,8 +105,7 @@ def test_the_hash_of_another_system_belongs_to_its_password(
     assert not hasher.verify(stored, PASSWORD + " ")
     assert not hasher.verify(stored, "")
     assert hasher.is_outdated(stored)
-    assert outdated + 2 == sum(count for (what, _), count in metrics.counts.items() if what == "pass"
-    "word_hash_outdated")
+    assert outdated + 2 == sum(count for (what, _), count in metrics.counts.items() if what == "password_hash_outdated")
 
 
 @pytest.mark.parametrize("name", HASHES)
@@ -132,8 +130,7 @@ def test_a_hash_made_of_what_was_typed_is_verified_as_typed(hasher: Argon2Passwo
 
 
 def test_bcrypt_reads_seventy_two_bytes(hasher: Argon2PasswordHasher) -> None:
-    """What stands behind them never had an effect where the hash was made, and has none here, also "
-    "within a letter."""
+    """What stands behind them never had an effect where the hash was made, and has none here."""
     stored = "$2b$04$IzyZiAx/vwM5uMYcnairc.Aj6ifXm9fgLhVpReAlnndd5shS/b6VG"  # of 72 times the letter a
 
     assert hasher.verify(stored, "a" * 72)
@@ -192,8 +189,7 @@ def test_a_hash_that_costs_too_much_is_not_verified(
         "x" * 2_000,
     ],
 )
-def test_a_broken_hash_belongs_to_nothing(hasher: Argon2PasswordHasher, metrics: InMemoryMetrics, br"
-    "oken: str) -> None:
+def test_a_broken_hash_belongs_to_nothing(hasher: Argon2PasswordHasher, metrics: InMemoryMetrics, broken: str) -> None:
     """It is refused and counted, and no error."""
     before = metrics.counts["password_hash_refused", "unreadable"]
 
