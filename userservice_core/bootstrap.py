@@ -256,6 +256,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
     # Nobody hashes there, so a request may take a little longer, and has more to hide.
     links_pacer = RecentPacer(longest_wait_seconds=0.05)
     links = LinkRequests(uow=driven.uow, pacer=links_pacer, clock=driven.clock, ids=driven.ids)
+    pacer = RecentPacer()
     authentication = Authentication(
         uow=driven.uow,
         sign_ins=driven.sign_ins,
@@ -264,7 +265,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         hasher=driven.hasher,
         proofs=proofs,
         policy=rules.policy,
-        pacer=RecentPacer(),
+        pacer=pacer,
         sealer=sealer,
         mailed_tokens=mailed_tokens,
         issuer=issuer,
@@ -336,7 +337,11 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             access_lifetime=rules.lifetimes.access,
         ),
         account_administration=AccountAdministration(
-            uow=driven.uow, clock=driven.clock, ids=driven.ids, access_lifetime=rules.lifetimes.access
+            uow=driven.uow,
+            mailed_tokens=mailed_tokens,
+            clock=driven.clock,
+            ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
         ),
         retention=Retention(
             uow=driven.uow,
@@ -405,6 +410,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             ids=driven.ids,
             entropy=driven.entropy,
             metrics=driven.metrics,
+            pacer=pacer,
             access_lifetime=rules.lifetimes.access,
         ),
         token_issuer=issuer,

@@ -97,7 +97,7 @@ def test_what_a_change_of_status_may_not_be(house: _House) -> None:
         ({"status": "suspended", "statusReason": " "}, "/statusReason", "blank"),
         ({"statusReason": "x"}, "/statusReason", "without-status"),
         ({"status": "gone"}, "/status", "invalid-type"),
-        ({"email": "eve@example.com"}, "/email", "read-only"),
+        ({"pendingEmail": "eve@example.com"}, "/pendingEmail", "read-only"),
         ({"roles": ["administrator"]}, "/roles", "read-only"),
         ({"deletedAt": "2026-01-01T00:00:00Z"}, "/deletedAt", "read-only"),
         ({"nothing": 1}, "/nothing", "unknown-field"),

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 _PASSWORD = "correct horse battery staple"
 _EMAIL = "Guest@example.com"
+_WRONG = {
+    "emailIsMixedScript": True,
+    "roles": [],
+    "version": 9,
+    "email": "nobody",
+    "attributes": {"large": "x" * 17_000},
+}
 _PROFILE = {"firstName": "Robin", "dateOfBirth": "1996-02-29", "preferences": {"dark": True}}
 
 
@@ -204,11 +211,35 @@ def test_attributes_are_merged(staff: _Staff) -> None:
     assert _faults(staff.send("PATCH", path, {"attributes": [], "emailIsMixedScript": True, "version": 9})) == [
         ("/attributes", "invalid-type")
     ]
-    assert _faults(staff.send("PATCH", path, {"emailIsMixedScript": True, "roles": [], "version": 9})) == [
+    assert _faults(staff.send("PATCH", path, _WRONG)) == [
         ("/roles", "read-only"),
         ("/version", "read-only"),
         ("/emailIsMixedScript", "read-only"),
+        ("/email", "invalid-email"),
+        ("/attributes", "too-large"),
     ]
+
+
+def test_another_address_waits_until_it_is_confirmed(staff: _Staff) -> None:
+    """As when the user asks for it: the new one gets a link, and the present one a notice."""
+    staff.installation.access_token(_EMAIL)
+    (user,) = json_of(staff.send("GET", f"/admin/users?exactEmail={_EMAIL}"))["data"]
+    path = f"/admin/users/{user['id']}"
+    changed = staff.send("PATCH", path, {"email": "New@example.com", "attributes": {"a": 1}})
+    answer = json_of(changed)
+    assert (changed.status, answer["email"], answer["pendingEmail"]) == (200, _EMAIL, "New@example.com")
+    assert (answer["version"], answer["attributes"]) == (user["version"] + 1, {"a": 1})
+    assert json_of(staff.send("PATCH", path, answer)) == answer
+    assert staff.mail_kinds()[-1] == "email_change_requested"
+
+    token = staff.installation.mailed_token("New@example.com")
+    assert send_json(staff.client, "POST", "/auth/verify-email", {"token": token}).status == 200
+    confirmed = json_of(staff.send("GET", path))
+    assert (confirmed["email"], confirmed["pendingEmail"]) == ("New@example.com", None)
+    assert _faults(staff.send("PATCH", path, {"email": "nobody"})) == [("/email", "invalid-email")]
+    invited = staff.invited()
+    refused = staff.send("PATCH", f"/admin/users/{invited['id']}", {"email": "other@example.com"})
+    assert _code(refused) == (409, "account-status")
 
 
 def test_a_profile_is_written_for_its_owner(staff: _Staff) -> None:

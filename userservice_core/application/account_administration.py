@@ -9,16 +9,19 @@ import attrs
 from userservice_core.application.access_changes import Agent, require_version
 from userservice_core.application.account_changes import AccountChange
 from userservice_core.domain.audit import AuditAction
+from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import NotificationKind, UserUpdated
 from userservice_core.domain.json_objects import are_equal
+from userservice_core.domain.one_time_tokens import TokenPurpose
 from userservice_core.domain.texts import text_faults
 from userservice_core.domain.users import Mover, User, UserStatus
-from userservice_core.errors import Fault, InvalidInputError
+from userservice_core.errors import AccountStatusError, Fault, InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from datetime import datetime, timedelta
 
+    from userservice_core.application.mailed_tokens import MailedTokens
     from userservice_core.domain.ids import UserId
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
@@ -29,8 +32,17 @@ MAX_REASON_CHARACTERS: Final = 500
 class AccountAdministration:
     """Nobody changes the account of a user who holds a permission that they lack themselves."""
 
-    def __init__(self, *, uow: UnitOfWork, clock: Clock, ids: IdGenerator, access_lifetime: timedelta) -> None:
+    def __init__(
+        self,
+        *,
+        uow: UnitOfWork,
+        mailed_tokens: MailedTokens,
+        clock: Clock,
+        ids: IdGenerator,
+        access_lifetime: timedelta,
+    ) -> None:
         self._uow = uow
+        self._mailed_tokens = mailed_tokens
         self._clock = clock
         self._ids = ids
         self._access_lifetime = access_lifetime
@@ -48,7 +60,8 @@ class AccountAdministration:
         Change a user.
 
         Another status has its consequences: a suspension ends every session, every mailed link and every access token
-        at once.
+        at once. So has an address that is to replace the present one: a link is mailed to it that makes it the user's,
+        and the present one is told.
 
         Args:
             actor: Who does it.
@@ -62,6 +75,7 @@ class AccountAdministration:
             StaleVersionError: If they have none of the versions expected.
             InvalidInputError: If the reason is missing or not valid.
             StatusChangeNotAllowedError: If administrators cannot give them this status.
+            AccountStatusError: If they are to have another address, and their account cannot be used.
             TargetOutranksActorError: If the user holds a permission that the actor lacks.
             LastAdministratorError: If nobody could do everything any more.
         """
@@ -75,13 +89,31 @@ class AccountAdministration:
                 return revised
             # However many members are different, it is one version.
             revised = attrs.evolve(revised, version=account.user.version + 1)
+            asks_for_email = revised.pending_email not in {None, account.user.pending_email}
+            if asks_for_email and not (account.user.is_live and revised.is_live):
+                raise AccountStatusError(status=account.user.status.value)
             if revised.status is account.user.status:
                 self._save(account, revised)
             else:
                 self._change_status(account, revised, reason=reason)
+            if asks_for_email:
+                self._have_confirmed(account, revised)
             return revised
 
         return self._uow.run(work)
+
+    def _have_confirmed(self, account: AccountChange, revised: User) -> None:
+        """Mail a link to the address that is to replace the present one, and tell the present one of it."""
+        to = EmailAddress.parse(str(revised.pending_email))
+        self._mailed_tokens.issue(
+            revised, purpose=TokenPurpose.CHANGE_EMAIL, kind=NotificationKind.CHANGE_EMAIL, now=account.now, to=to
+        ).write_into(account.transaction)
+        account.notify(NotificationKind.EMAIL_CHANGE_REQUESTED)
+        account.audit(
+            AuditAction.USER_EMAIL_CHANGE_REQUESTED,
+            before={"pendingEmail": account.user.pending_email},
+            after={"pendingEmail": revised.pending_email},
+        )
 
     @staticmethod
     def _save(account: AccountChange, revised: User) -> None:

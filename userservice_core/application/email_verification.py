@@ -10,7 +10,7 @@ from userservice_core.application.mailed_tokens import read_mailed_token
 from userservice_core.domain.audit import Actor, AuditAction, AuditEntry, Subject
 from userservice_core.domain.events import NotificationKind, UserEmailVerified
 from userservice_core.domain.ids import AuditEntryId, EventId
-from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
+from userservice_core.domain.one_time_tokens import CHOOSE_PASSWORD, OneTimeToken, TokenPurpose
 from userservice_core.domain.users import User, UserStatus
 from userservice_core.errors import OneTimeTokenInvalidError, UserNotFoundError
 
@@ -131,6 +131,9 @@ class EmailVerification:
         return verified
 
     def _would_succeed(self, stored: OneTimeToken, user: User) -> bool:
+        if stored.purpose in CHOOSE_PASSWORD:
+            is_good = stored.is_good_for(stored.purpose, email_key=user.email.key, now=self._clock.now())
+            return is_good and user.may_choose_password
         return self._would_confirm(stored, user) or self._changes.would_succeed(stored, user)
 
     def _would_confirm(self, stored: OneTimeToken, user: User) -> bool:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import attrs
 
-from userservice_core.application.access_changes import AccessChange
+from userservice_core.application.access_changes import AccessChange, Agent
 from userservice_core.application.account_changes import AccountChange
 from userservice_core.application.profiles import profile_updated
 from userservice_core.application.registration import user_registered

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -22,7 +22,7 @@ from userservice_core.domain.events import (
     UserPasswordResetRequested,
 )
 from userservice_core.domain.ids import AuditEntryId, EventId
-from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
+from userservice_core.domain.one_time_tokens import CHOOSE_PASSWORD, KEPT_BESIDE_NEWER, TokenPurpose
 from userservice_core.domain.passwords import PasswordPolicy, known_words, normalise_password
 from userservice_core.errors import (
     CurrentPasswordWrongError,
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from userservice_core.ports.users import UserReader
 
 _NOT_USABLE = "account-not-usable"
-_CHOOSE_PASSWORD: Final = frozenset({TokenPurpose.RESET_PASSWORD, TokenPurpose.INVITE})
 
 
 class Passwords:
@@ -236,7 +235,7 @@ class Passwords:
         is_good = (
             stored is not None
             and user.may_choose_password
-            and stored.purpose in _CHOOSE_PASSWORD
+            and stored.purpose in CHOOSE_PASSWORD
             and stored.is_good_for(stored.purpose, email_key=user.email.key, now=self._clock.now())
         )
         if stored is None or not is_good:

@@ -33,6 +33,9 @@ They outlast what ends other tokens, too, apart from what ends the use of the ac
 otherwise be rid of them by changing the address or the password once more.
 """
 
+CHOOSE_PASSWORD: Final = frozenset({TokenPurpose.RESET_PASSWORD, TokenPurpose.INVITE})
+"""Purposes that let the owner of the account choose a password."""
+
 LIFETIMES: dict[TokenPurpose, timedelta] = {
     TokenPurpose.VERIFY_EMAIL: timedelta(hours=24),
     TokenPurpose.RESET_PASSWORD: timedelta(hours=1),

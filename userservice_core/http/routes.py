@@ -622,7 +622,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="PATCH",
         path="/admin/users/{id}",
         operation_id="update_user",
-        summary="Suspend or reactivate a user",
+        summary="Change a user: status, attributes, or an address that has yet to be confirmed",
         handler=admin_users.update_user,
         who=Holder("user:update"),
         body=wire.UserPatchBody,
@@ -632,6 +632,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         problems=(
             errors.UserNotFoundError,
             errors.StatusChangeNotAllowedError,
+            errors.AccountStatusError,
             errors.TargetOutranksActorError,
             errors.LastAdministratorError,
         ),

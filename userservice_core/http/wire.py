@@ -16,7 +16,6 @@ from msgspec import UNSET, UnsetType
 from userservice_core.application.audit_trail import Activity, Doer
 from userservice_core.domain.address_kinds import AddressType
 from userservice_core.domain.audit import ActorKind, AuditAction, Outcome, SubjectKind
-from userservice_core.domain.emails import is_mixed_script
 from userservice_core.domain.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET_ROWS
 from userservice_core.domain.users import UserStatus
 from userservice_core.ports.security import PrincipalKind
@@ -260,7 +259,7 @@ class AdminUserAnswer(UserAnswer, frozen=True, kw_only=True):
         shown = UserAnswer.of(user)
         return cls(
             **{name: getattr(shown, name) for name in UserAnswer.__struct_fields__},
-            email_is_mixed_script=is_mixed_script(user.email),
+            email_is_mixed_script=user.email.is_mixed_script,
             login_state=UNSET if state is None else LoginStateItem.of(state),
         )
 
@@ -335,15 +334,16 @@ class UserPatchBody(Body, frozen=True, kw_only=True):
     """
     What is to be different about a user (RFC 7396); the members that cannot be changed here may be sent as read.
 
-    Another status may come with its reason, and a suspension has to. What is sent of the login state is ignored: a
-    sign-in changes it, and no version tells.
+    Another address waits for its confirmation, as it does for the user themselves. Another status may come with its
+    reason, and a suspension has to. What is sent of the login state is ignored: a sign-in changes it, and no version
+    tells.
     """
 
     status: UserStatus | UnsetType = UNSET
     status_reason: Text | UnsetType | None = UNSET
     attributes: dict[str, Any] | UnsetType | None = UNSET
+    email: Text | UnsetType = UNSET
     id: UUID | UnsetType = UNSET
-    email: str | UnsetType = UNSET
     email_verified: bool | UnsetType = UNSET
     pending_email: str | UnsetType | None = UNSET
     roles: tuple[str, ...] | UnsetType = UNSET

@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from userservice_core.domain.audit import Actor, AuditAction, Subject
+from userservice_core.domain.one_time_tokens import TokenPurpose
 from userservice_core.domain.roles import ADMIN_ROLE
 from userservice_core.errors import InvalidInputError, OneTimeTokenInvalidError
 
@@ -51,9 +52,12 @@ def test_an_invitation_is_a_registration_by_somebody_else(world: World, admin: U
     assert world.events()[before][2]["roles"] == ["administrator", "user"]
     assert _audited(world, user) == [AuditAction.USER_CREATED]
     assert world.installed.store.rows.audit[-1].entry.actor == Actor.user(admin)
-    before = len(world.events())
-    verified = world.use_cases.passwords.reset(token=world.mailed_token(), password=PASSWORD)
+    before, token = len(world.events()), world.mailed_token()
+    inspection = world.use_cases.email_verification.inspect(token=token)
+    assert (inspection.purpose, inspection.valid) == (TokenPurpose.INVITE, True)
+    verified = world.use_cases.passwords.reset(token=token, password=PASSWORD)
     assert verified.is_live
+    assert not world.use_cases.email_verification.inspect(token=token).valid
     told = {kind: data for kind, _, data in world.events()[before:]}
     assert told["user.password_changed"]["method"] == "invitation"
     assert "user.email_verified" in told

@@ -18,7 +18,7 @@ from tests.consumer_suite import QUICK, TYPE, ConsumerSuite, running, until
 from tests.integration.messaging.consumer_process import consumer_process
 from tests.integration.messaging.effects import PostgresEffects
 from tests.integration.messaging.topics import Topics
-from userservice_core.errors import ConflictError
+from userservice_core.errors import ConflictError, EventRejectedError
 from userservice_core.infrastructure.messaging.consumer import EventConsumer
 from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
 from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
@@ -26,6 +26,8 @@ from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEvent
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from multiprocessing.context import ForkServerProcess
+
+    import psycopg
 
     from tests.servers.kafka import KafkaBroker
     from userservice_core.infrastructure.memory import InMemoryMetrics
@@ -263,6 +265,38 @@ class TestKafkaConsumer(ConsumerSuite):
             key: [number for other, number in effects if other == key] for key in keys
         }
         assert [process.exitcode for process in processes.values()] == [0, 0]
+
+    @pytest.mark.exclusive
+    @pytest.mark.usefixtures("refused_connections")
+    # The library leaves sockets that were refused to the garbage collector, which comes by at any time.
+    @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+    def test_a_broker_that_dies_costs_nothing(self, bus: KafkaBus, metrics: InMemoryMetrics) -> None:
+        """While it is away the consumer waits, also with a dead letter in its hands; then it goes on by itself."""
+        killed = threading.Event()
+        consumer = EventConsumer(bus.source("g"), inbox=bus.inbox(), metrics=metrics)
+
+        @consumer.on(TYPE)
+        def handle(event: ConsumedEvent, transaction: psycopg.Connection) -> None:
+            if event.key == "bad":
+                if not killed.is_set():
+                    killed.set()
+                    bus.topics.broker.kill9()
+                raise EventRejectedError
+            bus.write(event, transaction)
+
+        bus.publish([self.event(bus, key, number) for number in (1, 2, 3) for key in "abc"])
+        with running(consumer):
+            until(lambda: len(bus.effects()) == 9)
+            bus.publish([self.event(bus, "bad", 1)])
+            assert killed.wait(20)
+            until(lambda: metrics.counts["consumer", "put-aside-failed"] > 0)
+            bus.topics.broker.start()
+            until(lambda: metrics.counts["consumer", "dead-letter"] == 1, seconds=60)
+            bus.publish([self.event(bus, key, number) for number in (4, 5) for key in "abc"])
+            until(lambda: len(bus.effects()) == 15, seconds=60)
+
+        assert sorted(bus.effects()) == [(key, number) for key in "abc" for number in (1, 2, 3, 4, 5)]
+        assert [key for key, _, _ in bus.dead_letters()] == ["bad"]
 
 
 @attrs.frozen

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import UNSET
 
 from userservice_core.domain.editing import merge_patch
+from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.ids import RoleId, UserId
 from userservice_core.domain.users import Mover
 from userservice_core.errors import Fault, InvalidInputError
@@ -14,7 +15,7 @@ from userservice_core.http.call import empty_response, json_response
 from userservice_core.http.conditional import PRIVATE, etag_of
 from userservice_core.http.handlers.profiles import profile_response
 from userservice_core.http.handlers.user_directory import ADMIN_VARIANT
-from userservice_core.http.read_only import require_unchanged
+from userservice_core.http.read_only import changes_of_read_only
 from userservice_core.http.wire import (
     AdminUserAnswer,
     NewUserBody,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from userservice_core.http.messages import Headers, Response
 
 _READ_ONLY: Final = (
-    *("id", "email", "email_verified", "pending_email", "roles", "created_at", "updated_at"),
+    *("id", "email_verified", "pending_email", "roles", "created_at", "updated_at"),
     *("mfa_enabled", "deleted_at", "version", "email_is_mixed_script"),
 )
 
@@ -71,11 +72,21 @@ def update_user(call: Call) -> Response:
         raise InvalidInputError((Fault(("statusReason",), "without-status", "Send it together with a status."),))
 
     def revise(user: User, now: datetime) -> User:
-        require_unchanged(body, AdminUserAnswer.of(user), _READ_ONLY)
-        if body.attributes is not UNSET:
-            merged = {} if body.attributes is None else merge_patch(user.attributes, body.attributes)
-            user = user.with_attributes(merged, now=now)
-        return user if body.status is UNSET else user.moved_to(body.status, by=Mover.ADMINISTRATOR, now=now)
+        revised, faults = user, changes_of_read_only(body, AdminUserAnswer.of(user), _READ_ONLY)
+        try:
+            if body.email not in {UNSET, user.email.address}:
+                revised = revised.with_pending_email(EmailAddress.parse(str(body.email)).address, now=now)
+        except InvalidInputError as error:
+            faults += error.faults
+        try:
+            if body.attributes is not UNSET:
+                merged = {} if body.attributes is None else merge_patch(user.attributes, body.attributes)
+                revised = revised.with_attributes(merged, now=now)
+        except InvalidInputError as error:
+            faults += error.faults
+        if faults:
+            raise InvalidInputError(faults)
+        return revised if body.status is UNSET else revised.moved_to(body.status, by=Mover.ADMINISTRATOR, now=now)
 
     user = _administration(call).update(
         actor=call.require_actor(),

@@ -38,7 +38,7 @@ _log = logging.getLogger("userservice.consumer")
 _POLL_SECONDS: Final = 0.1
 _COMMIT_SECONDS: Final = 0.5
 _MEASURE_SECONDS: Final = 5.0
-_PAUSE_AFTER_ERROR_SECONDS: Final = 0.5
+_PAUSE_AFTER_ERROR_SECONDS: Final = 1.0
 _FORGET_SECONDS: Final = 3600.0
 # A rebalance waits for this one member meanwhile.
 _REVOKE_PATIENCE_SECONDS: Final = 0.8
@@ -365,7 +365,7 @@ class EventConsumer:
             self._queues.done(waiting)
             self._source.done(waiting.arrival)
             return True
-        pause = self._retries.pause_seconds(max(1, waiting.attempts))
+        pause = self._retries.pause_seconds(waiting.failures)
         _log.warning("an event is tried again in %.1f s: %s: %s", pause, _shown(waiting.arrival), _cause(error))
         self._queues.again(waiting, after_seconds=pause)
         return False
@@ -440,6 +440,7 @@ class EventConsumer:
 
     def _is_put_aside(self, waiting: Waiting, error: Exception) -> bool:
         """Put aside what failed for good; returns False where it is to be tried again."""
+        waiting.failures += 1
         waiting.attempts += not self._is_outage(error)
         if not self._is_hopeless(error, waiting.attempts):
             self._count("outage" if self._is_outage(error) else "retried")
@@ -447,6 +448,7 @@ class EventConsumer:
         try:
             self._put_aside(waiting.arrival, cause=_cause(error), attempts=waiting.attempts)
         except Exception as failure:  # noqa: BLE001 - then it comes again
+            self._count("put-aside-failed")
             _log.warning("an event could not be put aside: %s: %s", _shown(waiting.arrival), _cause(failure))
             return False
         return True

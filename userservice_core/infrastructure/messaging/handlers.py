@@ -12,7 +12,7 @@ import attrs
 import msgspec
 
 from userservice_core.errors import EventRejectedError, ProgrammingError
-from userservice_core.infrastructure.messaging.known_events import known_data
+from userservice_core.infrastructure.messaging.known_events import fault_of
 from userservice_core.ports.consuming import AfterDeadLetter, Arrival, ConsumedEvent, Inbox, Verdict
 
 if TYPE_CHECKING:
@@ -180,14 +180,15 @@ def _readable(arrival: Arrival, handler: Handler) -> ConsumedEvent:
     event = arrival.event
     if event is None or arrival.fault is not None:
         raise EventRejectedError(arrival.fault)
-    wanted = handler.data or known_data(event.type)
-    if wanted is None:
+    fault = fault_of(event.type, event.data)
+    if fault is not None:
+        raise EventRejectedError(f"the data is not that of {event.type}: {fault}")
+    if handler.data is None:
         return event
     try:
-        value = msgspec.convert(event.data, wanted)
+        return attrs.evolve(event, data=msgspec.convert(event.data, handler.data))
     except (msgspec.ValidationError, RecursionError) as error:
         raise EventRejectedError(f"the data is not that of {event.type}: {error}") from error
-    return attrs.evolve(event, data=value) if handler.data else event
 
 
 def _takes_transaction(function: Callable[..., None]) -> bool:

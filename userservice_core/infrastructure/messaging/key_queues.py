@@ -26,10 +26,17 @@ _LOOKED_AT: Final = 4
 
 @attrs.define(eq=False)
 class Waiting:
-    """An arrival in its queue, and how often it failed."""
+    """
+    An arrival in its queue.
+
+    Attributes:
+        attempts: How often it failed for what it is.
+        failures: How often it failed for whatever reason.
+    """
 
     arrival: Arrival
     attempts: int = 0
+    failures: int = 0
 
 
 @attrs.define(eq=False)
@@ -170,7 +177,7 @@ class KeyQueues:
         key = self._ready.popleft()
         first = self._queues[key].waiting[0]
         handler = self._handler_of(first.arrival)
-        is_alone = handler is None or first.attempts > 0 or first.arrival.fault is not None
+        is_alone = handler is None or first.failures > 0 or first.arrival.fault is not None
         most = 1 if handler is None or is_alone else handler.most
         taken = self._heads(key, handler, most)
         for _ in range(min(len(self._ready), _LOOKED_AT * most) if most > 1 else 0):
@@ -178,7 +185,7 @@ class KeyQueues:
                 break
             other = self._ready.popleft()
             head = self._queues[other].waiting[0]
-            if head.attempts or head.arrival.fault is not None or self._handler_of(head.arrival) is not handler:
+            if head.failures or head.arrival.fault is not None or self._handler_of(head.arrival) is not handler:
                 self._ready.append(other)
             else:
                 taken += self._heads(other, handler, most - len(taken))

@@ -1,0 +1,42 @@
+"""Addresses that look like others, and parts of addresses."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from userservice_core.domain.emails import EmailAddress, search_key
+from userservice_core.testing import strategies
+
+
+@pytest.mark.parametrize(
+    ("address", "is_mixed"),
+    [
+        ("admin@example.com", False),
+        ("\u0430dmin@example.com", True),
+        ("admin@ex\u0430mple.com", True),
+        ("admin@xn--exmple-4nf.com", True),
+        ("\u0430\u0434\u043c\u0438\u043d@example.com", False),
+        ("admin@\u043f\u0440\u0438\u043c\u0435\u0440.com", False),
+        ("\u03bf.admin@example.com", True),
+        ("jos\u00e9.mu\u00f1oz-99@example.com", False),
+        ("\u5c71\u7530\u30bf\u30ed\u30a6.taro@example.jp", False),
+        ("\u5c71\u7530\u0430@example.jp", True),
+        ("\uff41\uff42c@example.com", False),
+    ],
+)
+def test_letters_of_scripts_that_do_not_go_together_are_noticed(address: str, is_mixed: bool) -> None:  # noqa: FBT001
+    """Within a part of the address; digits, marks and full-width forms are of no script."""
+    assert EmailAddress.parse(address).is_mixed_script is is_mixed
+
+
+@given(strategies.emails(), st.data())
+def test_a_part_of_an_address_is_found_in_its_key(email: EmailAddress, data: st.DataObject) -> None:
+    """However it is written."""
+    local_part = email.address.partition("@")[0]
+    start = data.draw(st.integers(0, len(local_part) - 1))
+    part = local_part[start:]
+
+    assert search_key(f" {part.upper()} ") in search_key(email.key.upper())
+    assert search_key(part) in email.key
