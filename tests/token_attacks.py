@@ -208,7 +208,8 @@ class Forger:
         yield "a null key in the header", self._with_header(jwk=None)
 
     def _critical_members(self) -> Iterator[tuple[str, str]]:
-        for critical in (["exp"], ["b64"], ["alg"], ["unknown"], [], "exp", None, {}):
+        criticals: tuple[object, ...] = (["exp"], ["b64"], ["alg"], ["unknown"], [], "exp", None, {})
+        for critical in criticals:
             yield f"crit {critical!r}", self._with_header(crit=critical)
         yield (
             "crit that is in the header",
@@ -395,7 +396,7 @@ class Forger:
 
     def _times(self) -> Iterator[tuple[str, str]]:
         now = int(self.now.timestamp())
-        never = (
+        never: tuple[object, ...] = (
             str(now + 600),
             "never",
             "",
