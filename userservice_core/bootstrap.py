@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from userservice_core.application.access import Access, forget_access
+from userservice_core.application.access_definitions import DeclaredAccess
 from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
@@ -283,6 +284,14 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         ids=driven.ids,
         access_lifetime=rules.lifetimes.access,
     )
+    roles = Roles(
+        uow=driven.uow,
+        roles=driven.roles,
+        clock=driven.clock,
+        ids=driven.ids,
+        wildcards_in_any_role=rules.wildcards_in_any_role,
+    )
+    permissions = Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids)
     return UseCases(
         access=access,
         email_changes=email_changes,
@@ -374,14 +383,9 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             clock=driven.clock,
             ids=driven.ids,
         ),
-        roles=Roles(
-            uow=driven.uow,
-            roles=driven.roles,
-            clock=driven.clock,
-            ids=driven.ids,
-            wildcards_in_any_role=rules.wildcards_in_any_role,
-        ),
-        permissions=Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
+        roles=roles,
+        permissions=permissions,
+        declared_access=DeclaredAccess(permissions=permissions, roles=roles, reader=driven.roles),
         role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
         invitations=Invitations(
             uow=driven.uow,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from userservice_core.application.access import Access
+from userservice_core.application.access_definitions import DeclaredAccess
 from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
@@ -52,6 +53,7 @@ class UseCases:
     addresses: Addresses
     roles: Roles
     permissions: Permissions
+    declared_access: DeclaredAccess
     role_assignments: RoleAssignments
     user_directory: UserDirectory
     invitations: Invitations
