@@ -50,6 +50,7 @@ from userservice_core.application.retention import Retention, RetentionPeriods
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
 from userservice_core.application.service_clients import ServiceClients
+from userservice_core.application.sessions import Sessions
 from userservice_core.application.use_cases import UseCases
 from userservice_core.application.user_directory import UserDirectory
 from userservice_core.domain.events import Topic
@@ -314,6 +315,13 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             ids=driven.ids,
         ),
         authentication=authentication,
+        sessions=Sessions(
+            uow=driven.uow,
+            sessions=driven.sessions,
+            clock=driven.clock,
+            ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
+        ),
         authorization=Authorization(access=access),
         passwords=Passwords(
             uow=driven.uow,
