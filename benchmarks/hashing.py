@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 def verifications_per_second(settings: Settings, *, threads: int, seconds: float) -> float:
     """Verify one hash of these settings over and over, and count."""
     cost = settings.hashing_cost
-    hasher = argon2.PasswordHasher(
-        time_cost=cost.time_cost, memory_cost=cost.memory_kib, parallelism=cost.parallelism
-    )
+    hasher = argon2.PasswordHasher(time_cost=cost.time_cost, memory_cost=cost.memory_kib, parallelism=cost.parallelism)
     password = "a sentence works well"
     password_hash = hasher.hash(password)
     counts = [0] * threads
