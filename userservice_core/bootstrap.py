@@ -50,6 +50,7 @@ from userservice_core.application.retention import Retention, RetentionPeriods
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
 from userservice_core.application.service_clients import ServiceClients
+from userservice_core.application.sessions import Sessions
 from userservice_core.application.use_cases import UseCases
 from userservice_core.application.user_directory import UserDirectory
 from userservice_core.domain.events import Topic
@@ -314,6 +315,13 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             ids=driven.ids,
         ),
         authentication=authentication,
+        sessions=Sessions(
+            uow=driven.uow,
+            sessions=driven.sessions,
+            clock=driven.clock,
+            ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
+        ),
         authorization=Authorization(access=access),
         passwords=Passwords(
             uow=driven.uow,
@@ -902,7 +910,11 @@ class InMemoryUserService:
 
 
 def bootstrap_in_memory(
-    *, options: HttpOptions | None = None, clock: Clock | None = None, hasher: PasswordHasher | None = None
+    *,
+    options: HttpOptions | None = None,
+    clock: Clock | None = None,
+    hasher: PasswordHasher | None = None,
+    ring: KeyRing | None = None,
 ) -> InMemoryUserService:
     """
     Wire the service in memory, with real tokens and seals.
@@ -911,6 +923,7 @@ def bootstrap_in_memory(
         options: Of HTTP; those of an installation at `https://accounts.example.com` if not given.
         clock: The machine's if not given.
         hasher: Of passwords; Argon2id with the least work if not given.
+        ring: Its keys; new ones if not given.
     """
     from userservice_core.infrastructure import memory
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
@@ -927,7 +940,7 @@ def bootstrap_in_memory(
     clock = clock or SystemClock()
     ids, entropy, metrics = Uuid7Generator(), SystemEntropy(), memory.InMemoryMetrics()
     store, cache = memory.InMemoryStore(), memory.InMemoryCache()
-    ring = KeyRing.generate(clock.now(), entropy)
+    ring = ring or KeyRing.generate(clock.now(), entropy)
     uow = memory.InMemoryUnitOfWork(store, clock=clock, on_revocation=partial(forget_access, cache))
     driven = _Driven(
         uow=uow,

@@ -28,6 +28,7 @@ from userservice_core.application.retention import Retention
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
 from userservice_core.application.service_clients import ServiceClients
+from userservice_core.application.sessions import Sessions
 from userservice_core.application.user_directory import UserDirectory
 from userservice_core.ports.security import AccessTokenIssuer, CursorSigner
 
@@ -41,6 +42,7 @@ class UseCases:
     email_verification: EmailVerification
     email_changes: EmailChanges
     authentication: Authentication
+    sessions: Sessions
     passwords: Passwords
     authorization: Authorization
     accounts: Accounts
