@@ -910,7 +910,11 @@ class InMemoryUserService:
 
 
 def bootstrap_in_memory(
-    *, options: HttpOptions | None = None, clock: Clock | None = None, hasher: PasswordHasher | None = None
+    *,
+    options: HttpOptions | None = None,
+    clock: Clock | None = None,
+    hasher: PasswordHasher | None = None,
+    ring: KeyRing | None = None,
 ) -> InMemoryUserService:
     """
     Wire the service in memory, with real tokens and seals.
@@ -919,6 +923,7 @@ def bootstrap_in_memory(
         options: Of HTTP; those of an installation at `https://accounts.example.com` if not given.
         clock: The machine's if not given.
         hasher: Of passwords; Argon2id with the least work if not given.
+        ring: Its keys; new ones if not given.
     """
     from userservice_core.infrastructure import memory
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
@@ -935,7 +940,7 @@ def bootstrap_in_memory(
     clock = clock or SystemClock()
     ids, entropy, metrics = Uuid7Generator(), SystemEntropy(), memory.InMemoryMetrics()
     store, cache = memory.InMemoryStore(), memory.InMemoryCache()
-    ring = KeyRing.generate(clock.now(), entropy)
+    ring = ring or KeyRing.generate(clock.now(), entropy)
     uow = memory.InMemoryUnitOfWork(store, clock=clock, on_revocation=partial(forget_access, cache))
     driven = _Driven(
         uow=uow,
