@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from userservice_core.application.access import Access, forget_access
+from userservice_core.application.access_definitions import DeclaredAccess
 from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
@@ -49,6 +50,7 @@ from userservice_core.application.retention import Retention, RetentionPeriods
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
 from userservice_core.application.service_clients import ServiceClients
+from userservice_core.application.sessions import Sessions
 from userservice_core.application.use_cases import UseCases
 from userservice_core.application.user_directory import UserDirectory
 from userservice_core.domain.events import Topic
@@ -282,6 +284,14 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         ids=driven.ids,
         access_lifetime=rules.lifetimes.access,
     )
+    roles = Roles(
+        uow=driven.uow,
+        roles=driven.roles,
+        clock=driven.clock,
+        ids=driven.ids,
+        wildcards_in_any_role=rules.wildcards_in_any_role,
+    )
+    permissions = Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids)
     return UseCases(
         access=access,
         email_changes=email_changes,
@@ -305,6 +315,13 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             ids=driven.ids,
         ),
         authentication=authentication,
+        sessions=Sessions(
+            uow=driven.uow,
+            sessions=driven.sessions,
+            clock=driven.clock,
+            ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
+        ),
         authorization=Authorization(access=access),
         passwords=Passwords(
             uow=driven.uow,
@@ -366,14 +383,9 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             clock=driven.clock,
             ids=driven.ids,
         ),
-        roles=Roles(
-            uow=driven.uow,
-            roles=driven.roles,
-            clock=driven.clock,
-            ids=driven.ids,
-            wildcards_in_any_role=rules.wildcards_in_any_role,
-        ),
-        permissions=Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
+        roles=roles,
+        permissions=permissions,
+        declared_access=DeclaredAccess(permissions=permissions, roles=roles, reader=driven.roles),
         role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
         invitations=Invitations(
             uow=driven.uow,
@@ -898,7 +910,11 @@ class InMemoryUserService:
 
 
 def bootstrap_in_memory(
-    *, options: HttpOptions | None = None, clock: Clock | None = None, hasher: PasswordHasher | None = None
+    *,
+    options: HttpOptions | None = None,
+    clock: Clock | None = None,
+    hasher: PasswordHasher | None = None,
+    ring: KeyRing | None = None,
 ) -> InMemoryUserService:
     """
     Wire the service in memory, with real tokens and seals.
@@ -907,6 +923,7 @@ def bootstrap_in_memory(
         options: Of HTTP; those of an installation at `https://accounts.example.com` if not given.
         clock: The machine's if not given.
         hasher: Of passwords; Argon2id with the least work if not given.
+        ring: Its keys; new ones if not given.
     """
     from userservice_core.infrastructure import memory
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
@@ -923,7 +940,7 @@ def bootstrap_in_memory(
     clock = clock or SystemClock()
     ids, entropy, metrics = Uuid7Generator(), SystemEntropy(), memory.InMemoryMetrics()
     store, cache = memory.InMemoryStore(), memory.InMemoryCache()
-    ring = KeyRing.generate(clock.now(), entropy)
+    ring = ring or KeyRing.generate(clock.now(), entropy)
     uow = memory.InMemoryUnitOfWork(store, clock=clock, on_revocation=partial(forget_access, cache))
     driven = _Driven(
         uow=uow,
