@@ -354,7 +354,7 @@ def test_the_header_we_write_is_taken(
     assert verifier.verify(_with_header(ring, issuer, header)).token_id == "jti-1"
 
 
-@pytest.mark.asvs("9.1.2")
+@pytest.mark.asvs("9.1.2", "11.4.3")
 @pytest.mark.parametrize(
     "algorithm", ["none", "None", "NoNe", "NONE", "", "HS256", "ES256", "RS256", "eddsa", "Ed25519", 7, None]
 )
