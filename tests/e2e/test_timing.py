@@ -50,6 +50,7 @@ def _chance_that_known_is_slower(known: list[float], unknown: list[float]) -> fl
     return wins / (len(known) * len(unknown))
 
 
+@pytest.mark.asvs("6.3.8")
 def test_an_unknown_address_takes_the_time_of_a_known_one(database: str, tmp_path: Path) -> None:
     """
     Asked in random order, known and unknown addresses cannot be told apart by time, and not at all by the answer.
@@ -114,6 +115,7 @@ def test_hashes_of_another_system_do_not_tell_who_has_an_account(database: str, 
     assert _chance_that_known_is_slower(known, unknown) == pytest.approx(0.5, abs=_TOLERATED)
 
 
+@pytest.mark.asvs("6.3.8")
 def test_a_link_for_an_unknown_address_takes_the_time_of_one_that_is_mailed(database: str, tmp_path: Path) -> None:
     """Each known address is asked for once, so that its owner is mailed each time; the unknown one has nobody."""
     settings = settings_for(database, tmp_path)

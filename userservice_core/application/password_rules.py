@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from userservice_core.domain.passwords import known_words, normalise_password
-from userservice_core.errors import Fault
+from userservice_core.domain.passwords import breached, known_words, normalise_password
 
 if TYPE_CHECKING:
     from userservice_core.domain.emails import EmailAddress
     from userservice_core.domain.passwords import PasswordPolicy
     from userservice_core.domain.profiles import UserProfile
+    from userservice_core.errors import Fault
     from userservice_core.ports.breached_passwords import BreachedPasswords
 
 
@@ -49,5 +49,4 @@ class PasswordRules:
     def _leak(self, password: str, field: str) -> tuple[Fault, ...]:
         if not self._breached.is_breached(normalise_password(password)):
             return ()
-        message = "This password was found in data that leaked elsewhere. Choose another."
-        return (Fault((field,), "password-breached", message),)
+        return (breached(field),)

@@ -87,6 +87,12 @@ class PasswordPolicy:
         return faults
 
 
+def breached(field: str) -> Fault:
+    """Return what is wrong with the password in *field*, which was found in leaked data."""
+    message = "This password was found in data that leaked elsewhere. Choose another."
+    return Fault((field,), "password-breached", message)
+
+
 def known_words(email: EmailAddress, profile: UserProfile | None = None) -> tuple[str, ...]:
     """Return what an address and a profile give away to whoever guesses a password."""
     local, _, domain = email.key.partition("@")

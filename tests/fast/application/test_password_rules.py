@@ -1,120 +1,141 @@
-"""What a new password has to pass, at every place where one is chosen."""
+"""Which passwords are taken: by their length and by how common they are, and by nothing else."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import unicodedata
+from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
-from userservice_core.application.password_rules import PasswordRules
-from userservice_core.domain.emails import EmailAddress
-from userservice_core.domain.passwords import PasswordPolicy, known_words
-from userservice_core.errors import BreachCheckUnavailableError
-from userservice_core.infrastructure.memory import InMemoryBreachedPasswords
-from userservice_core.testing.contracts.breached_passwords import BREACHED, BreachedPasswordsContract
-from userservice_core.testing.samples import sample_email, sample_profile, sample_user
+from tests.fast.application.conftest import PASSWORD
+from userservice_core.domain.passwords import PasswordPolicy
+from userservice_core.errors import AuthenticationError, InvalidInputError
+from userservice_core.http import wire
+from userservice_core.infrastructure.postgres.tables import metadata
+from userservice_core.infrastructure.security.common_passwords import common_passwords
 
 if TYPE_CHECKING:
-    from userservice_core.errors import Fault
+    from tests.fast.application.conftest import World
 
-LEAKED: Final = "mauve otter climbs slowly"
-
-
-class _Leaks:
-    """Knows one leaked password, and what it was asked for."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.is_away = False
-
-    def is_breached(self, password: str) -> bool:
-        self.asked.append(password)
-        if self.is_away:
-            raise BreachCheckUnavailableError
-        return password == LEAKED
+_DEFAULT_LENGTH = 15
 
 
-class TestInMemoryBreachedPasswords(BreachedPasswordsContract):
-    """What the other tests use."""
-
-    @pytest.fixture
-    def breached(self) -> InMemoryBreachedPasswords:
-        """Of one password."""
-        return InMemoryBreachedPasswords([BREACHED])
-
-    @pytest.fixture
-    def unsure(self) -> InMemoryBreachedPasswords:
-        """As if nobody answered."""
-        unsure = InMemoryBreachedPasswords([BREACHED])
-        unsure.is_away = True
-        return unsure
+def _policy(min_characters: int = _DEFAULT_LENGTH) -> PasswordPolicy:
+    return PasswordPolicy(min_characters=min_characters, blocked=common_passwords())
 
 
-def _codes(faults: tuple[Fault, ...]) -> set[str]:
-    return {fault.code for fault in faults}
+@pytest.mark.asvs("6.2.1")
+@pytest.mark.parametrize("least", [8, 15])
+@pytest.mark.parametrize("sign", ["\u00e9", "\U0001f511", "\u4e2d", "e\u0301"])
+def test_a_character_is_a_character_whatever_its_bytes(least: int, sign: str) -> None:
+    """One less than the least is refused, the least is taken; what is composed counts once."""
+    password = "kV9#tq2!mZp0xyz"[: least - 1]
+
+    assert [fault.code for fault in _policy(least).faults(password)] == ["password-too-short"]
+    assert _policy(least).faults(password + sign) == ()
 
 
-def test_a_leaked_password_is_refused() -> None:
-    """Beside nothing else, and where it is the new one of two, by that name."""
-    rules = PasswordRules(policy=PasswordPolicy(), breached=_Leaks())
-
-    (fault,) = rules.faults(LEAKED, context=())
-    assert (fault.field, fault.code) == (("password",), "password-breached")
-    (fault,) = rules.change_faults(LEAKED, current="another one of mine", email=sample_email())
-    assert (fault.field, fault.code) == (("newPassword",), "password-breached")
-    assert rules.faults("mauve otter climbs quickly", context=()) == ()
+@pytest.mark.asvs("6.2.1")
+def test_no_setting_allows_less_than_eight() -> None:
+    """Whatever an installation wants."""
+    with pytest.raises(ValueError, match="min_characters"):
+        PasswordPolicy(min_characters=7)
 
 
-def test_nobody_is_asked_about_a_password_that_is_refused_anyway() -> None:
-    """Nothing is said about it to others."""
-    leaks = _Leaks()
-    rules = PasswordRules(policy=PasswordPolicy(blocked=frozenset({"thisismypassword"})), breached=leaks)
+@pytest.mark.asvs("6.2.4")
+def test_thousands_that_are_long_enough_are_refused() -> None:
+    """Of the list, those that the default length would let through are more than 3,000."""
+    long_enough = [password for password in common_passwords() if len(password) >= _DEFAULT_LENGTH]
 
-    assert _codes(rules.faults("ThisIsMyPassword", context=())) == {"password-too-common"}
-    assert _codes(rules.faults("short", context=())) == {"password-too-short"}
-    assert leaks.asked == []
-
-
-def test_the_normal_form_is_looked_up() -> None:
-    """The one that is hashed."""
-    leaks = _Leaks()
-    PasswordRules(policy=PasswordPolicy(), breached=leaks).faults("cafe\u0301 au lait avec sucre", context=())
-
-    assert leaks.asked == ["caf\u00e9 au lait avec sucre"]
+    assert len(long_enough) >= 3_000
+    for password in long_enough:
+        assert "password-too-common" in {fault.code for fault in _policy().faults(password)}
 
 
-def test_that_it_cannot_be_told_is_passed_on() -> None:
-    """Whoever asked is told to come again."""
-    leaks = _Leaks()
-    leaks.is_away = True
-    rules = PasswordRules(policy=PasswordPolicy(), breached=leaks)
+@pytest.mark.asvs("6.2.5")
+@pytest.mark.parametrize(
+    "password",
+    [
+        "mauveotterclimbsslowly",
+        "MAUVEOTTERCLIMBSSLOWLY",
+        "83017465920184736529",
+        "!%&/()=?+*#-_.:,;<>|",
+        "mauve otter climbs slowly",
+        "\U0001f98a\U0001f9ca\U0001f427\U0001f9ed\U0001f9f7" * 4,
+        "\u6211\u7684\u4e2d\u6587\u5bc6\u7801\u6ca1\u6709\u9650\u5236\u8fd9\u662f\u4e00\u4e2a\u53e5\u5b50",
+        "' OR 1=1; DROP TABLE users; --",
+    ],
+)
+def test_one_kind_of_character_is_enough(world: World, password: str) -> None:
+    """Small or capital letters, digits, signs, spaces, other scripts; and one signs in with it."""
+    user = world.use_cases.registration.register(email="ada@example.com", password=password)
+    world.use_cases.email_verification.confirm(token=world.mailed_token())
 
-    with pytest.raises(BreachCheckUnavailableError):
-        rules.faults(LEAKED, context=())
-    with pytest.raises(BreachCheckUnavailableError):
-        rules.change_faults(LEAKED, current="another one of mine", email=sample_email())
+    assert world.sign_in(password=password).user.id == user.id
 
 
-def test_what_is_known_of_an_account_is_no_password() -> None:
-    """Address, its parts, names in any order, number, and the service: regardless of case, and only as a whole."""
-    profile = sample_profile(
-        sample_user(),
-        first_name="Wilhelmina",
-        last_name="Featherstone",
-        display_name="The Ice Queen of Oslo",
-        phone_number="+4712345678901",
-    )
-    email = EmailAddress.parse("wilhelmina.featherstone@accounts.example.org")
-    rules = PasswordRules(policy=PasswordPolicy(service_words=("Contoso Travel Agency",)), breached=_Leaks())
-    obvious = (
-        *("wilhelmina.featherstone@accounts.example.org", "Wilhelmina.Featherstone", "accounts.example.org"),
-        *("WilhelminaFeatherstone", "featherstone wilhelmina", "Featherstone.Wilhelmina"),
-        *("the ice queen of oslo", "contoso travel agency"),
-    )
+@pytest.mark.asvs("6.2.8")
+@pytest.mark.parametrize(
+    "other",
+    [PASSWORD.upper(), f"{PASSWORD} ", f" {PASSWORD}", PASSWORD[:-1], f"{PASSWORD}.", PASSWORD.replace(" ", "")],
+)
+def test_what_only_resembles_a_password_is_not_it(world: World, other: str) -> None:
+    """Case and spaces count."""
+    world.active_user()
 
-    for password in obvious:
-        faults = rules.change_faults(password, current="x", email=email, profile=profile)
-        assert "password-too-obvious" in _codes(faults), password
-    allowed = "contoso travel agency in spring"
-    assert rules.change_faults(allowed, current="x", email=email, profile=profile) == ()
-    assert "wilhelmina.featherstone" in known_words(email)
+    with pytest.raises(AuthenticationError):
+        world.sign_in(password=other)
+
+
+@pytest.mark.asvs("6.2.8", "6.2.9")
+@pytest.mark.parametrize("place", [14, 71, 72, 127])
+def test_each_of_128_characters_counts(world: World, place: int) -> None:
+    """Nothing is cut, at none of the lengths that other hashes cut at."""
+    password = "abcdefgh" * 16
+    world.use_cases.registration.register(email="ada@example.com", password=password)
+    world.use_cases.email_verification.confirm(token=world.mailed_token())
+
+    with pytest.raises(AuthenticationError):
+        world.sign_in(password=f"{password[:place]}X{password[place + 1 :]}")
+    assert world.sign_in(password=password).user.email_verified
+    with pytest.raises(InvalidInputError):
+        world.use_cases.registration.register(email="eve@example.com", password=f"{password}x")
+
+
+@pytest.mark.asvs("6.2.8")
+def test_two_ways_to_type_a_password_are_one(world: World) -> None:
+    """It is compared in NFC; that is the one thing done to it."""
+    typed = "caf\u00e9 with much sugar"
+    world.use_cases.registration.register(email="ada@example.com", password=typed)
+    world.use_cases.email_verification.confirm(token=world.mailed_token())
+
+    assert world.sign_in(password=unicodedata.normalize("NFD", typed)).user.email_verified
+
+
+def _names() -> set[str]:
+    columns = {f"{table.name}.{column.name}" for table in metadata.tables.values() for column in table.columns}
+    members = {
+        f"{shape.__name__}.{field.encode_name}"
+        for shape in vars(wire).values()
+        if isinstance(shape, type) and issubclass(shape, msgspec.Struct)
+        for field in msgspec.structs.fields(shape)
+    }
+    return {name.lower() for name in columns | members}
+
+
+@pytest.mark.asvs("6.4.2")
+def test_there_are_no_hints_and_no_questions() -> None:
+    """No table has a column for one, and no body a member."""
+    names = _names()
+
+    assert len(names) > 100
+    # What a client says of the token that it asks about (RFC 7662) is no hint at a password.
+    suspicious = {name for name in names if any(word in name for word in ("hint", "question", "reminder"))}
+    assert suspicious == {"presentedtokenform.token_type_hint"}
+
+
+@pytest.mark.asvs("6.2.10")
+def test_a_password_does_not_expire() -> None:
+    """Nothing keeps when one would."""
+    assert [name for name in _names() if "password" in name and ("expire" in name or "until" in name)] == []
