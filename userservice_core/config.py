@@ -634,10 +634,15 @@ def _contradictions(values: Mapping[str, Any], *, unknown: set[str]) -> Iterator
     if idle > absolute and not unknown.intersection(_SESSION_ENDS):
         yield f"{PREFIX}SESSION_IDLE_DAYS is {idle:g}: expected no more than {PREFIX}SESSION_ABSOLUTE_DAYS={absolute:g}"
 
+    lookup = values.get("breach_check_url", "")
+    if lookup.startswith("http://") and urlsplit(lookup).hostname not in _THIS_MACHINE:
+        yield f"{PREFIX}BREACH_CHECK_URL is {lookup!r}: expected https:// for another machine, or it could be anybody"
+
     if "*" in values.get("cors_allowed_origins", ()) and values.get("cors_allow_credentials", False):
         yield f"{PREFIX}CORS_ALLOW_CREDENTIALS is true: expected false where {PREFIX}CORS_ALLOWED_ORIGINS has *"
 
 
+_THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
 _SESSION_ENDS: Final = ("session_idle_days", "session_absolute_days")
 
 
