@@ -101,6 +101,7 @@ FAULT_CODES: Final = {
     "invalid-name": "A name has another form than is wanted.",
     "invalid-encoding": "A parameter of the query is not percent-encoded UTF-8.",
     "number-out-of-range": "A number is too large or too small.",
+    "wrong-code": "A one-time password is wrong, or its time is over.",
     "conflicting": "Two parameters or members exclude each other.",
     "repeated": "A member or parameter is given more than once.",
     "too-deep": "The JSON is nested too deeply.",

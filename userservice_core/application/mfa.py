@@ -13,10 +13,9 @@ from userservice_core.application.security_notices import security_notice
 from userservice_core.domain.audit import Actor, AuditAction, AuditEntry, Subject
 from userservice_core.domain.events import MfaChange, MfaChanged, NotificationKind
 from userservice_core.domain.ids import AuditEntryId, EventId
-from userservice_core.domain.mfa import MfaFactor
+from userservice_core.domain.mfa import WRONG_CODE, MfaFactor
 from userservice_core.domain.users import User
 from userservice_core.errors import (
-    Fault,
     InvalidAccessTokenError,
     InvalidInputError,
     MfaAlreadyEnabledError,
@@ -43,11 +42,6 @@ if TYPE_CHECKING:
     from userservice_core.ports.unit_of_work import UnitOfWork
 
     T = TypeVar("T")
-
-_WRONG_CODE = Fault(
-    ("code",), "mfa-code-wrong", "The code is wrong, or its time is over; compare the clocks, and take the next one."
-)
-
 
 @attrs.frozen(kw_only=True)
 class _Held:
@@ -140,7 +134,7 @@ class Mfa:
 
         texts = self._for(caller, work)
         if texts is None:
-            raise InvalidInputError((_WRONG_CODE,))
+            raise InvalidInputError((WRONG_CODE,))
         return texts
 
     def disable(self, *, caller: Principal) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from userservice_core.domain.ids import UserId
+from userservice_core.errors import Fault
 
 SETUP_LIFETIME: Final = timedelta(minutes=15)
 """How long a secret that was shown may wait for the first code made with it."""
@@ -26,6 +27,10 @@ RECOVERY_CODE_BYTES: Final = 10
 AMR_OF_TOTP: Final = ("pwd", "otp", "mfa")
 AMR_OF_RECOVERY_CODE: Final = ("pwd", "mfa")
 """How a user has shown who they are (RFC 8176 §2); a recovery code is no password of one time by that list."""
+
+WRONG_CODE: Final = Fault(
+    ("code",), "wrong-code", "The code is wrong, or its time is over; compare the clocks, and take the next one."
+)
 
 _CODE: Final = re.compile(r"[0-9]{6}")
 _NOT_OF_CODES: Final = re.compile(r"[\s-]")

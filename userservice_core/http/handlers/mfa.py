@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 def answer_mfa_challenge(call: Call) -> Response:
     """Finish a sign-in that waits for its second factor."""
     body = call.body(MfaChallengeBody)
-    if (body.code is None) == (body.recovery_code is None):
-        raise InvalidInputError((Fault(("code",), "one-of", "Give either code or recoveryCode."),))
+    if body.code is None and body.recovery_code is None:
+        raise InvalidInputError((Fault(("code",), "required", "Give the code, or a recoveryCode."),))
+    if body.code is not None and body.recovery_code is not None:
+        raise InvalidInputError((Fault(("recoveryCode",), "conflicting", "Give either code or recoveryCode."),))
     signed_in = call.services.use_cases.authentication.answer_challenge(
         session_token=body.mfa_session_token,
         given=GivenCode(totp=body.code, recovery=body.recovery_code),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from typing import TYPE_CHECKING, Final
 
 import pyotp
@@ -41,8 +42,9 @@ class PyotpOneTimePasswords:
     def enrol(self, secret: bytes, *, account: str) -> Enrolment:
         text = _base32(secret)
         uri = pyotp.TOTP(text).provisioning_uri(name=account, issuer_name=self._issuer)
-        svg = segno.make_qr(uri, error="m").svg_inline(scale=_QR_SCALE, light="#fff", svgns=True)
-        return Enrolment(secret=text, uri=uri, qr_svg=svg)
+        svg = io.BytesIO()
+        segno.make_qr(uri, error="m").save(svg, kind="svg", scale=_QR_SCALE, light="#fff", xmldecl=False, nl=False)
+        return Enrolment(secret=text, uri=uri, qr_svg=svg.getvalue().decode())
 
 
 def _base32(secret: bytes) -> str:
