@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from userservice_core.application.access import Access, forget_access
+from userservice_core.application.access_definitions import DeclaredAccess
 from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
@@ -51,6 +52,7 @@ from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
 from userservice_core.application.second_factors import SecondFactors
 from userservice_core.application.service_clients import ServiceClients
+from userservice_core.application.sessions import Sessions
 from userservice_core.application.use_cases import UseCases
 from userservice_core.application.user_directory import UserDirectory
 from userservice_core.domain.events import Topic
@@ -265,6 +267,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
     # Nobody hashes there, so a request may take a little longer, and has more to hide.
     links_pacer = RecentPacer(longest_wait_seconds=0.05)
     links = LinkRequests(uow=driven.uow, pacer=links_pacer, clock=driven.clock, ids=driven.ids)
+    pacer = RecentPacer()
     authentication = Authentication(
         uow=driven.uow,
         sign_ins=driven.sign_ins,
@@ -274,7 +277,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         proofs=proofs,
         factors=factors,
         policy=rules.policy,
-        pacer=RecentPacer(),
+        pacer=pacer,
         sealer=sealer,
         mailed_tokens=mailed_tokens,
         issuer=issuer,
@@ -291,6 +294,14 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         ids=driven.ids,
         access_lifetime=rules.lifetimes.access,
     )
+    roles = Roles(
+        uow=driven.uow,
+        roles=driven.roles,
+        clock=driven.clock,
+        ids=driven.ids,
+        wildcards_in_any_role=rules.wildcards_in_any_role,
+    )
+    permissions = Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids)
     return UseCases(
         access=access,
         email_changes=email_changes,
@@ -314,6 +325,13 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             ids=driven.ids,
         ),
         authentication=authentication,
+        sessions=Sessions(
+            uow=driven.uow,
+            sessions=driven.sessions,
+            clock=driven.clock,
+            ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
+        ),
         authorization=Authorization(access=access),
         mfa=Mfa(
             uow=driven.uow,
@@ -384,14 +402,9 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             clock=driven.clock,
             ids=driven.ids,
         ),
-        roles=Roles(
-            uow=driven.uow,
-            roles=driven.roles,
-            clock=driven.clock,
-            ids=driven.ids,
-            wildcards_in_any_role=rules.wildcards_in_any_role,
-        ),
-        permissions=Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
+        roles=roles,
+        permissions=permissions,
+        declared_access=DeclaredAccess(permissions=permissions, roles=roles, reader=driven.roles),
         role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
         invitations=Invitations(
             uow=driven.uow,
@@ -428,6 +441,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             ids=driven.ids,
             entropy=driven.entropy,
             metrics=driven.metrics,
+            pacer=pacer,
             access_lifetime=rules.lifetimes.access,
         ),
         token_issuer=issuer,
@@ -918,7 +932,11 @@ class InMemoryUserService:
 
 
 def bootstrap_in_memory(
-    *, options: HttpOptions | None = None, clock: Clock | None = None, hasher: PasswordHasher | None = None
+    *,
+    options: HttpOptions | None = None,
+    clock: Clock | None = None,
+    hasher: PasswordHasher | None = None,
+    ring: KeyRing | None = None,
 ) -> InMemoryUserService:
     """
     Wire the service in memory, with real tokens and seals.
@@ -927,6 +945,7 @@ def bootstrap_in_memory(
         options: Of HTTP; those of an installation at `https://accounts.example.com` if not given.
         clock: The machine's if not given.
         hasher: Of passwords; Argon2id with the least work if not given.
+        ring: Its keys; new ones if not given.
     """
     from userservice_core.infrastructure import memory
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
@@ -943,7 +962,7 @@ def bootstrap_in_memory(
     clock = clock or SystemClock()
     ids, entropy, metrics = Uuid7Generator(), SystemEntropy(), memory.InMemoryMetrics()
     store, cache = memory.InMemoryStore(), memory.InMemoryCache()
-    ring = KeyRing.generate(clock.now(), entropy)
+    ring = ring or KeyRing.generate(clock.now(), entropy)
     uow = memory.InMemoryUnitOfWork(store, clock=clock, on_revocation=partial(forget_access, cache))
     driven = _Driven(
         uow=uow,

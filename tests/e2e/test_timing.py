@@ -6,6 +6,7 @@ import json
 import random
 import time
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.e2e.flow import PASSWORD
 from tests.e2e.processes import settings_for
 from userservice_core.bootstrap import bootstrap
 from userservice_core.config import Settings
+from userservice_core.domain.clients import OPERATOR
 from userservice_core.http.messages import Request, Response
 
 if TYPE_CHECKING:
@@ -96,3 +98,37 @@ def test_a_link_for_an_unknown_address_takes_the_time_of_one_that_is_mailed(data
 
     slower = _chance_that_known_is_slower(seconds["known"][_WARM_UP:], seconds["unknown"][_WARM_UP:])
     assert slower == pytest.approx(0.5, abs=_TOLERATED_OF_FEW)
+
+
+def test_an_unknown_client_takes_the_time_of_a_known_one(database: str, tmp_path: Path) -> None:
+    """Nothing is hashed for long here, so that what is left is what the database does; the answers are the same."""
+    settings = settings_for(database, tmp_path)
+    rng = random.Random(20_262)  # noqa: S311 - as above
+    with bootstrap(Settings.from_environment(settings), background=False) as service:
+        made = [
+            service.use_cases.service_clients.create(actor=OPERATOR, name=str(number), permissions=["user:read"])
+            for number in range(10)
+        ]
+        ids = {"known": [str(new.client.id) for new in made], "unknown": [str(new.id) for new in made]}
+        questions = ["known", "unknown"] * (_TRIES + _WARM_UP)
+        rng.shuffle(questions)
+        seconds: dict[str, list[float]] = {"known": [], "unknown": []}
+        answers = set()
+        for question in questions:
+            form = {"grant_type": "client_credentials", "client_id": rng.choice(ids[question]), "client_secret": "no"}
+            began = time.perf_counter()
+            answer = service.pipeline.handle(_form_request("/oauth/token", form))
+            seconds[question].append(time.perf_counter() - began)
+            answers.add((answer.status, answer.body))
+
+    assert len(answers) == 1
+    assert {status for status, _ in answers} == {401}
+    slower = _chance_that_known_is_slower(seconds["known"][_WARM_UP:], seconds["unknown"][_WARM_UP:])
+    assert slower == pytest.approx(0.5, abs=_TOLERATED)
+
+
+def _form_request(path: str, form: dict[str, str]) -> Request:
+    content = urlencode(form).encode()
+    return Request(
+        method="POST", path=path, headers=(("content-type", "application/x-www-form-urlencoded"),), body=content
+    )

@@ -81,6 +81,8 @@ def _routes(method: str | None = None) -> Iterator[Route]:
 def test_head_is_answered_as_get_without_the_body(administrator: _Administrator) -> None:
     """Status and headers are the same, the length among them, compressed or not."""
     for route in _routes("GET"):
+        if route.operation_id == "export_current_user":
+            continue  # each export is part of the next one
         for coding in ("gzip", "identity"):
             got = administrator.ask(route, ("accept-encoding", coding))
             head = administrator.ask(route, ("accept-encoding", coding), method="HEAD")

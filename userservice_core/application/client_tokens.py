@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
 
 import attrs
@@ -26,6 +26,7 @@ from userservice_core.errors import (
 from userservice_core.ports.security import AccessClaims
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime, timedelta
 
     from userservice_core.application.access import Access
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
     from userservice_core.ports.clients import ClientReader
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.metrics import Metrics
+    from userservice_core.ports.pacing import Pacer
     from userservice_core.ports.security import AccessTokenIssuer
     from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
+
+T = TypeVar("T")
 
 _NOBODY: Final = ClientId(UUID(int=0))
 """Stands for an id that is none, so that looking it up is the same work."""
@@ -84,6 +88,7 @@ class ClientTokens:
         ids: IdGenerator,
         entropy: Entropy,
         metrics: Metrics,
+        pacer: Pacer,
         access_lifetime: timedelta,
     ) -> None:
         self._uow = uow
@@ -95,6 +100,7 @@ class ClientTokens:
         self._ids = ids
         self._entropy = entropy
         self._metrics = metrics
+        self._pacer = pacer
         self._access_lifetime = access_lifetime
 
     def issue(self, *, credentials: ClientCredentials, scope: str | None) -> ClientToken:
@@ -120,7 +126,7 @@ class ClientTokens:
                 transaction.clients.touch(client.id, secret.id, now=now)
             return client, now
 
-        client, now = self._uow.run(work)
+        client, now = self._evenly(lambda: self._uow.run(work))
         granted = _granted_scope(client, scope)
         issued_at = client.token_time(now=now)
         lifetime = jittered(self._access_lifetime, self._entropy)
@@ -181,22 +187,30 @@ class ClientTokens:
         return self._end(principal.claims)
 
     def _authenticate(self, credentials: ClientCredentials) -> ServiceClient:
-        client, secret = self._opened(self._clients.find(_id_of(credentials)), credentials)
+        client, secret = self._evenly(lambda: self._opened(self._clients.find(_id_of(credentials)), credentials))
         now = self._clock.now()
         if secret.is_use_worth_writing(now=now):
             self._uow.run(lambda transaction: transaction.clients.touch(client.id, secret.id, now=now))
         return client
 
-    def _opened(
-        self, client: ServiceClient | None, credentials: ClientCredentials
-    ) -> tuple[ServiceClient, ClientSecret]:
+    def _evenly(self, authenticate: Callable[[], T]) -> T:
+        """Do it, and take as long for every client that is refused: a row that is read takes longer than none."""
+        began = self._pacer.start()
+        try:
+            return authenticate()
+        except InvalidClientError:
+            self._metrics.count("client_authentication", outcome="refused")
+            self._pacer.hold("failed client authentication", since=began)
+            raise
+
+    @staticmethod
+    def _opened(client: ServiceClient | None, credentials: ClientCredentials) -> tuple[ServiceClient, ClientSecret]:
         """Return the client that the credentials open and its secret that did; compares as much in every case."""
         presented = secret_digest(credentials.secret)
         secrets = () if client is None else client.secrets
         digests = [*(secret.digest for secret in secrets), *[_NO_DIGEST] * MAX_CLIENT_SECRETS][:MAX_CLIENT_SECRETS]
         matches = [hmac.compare_digest(digest, presented) for digest in digests]
         if client is None or client.is_disabled or not any(matches):
-            self._metrics.count("client_authentication", outcome="refused")
             raise InvalidClientError
         return client, secrets[matches.index(True)]
 

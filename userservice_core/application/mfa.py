@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+
 @attrs.frozen(kw_only=True)
 class _Held:
     """A user whose sign-ins and row are locked, and their factor."""

@@ -6,8 +6,6 @@ import unicodedata
 from typing import Final
 
 import attrs
-import idna
-from email_validator import EmailNotValidError, validate_email
 
 from userservice_core.errors import Fault, InvalidInputError
 
@@ -35,6 +33,18 @@ class EmailAddress:
     address: str
     key: str
 
+    @property
+    def is_mixed_script(self) -> bool:
+        """
+        Whether a part of the address has letters of scripts that are not written together (UTS 39 §5.1).
+
+        Such an address may be made to look like another one: a Cyrillic letter among Latin ones. The local part and
+        each label of the domain are judged by themselves, and Chinese, Japanese and Korean as whole systems of writing,
+        which Latin letters may go with.
+        """
+        local_part, _, domain = self.key.partition("@")
+        return any(_is_mixed(part) for part in (local_part, *(_u_label(label) for label in domain.split("."))))
+
     @classmethod
     def parse(cls, text: str, *, field: str = "email") -> EmailAddress:
         """
@@ -43,6 +53,10 @@ class EmailAddress:
         Raises:
             InvalidInputError: If *text* is not an address that mail can be sent to, or is over 254 octets.
         """
+        # Within, since the base install lacks it: there users are read and not registered.
+        import idna
+        from email_validator import EmailNotValidError, validate_email
+
         address = text.strip()
         try:
             validated = validate_email(address, check_deliverability=False, allow_quoted_local=False)
@@ -61,18 +75,6 @@ def search_key(part: str) -> str:
     return _fold(part.strip())
 
 
-def is_mixed_script(email: EmailAddress) -> bool:
-    """
-    Tell whether a part of the address has letters of scripts that are not written together (UTS 39 §5.1).
-
-    Such an address may be made to look like another one: a Cyrillic letter among Latin ones. The local part and each
-    label of the domain are judged by themselves, and Chinese, Japanese and Korean as whole systems of writing, which
-    Latin letters may go with.
-    """
-    local_part, _, domain = email.key.partition("@")
-    return any(_is_mixed(part) for part in (local_part, *(_u_label(label) for label in domain.split("."))))
-
-
 def _is_mixed(text: str) -> bool:
     # The name of a letter begins with its script; this is the property of Unicode without a table of our own.
     scripts = {unicodedata.name(letter, "?").split()[0] for letter in text if unicodedata.category(letter)[0] == "L"}
@@ -80,6 +82,8 @@ def _is_mixed(text: str) -> bool:
 
 
 def _u_label(label: str) -> str:
+    import idna
+
     try:
         return idna.ulabel(label)
     except idna.IDNAError:
@@ -93,4 +97,6 @@ def _fold(local_part: str) -> str:
 
 
 def _a_label(domain: str) -> str:
+    import idna
+
     return idna.encode(domain, uts46=True).decode("ascii")

@@ -16,7 +16,6 @@ from msgspec import UNSET, UnsetType
 from userservice_core.application.audit_trail import Activity, Doer
 from userservice_core.domain.address_kinds import AddressType
 from userservice_core.domain.audit import ActorKind, AuditAction, Outcome, SubjectKind
-from userservice_core.domain.emails import is_mixed_script
 from userservice_core.domain.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET_ROWS
 from userservice_core.domain.users import UserStatus
 from userservice_core.ports.security import PrincipalKind
@@ -280,7 +279,7 @@ class AdminUserAnswer(UserAnswer, frozen=True, kw_only=True):
         shown = UserAnswer.of(user)
         return cls(
             **{name: getattr(shown, name) for name in UserAnswer.__struct_fields__},
-            email_is_mixed_script=is_mixed_script(user.email),
+            email_is_mixed_script=user.email.is_mixed_script,
             login_state=UNSET if state is None else LoginStateItem.of(state),
         )
 
@@ -502,6 +501,38 @@ class AddressListAnswer(Body, frozen=True, kw_only=True):
     """All addresses of a user: never so many that they would need a second page."""
 
     data: tuple[AddressAnswer, ...]
+    page: PageItem
+
+
+class SessionAnswer(Body, frozen=True, kw_only=True):
+    """An open session; `current` where the call comes from it."""
+
+    id: UUID
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    ip: str | None
+    user_agent: str | None
+    current: bool
+
+    @classmethod
+    def of(cls, session: Session, *, current: bool) -> SessionAnswer:
+        """Show *session*."""
+        return cls(
+            id=session.id,
+            created_at=session.created_at,
+            last_used_at=session.last_used_at,
+            expires_at=session.expires_at,
+            ip=session.ip,
+            user_agent=session.user_agent,
+            current=current,
+        )
+
+
+class SessionListAnswer(Body, frozen=True, kw_only=True):
+    """All open sessions of a user, most recently used first: never so many that they would need a second page."""
+
+    data: tuple[SessionAnswer, ...]
     page: PageItem
 
 

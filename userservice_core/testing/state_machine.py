@@ -19,6 +19,7 @@ from userservice_core.ports.users import UserFilter
 from userservice_core.testing import strategies
 from userservice_core.testing.samples import (
     NOW,
+    sample_client,
     sample_credential,
     sample_email,
     sample_hash,
@@ -87,6 +88,7 @@ class StorageComparison(RuleBasedStateMachine):
         self._emails = [sample_email() for _ in range(_POOL)]
         self._session_ids = [sample_session_id() for _ in range(_POOL)]
         self._digests = [sample_hash() for _ in range(_POOL)]
+        self._client_ids = [sample_client().id for _ in range(_POOL)]
         self._key_ids = [f"key-{sample_session_id()}" for _ in range(_POOL)]
         self._roles = [sample_role() for _ in range(2)]
         self._first_epochs = [backend.roles.role_map().epoch for backend in self._both]
@@ -223,6 +225,7 @@ class StorageComparison(RuleBasedStateMachine):
             "session_id": data.draw(st.none() | st.sampled_from(self._session_ids), label="session"),
             "key_id": data.draw(st.sampled_from(self._key_ids), label="key"),
             "issued_at": data.draw(strategies.moments(), label="issued at"),
+            "client_id": data.draw(st.none() | st.sampled_from(self._client_ids), label="client"),
         }
         self._compare(lambda backend: backend.revocations.is_revoked(**token))
 
@@ -332,6 +335,7 @@ class StorageComparison(RuleBasedStateMachine):
             *((RevocationKind.SESSION, str(session_id)) for session_id in self._session_ids),
             *((RevocationKind.USER, str(user_id)) for user_id in self._user_ids),
             *((RevocationKind.USER_ACCESS, str(user_id)) for user_id in self._user_ids),
+            *((RevocationKind.CLIENT, str(client_id)) for client_id in self._client_ids),
             *((RevocationKind.KEY, key_id) for key_id in self._key_ids),
         ]
 

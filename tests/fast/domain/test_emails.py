@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from userservice_core.domain.emails import EmailAddress, is_mixed_script, search_key
+from userservice_core.domain.emails import EmailAddress, search_key
 from userservice_core.testing import strategies
 
 
@@ -28,7 +28,7 @@ from userservice_core.testing import strategies
 )
 def test_letters_of_scripts_that_do_not_go_together_are_noticed(address: str, is_mixed: bool) -> None:  # noqa: FBT001
     """Within a part of the address; digits, marks and full-width forms are of no script."""
-    assert is_mixed_script(EmailAddress.parse(address)) is is_mixed
+    assert EmailAddress.parse(address).is_mixed_script is is_mixed
 
 
 @given(strategies.emails(), st.data())

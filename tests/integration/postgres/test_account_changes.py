@@ -3,38 +3,55 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import pytest
 
+from userservice_core.application.access import Principal
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.link_requests import LinkRequests
 from userservice_core.application.mailed_tokens import MailedTokens
+from userservice_core.application.password_proofs import PasswordProofs
+from userservice_core.application.passwords import Passwords
 from userservice_core.domain.credentials import LoginState
 from userservice_core.domain.events import NotificationKind
 from userservice_core.domain.one_time_tokens import TokenPurpose
+from userservice_core.domain.passwords import PasswordPolicy
+from userservice_core.domain.sessions import Origin
 from userservice_core.domain.users import User
-from userservice_core.errors import EmailTakenError, OneTimeTokenInvalidError, TooManyRequestsError
+from userservice_core.errors import (
+    CurrentPasswordWrongError,
+    EmailTakenError,
+    InvalidAccessTokenError,
+    OneTimeTokenInvalidError,
+    TooManyRequestsError,
+)
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
+from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInReader
 from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
 from userservice_core.infrastructure.postgres.users import PostgresUserReader
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
 from userservice_core.infrastructure.system.clock import SystemClock, SystemEntropy, Uuid7Generator
 from userservice_core.infrastructure.system.pacer import RecentPacer
+from userservice_core.ports.security import AccessClaims
 from userservice_core.testing.contracts.races import race
-from userservice_core.testing.samples import sample_email, sample_session, sample_user
+from userservice_core.testing.passwords import FakePasswordHasher
+from userservice_core.testing.samples import sample_credential, sample_email, sample_session, sample_user
 
 if TYPE_CHECKING:
     import psycopg
 
     from userservice_core.domain.emails import EmailAddress
+    from userservice_core.domain.sessions import Session
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.ports.unit_of_work import Transaction
 
 _AT_ONCE: Final = 50
+_PASSWORD: Final = "correct horse battery staple"
 
 
 @attrs.frozen
@@ -163,3 +180,68 @@ def test_three_of_fifty_requests_at_once_are_mailed(office: Office, observer: ps
     unused = observer.execute("SELECT address FROM one_time_tokens WHERE used_at IS NULL").fetchall()
     assert unused == [(office.users.get(user.id).pending_email,)]
     assert observer.execute("SELECT count(*) FROM outbox").fetchone() == (6,)
+
+
+def test_one_of_fifty_changes_of_a_password_at_once_counts(
+    office: Office, pool: Database, observer: psycopg.Connection
+) -> None:
+    """The others' current password is none any more; the session that won goes on, and all others end."""
+    hasher, ids = FakePasswordHasher(), Uuid7Generator()
+    user = sample_user()
+    sessions = [sample_session(user, now=office.clock.now()) for _ in range(5)]
+    passwords = Passwords(
+        uow=office.uow,
+        users=office.users,
+        tokens=PostgresOneTimeTokenReader(pool),
+        hasher=hasher,
+        proofs=PasswordProofs(
+            uow=office.uow, sign_ins=PostgresSignInReader(pool), hasher=hasher, clock=office.clock, ids=ids
+        ),
+        policy=PasswordPolicy(),
+        links=LinkRequests(uow=office.uow, pacer=RecentPacer(), clock=office.clock, ids=ids),
+        mailed_tokens=office.mailed_tokens,
+        clock=office.clock,
+        ids=ids,
+        access_lifetime=timedelta(minutes=10),
+    )
+
+    def set_up(transaction: Transaction) -> None:
+        transaction.users.add(user)
+        transaction.sign_ins.add(sample_credential(user, password_hash=hasher.hash(_PASSWORD)))
+        for session in sessions:
+            transaction.sessions.add(session)
+
+    office.uow.run(set_up)
+
+    def change(number: int) -> User:
+        return passwords.change(
+            caller=_principal(user, sessions[number % len(sessions)]),
+            current=_PASSWORD,
+            new=f"another sentence, as long {number}",
+            origin=Origin(),
+        )
+
+    outcomes = race([partial(change, number) for number in range(_AT_ONCE)])
+
+    (winner,) = (number for number, outcome in enumerate(outcomes) if isinstance(outcome, User))
+    assert {type(outcome) for outcome in outcomes} <= {User, CurrentPasswordWrongError, InvalidAccessTokenError}
+    stored = PostgresSignInReader(pool).get(user.id).credential
+    assert stored is not None
+    assert hasher.verify(stored.password_hash, f"another sentence, as long {winner}")
+    left = observer.execute("SELECT session_id FROM sessions WHERE revoked_at IS NULL").fetchall()
+    assert left == [(sessions[winner % len(sessions)].id,)]
+    changed = "SELECT count(*) FROM outbox WHERE type LIKE '%user.password_changed%'"
+    assert observer.execute(changed).fetchone() == (1,)
+
+
+def _principal(user: User, session: Session) -> Principal:
+    claims = AccessClaims(
+        user_id=user.id,
+        session_id=session.id,
+        client_id="userservice",
+        token_id="a token",
+        issued_at=session.created_at,
+        expires_at=session.created_at + timedelta(minutes=10),
+        auth_time=session.auth_time,
+    )
+    return Principal(user_id=user.id, session_id=session.id, claims=claims)
