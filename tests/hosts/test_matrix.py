@@ -66,7 +66,7 @@ class _Stage:
     def cast(self) -> _Cast:
         """Make everybody."""
         return _Cast(
-            user=self._installation.access_token("user@example.com"),
+            user=self._signed_in("user@example.com"),
             leavers={
                 route: self._installation.access_token(f"leaver{number}@example.com")
                 for number, route in enumerate(_LEAVING)
@@ -88,6 +88,12 @@ class _Stage:
         response = send_json(self._client, method, target, content, token=self._administrator, **options)
         assert response.status in {200, 201, 204}, (target, response.body)
         return response
+
+    def _signed_in(self, email: str) -> str:
+        """Register a user who signs in: some routes look the session up."""
+        self._installation.access_token(email)
+        body = {"email": email, "password": "correct horse battery staple"}
+        return str(json_of(send_json(self._client, "POST", "/auth/login", body))["accessToken"])
 
     def _holder(self, name: str, permissions: set[str]) -> str:
         token = self._installation.access_token(f"{name}@example.com")

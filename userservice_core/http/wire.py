@@ -588,7 +588,7 @@ class SignedInAnswer(Body, frozen=True, kw_only=True):
 class MfaRequiredAnswer(Body, frozen=True, kw_only=True):
     """That the password was right, and that the sign-in waits for the second factor."""
 
-    mfa_required: Literal[True] = True
+    mfa_required: bool = True
     mfa_session_token: str
 
 

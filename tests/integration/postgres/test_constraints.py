@@ -116,6 +116,8 @@ _MEANING: Final[dict[str, type[UserServiceError]]] = {
     "pk_access_epoch": ConflictError,
     "pk_client_secrets": ConflictError,
     "pk_client_permissions": ConflictError,
+    "pk_mfa_factors": ConflictError,
+    "pk_recovery_codes": ConflictError,
     "pk_idempotency_keys": ConflictError,
     "pk_revocations": ConflictError,
     "uq_one_time_tokens_unused": RetriableError,

@@ -180,7 +180,7 @@ one_time_tokens: Final = Table(
     Column("expires_at", _TIME, nullable=False),
     Column("used_at", _TIME),
     Column("address", Text),
-    Column("failures", SmallInteger, nullable=False, server_default="0"),
+    Column("failures", SmallInteger, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("user_id", "digest"),
     Index("ix_one_time_tokens_expires_at", "expires_at"),
     CheckConstraint("octet_length(digest) = 32", name="digest"),
