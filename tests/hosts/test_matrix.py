@@ -89,12 +89,6 @@ class _Stage:
         assert response.status in {200, 201, 204}, (target, response.body)
         return response
 
-    def _signed_in(self, email: str) -> str:
-        """Register a user who signs in: some routes look the session up."""
-        self._installation.access_token(email)
-        body = {"email": email, "password": "correct horse battery staple"}
-        return str(json_of(send_json(self._client, "POST", "/auth/login", body))["accessToken"])
-
     def _holder(self, name: str, permissions: set[str]) -> str:
         token = self._installation.access_token(f"{name}@example.com")
         role = json_of(self._must("POST", "/admin/roles", {"name": name}))["id"]
