@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -21,6 +22,7 @@ from userservice_core.errors import (
     MfaAlreadyEnabledError,
     MfaNotEnabledError,
     MfaNotSetUpError,
+    SealBrokenError,
     SessionNotFoundError,
     UserNotFoundError,
 )
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+_PAGE: Final = 100
+
 
 @attrs.frozen(kw_only=True)
 class _Held:
@@ -57,6 +61,20 @@ class _Held:
         if self.factor is None or not self.factor.is_on:
             raise MfaNotEnabledError
         return self.factor
+
+
+@attrs.frozen
+class SealedAnew:
+    """
+    How many secrets there were.
+
+    Attributes:
+        sealed: Under the current key now.
+        unreadable: Whose key is not in the ring, or that were altered.
+    """
+
+    sealed: int
+    unreadable: int
 
 
 class Mfa:
@@ -208,28 +226,31 @@ class Mfa:
 
         self._uow.run(work)
 
-    def seal_anew(self, *, limit: int, after: UserId | None = None) -> UserId | None:
+    def seal_anew(self, *, is_stopped: Callable[[], bool] = lambda: False) -> SealedAnew:
         """
         Seal secrets under the current key that an earlier one sealed, so that this one can go.
 
         Each is a transaction of its own, so it can be stopped and begun again at any time, while everything runs.
 
         Args:
-            limit: At most so many.
-            after: What the call before returned.
-
-        Returns:
-            Where to go on; None where none was left.
-
-        Raises:
-            SealBrokenError: If the key of one is not in the ring any more.
+            is_stopped: Asked before each.
         """
-        due = self._secrets.list_sealed_otherwise(self._sealer.current_prefix, after=after, limit=limit)
-        for user_id in due:
-            self._uow.run(lambda transaction, user_id=user_id: self._seal_one_anew(transaction, user_id))  # type: ignore[misc]
-        return due[-1] if due else None
+        sealed = unreadable = 0
+        after: UserId | None = None
+        while due := self._secrets.list_sealed_otherwise(self._sealer.current_prefix, after=after, limit=_PAGE):
+            for user_id in due:
+                if is_stopped():
+                    return SealedAnew(sealed, unreadable)
+                try:
+                    self._uow.run(partial(self._seal_one_anew, user_id))
+                    sealed += 1
+                except SealBrokenError:
+                    unreadable += 1
+            after = due[-1]
+        return SealedAnew(sealed, unreadable)
 
-    def _seal_one_anew(self, transaction: Transaction, user_id: UserId) -> None:
+    def _seal_one_anew(self, user_id: UserId, transaction: Transaction) -> None:
+        transaction.sign_ins.get(user_id)
         factor = transaction.mfa.find(user_id)
         if factor is not None and not self._factors.is_sealed_anew(factor):
             transaction.mfa.save(self._factors.seal_anew(factor))

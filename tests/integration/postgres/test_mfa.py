@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +13,7 @@ import psycopg
 import pyotp
 import pytest
 
-from tests.e2e.processes import settings_for
+from tests.e2e.processes import ROOT, settings_for
 from userservice_core.application.authentication import MfaRequired, SignedIn
 from userservice_core.application.second_factors import GivenCode
 from userservice_core.bootstrap import UserService, bootstrap
@@ -70,6 +73,20 @@ class _Ada:
         row = self.observer.execute(f"SELECT count(*) FROM {what}".encode()).fetchone()  # noqa: S608 - of tests
         assert row is not None
         return int(row[0])
+
+
+def test_a_command_seals_what_an_earlier_key_sealed(ada: _Ada, database: str, tmp_path: Path) -> None:
+    """And says what it could not read: here the key is not in the ring at all."""
+
+    def run() -> tuple[int, object]:
+        command = [sys.executable, "-m", "userservice_core.cli", "seal-anew"]
+        environment = settings_for(database, tmp_path)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, json.loads(done.stdout)
+
+    assert run() == (0, {"sealed": 0, "unreadable": 0})
+    ada.observer.execute("UPDATE mfa_factors SET secret = 's1.gone.' || split_part(secret, '.', 3)")
+    assert run() == (1, {"sealed": 0, "unreadable": 1})
 
 
 @pytest.fixture
