@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from userservice_core.application.access import Access, Principal
+    from userservice_core.application.hash_mix import HashMix
     from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
     from userservice_core.application.password_proofs import PasswordProofs
     from userservice_core.application.second_factors import Judgement, SecondFactors
@@ -156,6 +157,7 @@ class Authentication:
         sessions: SessionStore,
         access: Access,
         hasher: PasswordHasher,
+        mix: HashMix,
         proofs: PasswordProofs,
         factors: SecondFactors,
         policy: PasswordPolicy,
@@ -174,6 +176,7 @@ class Authentication:
         self._sessions = sessions
         self._access = access
         self._hasher = hasher
+        self._mix = mix
         self._proofs = proofs
         self._factors = factors
         self._policy = policy
@@ -213,7 +216,8 @@ class Authentication:
         began = self._pacer.start()
         key = _sign_in_key(email)
         found = self._sign_ins.find_sign_in(key)
-        credential = self._verified_credential(found, normalise_password(password))
+        self._mix.renew()
+        credential = self._verified_credential(found, password, key)
         if found is None or credential is None:
             self._record_failure(found, key, reason=_WRONG, origin=origin)
             self._pacer.hold("failed sign-in", since=began)
@@ -231,10 +235,10 @@ class Authentication:
             credential = self._replaced(found.user, credential, password, new_password)
         return self._begin_session(found, credential, origin=origin)
 
-    def _verified_credential(self, found: SignIn | None, password: str) -> Credential | None:
+    def _verified_credential(self, found: SignIn | None, password: str, key: str) -> Credential | None:
         """Return the credential that *password* opens; takes the same work whether there is one or not."""
         if found is None or found.credential is None:
-            self._hasher.verify_nobody(password)
+            self._hasher.verify_nobody(password, like=self._mix.pick(key))
             return None
         return found.credential if self._hasher.verify(found.credential.password_hash, password) else None
 
