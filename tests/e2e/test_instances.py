@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import psycopg
+import pytest
 
 from tests.e2e.flow import PASSWORD
 from tests.e2e.processes import Process, Server, eventually, settings_for
@@ -19,6 +20,7 @@ _BOUND: Final = 5.0
 """Seconds after which no instance takes what was ended on another, with every faster way cut."""
 
 
+@pytest.mark.asvs("7.4.1")
 def test_a_session_is_at_home_on_every_instance_and_ends_on_all(database: str, tmp_path: Path) -> None:
     """Each step on the instance that did not do the one before; after the sign-out both refuse the access token."""
     environment = settings_for(database, tmp_path)

@@ -26,6 +26,8 @@ _TEXTS: Final = {
 _WITH_ID: Final = [route for route in ROUTES if route.parameters]
 _WITH_BODY: Final = [route for route in ROUTES if route.body is not None and route.body_format is BodyFormat.JSON]
 
+_READS: Final = [route for route in ROUTES if route.method == "GET"]
+
 
 @pytest.fixture(scope="module", params=_HOSTS)
 def target(request: pytest.FixtureRequest) -> Target:
