@@ -235,6 +235,7 @@ class _Rules:
     periods: RetentionPeriods
     wildcards_in_any_role: bool = False
     service_name: str = "User Service"
+    hides_emails: bool = False
 
 
 def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: RevocationChecker) -> UseCases:
@@ -312,9 +313,11 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             users=driven.users,
             hasher=driven.hasher,
             policy=rules.policy,
+            pacer=pacer,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
             ids=driven.ids,
+            hides_emails=rules.hides_emails,
         ),
         email_verification=EmailVerification(
             uow=driven.uow,
@@ -784,6 +787,7 @@ def _rules(settings: Settings) -> _Rules:
         periods=_periods(settings),
         wildcards_in_any_role=settings.wildcards_in_any_role,
         service_name=settings.service_name,
+        hides_emails=settings.hide_registered_emails,
     )
 
 
@@ -939,6 +943,7 @@ def bootstrap_in_memory(
     clock: Clock | None = None,
     hasher: PasswordHasher | None = None,
     ring: KeyRing | None = None,
+    hide_registered_emails: bool = False,
 ) -> InMemoryUserService:
     """
     Wire the service in memory, with real tokens and seals.
@@ -948,6 +953,7 @@ def bootstrap_in_memory(
         clock: The machine's if not given.
         hasher: Of passwords; Argon2id with the least work if not given.
         ring: Its keys; new ones if not given.
+        hide_registered_emails: Whether registering tells nobody that an address has an account.
     """
     from userservice_core.infrastructure import memory
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
@@ -996,6 +1002,7 @@ def bootstrap_in_memory(
         policy=PasswordPolicy(blocked=common_passwords()),
         lifetimes=TokenLifetimes(),
         periods=RetentionPeriods(),
+        hides_emails=hide_registered_emails,
     )
     use_cases = _use_cases(driven, ring, rules, PrimaryRevocationChecker(driven.revocation_log))
     health = AssumedHealth()
