@@ -279,6 +279,11 @@ class Settings:
         "What mailed links begin with, such as the address of a web application; the issuer if not given.",
         default=None,
     )
+    service_name: str = _setting(
+        _TEXT,
+        "What authenticator apps show beside the account, such as the name of the product.",
+        default="User Service",
+    )
     keyring: str | None = _setting(
         _TEXT,
         "All keys that sign and seal, as `userservice generate-keys` prints them; outside production they can be left"
@@ -453,6 +458,11 @@ class Settings:
         _decimal(0, 604_800, "seconds"),
         "How long a relay waits between two runs of what erases expired accounts and rows; 0 for never.",
         default=3_600.0,
+    )
+    hide_registered_emails: bool = _setting(
+        _SWITCH,
+        "Whether registering answers the same whether the address has an account or not; its owner gets a mail.",
+        default=False,
     )
     wildcards_in_any_role: bool = _setting(
         _SWITCH, "Whether roles other than those of the system may grant wildcards such as invoice:*.", default=False
