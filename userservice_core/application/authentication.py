@@ -70,9 +70,6 @@ if TYPE_CHECKING:
     from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
     from userservice_core.application.password_proofs import PasswordProofs
     from userservice_core.application.password_rules import PasswordRules
-    from userservice_core.application.security_notices import NoticeKind
-    from userservice_core.domain.credentials import SignIn
-    from userservice_core.domain.events import NotificationRequested
     from userservice_core.application.second_factors import Judgement, SecondFactors
     from userservice_core.application.security_notices import NoticeKind
     from userservice_core.domain.credentials import SignIn
