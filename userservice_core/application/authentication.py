@@ -75,7 +75,6 @@ if TYPE_CHECKING:
     from userservice_core.domain.credentials import SignIn
     from userservice_core.domain.events import NotificationRequested
     from userservice_core.domain.mfa import MfaFactor
-    from userservice_core.domain.passwords import PasswordPolicy
     from userservice_core.domain.roles import PermissionSet
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
@@ -162,7 +161,6 @@ class Authentication:
         proofs: PasswordProofs,
         rules: PasswordRules,
         factors: SecondFactors,
-        policy: PasswordPolicy,
         pacer: Pacer,
         sealer: SecretSealer,
         mailed_tokens: MailedTokens,
@@ -182,7 +180,6 @@ class Authentication:
         self._proofs = proofs
         self._rules = rules
         self._factors = factors
-        self._policy = policy
         self._pacer = pacer
         self._sealer = sealer
         self._mailed_tokens = mailed_tokens

@@ -39,7 +39,6 @@ class Registration:
         users: UserReader,
         hasher: PasswordHasher,
         rules: PasswordRules,
-        policy: PasswordPolicy,
         pacer: Pacer,
         mailed_tokens: MailedTokens,
         clock: Clock,
@@ -52,7 +51,6 @@ class Registration:
         self._users = users
         self._hasher = hasher
         self._rules = rules
-        self._policy = policy
         self._pacer = pacer
         self._mailed_tokens = mailed_tokens
         self._clock = clock
