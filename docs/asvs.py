@@ -152,9 +152,9 @@ ROWS: Final[Mapping[str, Row]] = {
     "7.4.1": Row(1, "Signing out ends the session on every instance, for tokens that are out too."),
     "7.4.2": Row(1, "Who is suspended, leaves or is deleted is out at once, everywhere."),
     "7.4.3": Row(2, "A new password ends the other sessions."),
-    "7.4.5": Row(2, "Administrators end sessions.", short="by suspension only"),
+    "7.4.5": Row(2, "Administrators end one session of a user, or all."),
     "7.5.1": Row(2, "A change of what an account is known by wants a recent proof."),
-    "7.5.2": Row(2, "Users see and end their sessions.", short="they end all at once, and see none"),
+    "7.5.2": Row(2, "Users see their sessions, and end each."),
     "7.5.3": Row(3, "Roles and clients are given and taken after a recent proof only."),
     # Authorization
     "8.1.1": Row(1, "Who may call what.", page="reference/http-api.md"),
