@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 import ast
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
