@@ -197,9 +197,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "11.3.3": Row(2, "What is sealed opens in its place only, and not after a change of one bit."),
     "11.3.4": Row(3, "No value is sealed alike twice."),
     "11.4.1": Row(1, "No broken hash is used."),
-    "11.4.2": Row(
-        2, "Passwords are hashed with Argon2id, by default at 19 MiB and two passes.", short="settings may ask for less"
-    ),
+    "11.4.2": Row(2, "Passwords are hashed with Argon2id; production refuses less work than is advised."),
     "11.4.3": Row(2, "Signatures and digests are made with SHA-256 and longer."),
     "11.5.1": Row(2, "Secrets come from the system's entropy, with 128 bits and more; an id is not one."),
     "11.6.1": Row(2, "Keys are made by the library, in sizes that are good."),
