@@ -125,7 +125,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "6.3.8": Row(
         3,
         "Known and unknown addresses are answered alike, in body, work and time.",
-        short=("a registration says that an address is taken"),
+        short="a registration does so only where a setting asks for it",
     ),
     "6.4.1": Row(1, "What is mailed or issued is random, ends soon, works once, and is stored as a digest."),
     "6.4.2": Row(1, "There are no hints and no questions."),

@@ -230,6 +230,7 @@ class _Rules:
     lifetimes: TokenLifetimes
     periods: RetentionPeriods
     wildcards_in_any_role: bool = False
+    hides_emails: bool = False
 
 
 def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: RevocationChecker) -> UseCases:
@@ -302,9 +303,11 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             users=driven.users,
             hasher=driven.hasher,
             policy=rules.policy,
+            pacer=pacer,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
             ids=driven.ids,
+            hides_emails=rules.hides_emails,
         ),
         email_verification=EmailVerification(
             uow=driven.uow,
@@ -762,6 +765,7 @@ def _rules(settings: Settings) -> _Rules:
         ),
         periods=_periods(settings),
         wildcards_in_any_role=settings.wildcards_in_any_role,
+        hides_emails=settings.hide_registered_emails,
     )
 
 
@@ -917,6 +921,7 @@ def bootstrap_in_memory(
     clock: Clock | None = None,
     hasher: PasswordHasher | None = None,
     ring: KeyRing | None = None,
+    hide_registered_emails: bool = False,
 ) -> InMemoryUserService:
     """
     Wire the service in memory, with real tokens and seals.
@@ -926,6 +931,7 @@ def bootstrap_in_memory(
         clock: The machine's if not given.
         hasher: Of passwords; Argon2id with the least work if not given.
         ring: Its keys; new ones if not given.
+        hide_registered_emails: Whether registering tells nobody that an address has an account.
     """
     from userservice_core.infrastructure import memory
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
@@ -973,6 +979,7 @@ def bootstrap_in_memory(
         policy=PasswordPolicy(blocked=common_passwords()),
         lifetimes=TokenLifetimes(),
         periods=RetentionPeriods(),
+        hides_emails=hide_registered_emails,
     )
     use_cases = _use_cases(driven, ring, rules, PrimaryRevocationChecker(driven.revocation_log))
     health = AssumedHealth()
