@@ -33,8 +33,10 @@ from userservice_core.application.authorization import Authorization
 from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.failed_sign_ins import FailedSignIns
 from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.invitations import Invitations
+from userservice_core.application.known_devices import KnownDevices
 from userservice_core.application.link_requests import LinkRequests
 from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.application.own_account import OwnAccount
@@ -43,6 +45,7 @@ from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.personal_data import PersonalDataExports
 from userservice_core.application.profiles import Profiles
+from userservice_core.application.rate_limits import RateLimits
 from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
 from userservice_core.application.retention import Retention, RetentionPeriods
@@ -53,6 +56,7 @@ from userservice_core.application.use_cases import UseCases
 from userservice_core.application.user_directory import UserDirectory
 from userservice_core.domain.events import Topic
 from userservice_core.domain.passwords import PasswordPolicy
+from userservice_core.domain.rate_limits import RatePolicy
 from userservice_core.domain.sessions import SessionLifetime
 from userservice_core.errors import ConfigurationError
 from userservice_core.http.cors import CrossOriginRules
@@ -78,6 +82,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.credentials import SignInReader
     from userservice_core.ports.health import Health, Ping
     from userservice_core.ports.idempotency import AnswerStore, JoiningUnitOfWork
+    from userservice_core.ports.limits import RateLimiter
     from userservice_core.ports.mail import MailSender
     from userservice_core.ports.metrics import Metrics
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
@@ -209,6 +214,7 @@ class _Driven:
     audit: AuditReader
     personal_data: PersonalDataReader
     expired_rows: ExpiredRows
+    limiter: RateLimiter
     cache: Cache
     hasher: PasswordHasher
     clock: Clock
@@ -226,6 +232,7 @@ class _Rules:
     policy: PasswordPolicy
     lifetimes: TokenLifetimes
     periods: RetentionPeriods
+    rates: RatePolicy
     wildcards_in_any_role: bool = False
 
 
@@ -250,9 +257,16 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         clients=driven.clients,
         cache=driven.cache,
     )
+    failures = FailedSignIns(ids=driven.ids, locked_at=rules.rates.account_failures)
     proofs = PasswordProofs(
-        uow=driven.uow, sign_ins=driven.sign_ins, hasher=driven.hasher, clock=driven.clock, ids=driven.ids
+        uow=driven.uow,
+        sign_ins=driven.sign_ins,
+        failures=failures,
+        hasher=driven.hasher,
+        clock=driven.clock,
+        ids=driven.ids,
     )
+    limits = RateLimits(limiter=driven.limiter, policy=rules.rates, sealer=sealer, metrics=driven.metrics)
     # Nobody hashes there, so a request may take a little longer, and has more to hide.
     links_pacer = RecentPacer(longest_wait_seconds=0.05)
     links = LinkRequests(uow=driven.uow, pacer=links_pacer, clock=driven.clock, ids=driven.ids)
@@ -264,6 +278,9 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         access=access,
         hasher=driven.hasher,
         proofs=proofs,
+        failures=failures,
+        limits=limits,
+        devices=KnownDevices(sealer=sealer, clock=driven.clock, ids=driven.ids),
         policy=rules.policy,
         pacer=pacer,
         sealer=sealer,
@@ -390,6 +407,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             users=driven.users, roles=driven.roles, profiles=driven.profiles, addresses=driven.addresses
         ),
         idempotent_calls=IdempotentCalls(uow=driven.joining, answers=driven.answers, sealer=sealer, clock=driven.clock),
+        rate_limits=limits,
         refusals=Refusals(uow=driven.uow, clock=driven.clock, ids=driven.ids, metrics=driven.metrics),
         service_clients=ServiceClients(
             uow=driven.uow,
@@ -466,12 +484,12 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     common = _common(settings)
     database = _database(settings, common.metrics, opened)
     if not background:
-        driven = _on_postgres(settings, common, database, None, PassThroughCache())
+        driven = _on_postgres(settings, common, database, None, PassThroughCache(), opened=opened)
         use_cases = _use_cases(driven, common.ring, _rules(settings), PrimaryRevocationChecker(driven.revocation_log))
         return _service(settings, driven, use_cases, AssumedHealth(), opened)
     signal_port = _signal(settings, opened)
     cache = _cache(settings, common.metrics, opened)
-    driven = _on_postgres(settings, common, database, signal_port, cache)
+    driven = _on_postgres(settings, common, database, signal_port, cache, opened=opened)
     mirror = RevocationMirror(
         driven.revocation_log,
         signal_port,
@@ -629,7 +647,13 @@ def _common(settings: Settings) -> _Common:
 
 
 def _on_postgres(
-    settings: Settings, common: _Common, database: Database, signal_port: Signal | None, cache: Cache
+    settings: Settings,
+    common: _Common,
+    database: Database,
+    signal_port: Signal | None,
+    cache: Cache,
+    *,
+    opened: ExitStack,
 ) -> _Driven:
     from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
     from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
@@ -670,6 +694,7 @@ def _on_postgres(
         audit=PostgresAuditReader(database),
         personal_data=PostgresPersonalDataReader(database),
         expired_rows=PostgresExpiredRows(database),
+        limiter=_limiter(settings, database, common.metrics, opened),
         cache=cache,
         hasher=Argon2PasswordHasher(
             slots=hash_slots(settings.workers),
@@ -747,6 +772,7 @@ def _rules(settings: Settings) -> _Rules:
             ),
         ),
         periods=_periods(settings),
+        rates=settings.rate_policy,
         wildcards_in_any_role=settings.wildcards_in_any_role,
     )
 
@@ -780,6 +806,21 @@ def _signal(settings: Settings, opened: ExitStack) -> Signal | None:
     signal_port = PostgresSignal(settings.database_direct_url)
     opened.callback(signal_port.close)
     return signal_port
+
+
+def _limiter(settings: Settings, database: Database, metrics: Metrics, opened: ExitStack) -> RateLimiter:
+    """Count where all processes see it; without the shared cache, or while it is away, in the database."""
+    from userservice_core.infrastructure.postgres.limits import PostgresRateLimiter
+    from userservice_core.infrastructure.system.fallback_limiter import FallbackRateLimiter
+
+    in_database = PostgresRateLimiter(database)
+    if settings.cache_url is None:
+        return in_database
+    from userservice_core.infrastructure.caching.redis_limits import RedisRateLimiter
+
+    in_redis = RedisRateLimiter(settings.cache_url)
+    opened.callback(in_redis.close)
+    return FallbackRateLimiter(in_redis, in_database, metrics=metrics)
 
 
 def _cache(settings: Settings, metrics: Metrics, opened: ExitStack) -> DogpileCache:
@@ -898,7 +939,11 @@ class InMemoryUserService:
 
 
 def bootstrap_in_memory(
-    *, options: HttpOptions | None = None, clock: Clock | None = None, hasher: PasswordHasher | None = None
+    *,
+    options: HttpOptions | None = None,
+    clock: Clock | None = None,
+    hasher: PasswordHasher | None = None,
+    rates: RatePolicy | None = None,
 ) -> InMemoryUserService:
     """
     Wire the service in memory, with real tokens and seals.
@@ -907,6 +952,7 @@ def bootstrap_in_memory(
         options: Of HTTP; those of an installation at `https://accounts.example.com` if not given.
         clock: The machine's if not given.
         hasher: Of passwords; Argon2id with the least work if not given.
+        rates: How often what may be tried; as declared if not given.
     """
     from userservice_core.infrastructure import memory
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
@@ -941,6 +987,7 @@ def bootstrap_in_memory(
         audit=memory.InMemoryAuditReader(store),
         personal_data=memory.InMemoryPersonalDataReader(store),
         expired_rows=memory.InMemoryExpiredRows(store),
+        limiter=memory.InMemoryRateLimiter(clock),
         cache=cache,
         hasher=hasher or Argon2PasswordHasher(slots=2, queue=128, memory_kib=8, time_cost=1, metrics=metrics),
         clock=clock,
@@ -954,6 +1001,7 @@ def bootstrap_in_memory(
         policy=PasswordPolicy(blocked=common_passwords()),
         lifetimes=TokenLifetimes(),
         periods=RetentionPeriods(),
+        rates=rates or RatePolicy(),
     )
     use_cases = _use_cases(driven, ring, rules, PrimaryRevocationChecker(driven.revocation_log))
     health = AssumedHealth()

@@ -14,6 +14,7 @@ import ipaddress
 import os
 import re
 import reprlib
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from userservice_core.domain.rate_limits import RatePolicy
 from userservice_core.errors import ConfigurationError
 
 PREFIX: Final = "USERSERVICE_"
@@ -343,6 +345,11 @@ class Settings:
         default=0,
     )
 
+    rate_limits_file: Path | None = _setting(
+        (Path, "a file in TOML"),
+        "How often what may be tried, where that is to differ from what is declared; see the page about rate limits.",
+        default=None,
+    )
     require_if_match: bool = _setting(
         _SWITCH,
         "Whether changes of things that have a version need the header `If-Match`; without it they are answered 428.",
@@ -416,7 +423,11 @@ class Settings:
         """
         reader = _Reader(os.environ if environ is None else environ)
         values = reader.read()
-        problems = [*reader.problems, *_contradictions(values, unknown=reader.faulty)]
+        problems = [
+            *reader.problems,
+            *_contradictions(values, unknown=reader.faulty),
+            *_faults_of_policy(values.get("rate_limits_file")),
+        ]
         if problems:
             raise ConfigurationError(tuple(problems))
         return cls(**values)
@@ -426,9 +437,40 @@ class Settings:
         return tuple((variable(field), _shown(field, getattr(self, field.name))) for field in attrs.fields(Settings))
 
     @property
+    def rate_policy(self) -> RatePolicy:
+        """
+        How often what may be tried.
+
+        Raises:
+            ConfigurationError: Naming everything that is wrong with the file.
+        """
+        return RatePolicy() if self.rate_limits_file is None else _read_policy(self.rate_limits_file)
+
+    @property
     def link_base(self) -> str:
         """Where mailed links lead, without a slash at the end."""
         return self.public_url or self.issuer
+
+
+def _read_policy(path: Path) -> RatePolicy:
+    source = f"{PREFIX}RATE_LIMITS_FILE"
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError((f"{source} names {str(path)!r}, which cannot be read: {error.strerror}",)) from error
+    except ValueError as error:
+        raise ConfigurationError((f"{source} names {str(path)!r}, which is no TOML in UTF-8: {error}",)) from error
+    return RatePolicy.parse(document, source=source)
+
+
+def _faults_of_policy(path: Path | None) -> tuple[str, ...]:
+    if path is None:
+        return ()
+    try:
+        _read_policy(path)
+    except ConfigurationError as error:
+        return error.problems
+    return ()
 
 
 def variable(field: attrs.Attribute[Any]) -> str:

@@ -15,6 +15,7 @@ from tests.hosts.described import DescribedClient
 from tests.lambda_events import http_api_event, load_balancer_event, rest_api_event, several_values_event
 from userservice_core.bootstrap import InMemoryUserService, UserService, bootstrap_in_memory
 from userservice_core.domain.ids import SessionId
+from userservice_core.domain.rate_limits import RatePolicy
 from userservice_core.http.pipeline import HttpOptions, Pipeline
 from userservice_core.http.routes import ROUTES, Caller, RateClass, Route
 from userservice_core.infrastructure.system.clock import Uuid7Generator
@@ -67,9 +68,12 @@ class Installation:
     ids: Uuid7Generator = attrs.field(factory=Uuid7Generator)
 
     @classmethod
-    def begin(cls, clock: FakeClock) -> Installation:
-        """Wire one with nobody in it."""
-        return cls(in_memory=bootstrap_in_memory(options=HttpOptions(issuer=ISSUER), clock=clock), clock=clock)
+    def begin(cls, clock: FakeClock, *, rates: RatePolicy | None = None, **options: Any) -> Installation:  # noqa: ANN401
+        """Wire one with nobody in it; without limits, unless a test is about them."""
+        in_memory = bootstrap_in_memory(
+            options=HttpOptions(issuer=ISSUER, **options), clock=clock, rates=rates or RatePolicy.without_limits()
+        )
+        return cls(in_memory=in_memory, clock=clock)
 
     @property
     def service(self) -> UserService:

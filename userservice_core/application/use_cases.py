@@ -21,6 +21,7 @@ from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.personal_data import PersonalDataExports
 from userservice_core.application.profiles import Profiles
+from userservice_core.application.rate_limits import RateLimits
 from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
 from userservice_core.application.retention import Retention
@@ -55,6 +56,7 @@ class UseCases:
     invitations: Invitations
     idempotent_calls: IdempotentCalls
     refusals: Refusals
+    rate_limits: RateLimits
     service_clients: ServiceClients
     client_tokens: ClientTokens
     audit_trail: AuditTrail

@@ -139,6 +139,7 @@ class AuditAction(enum.StrEnum):
     REAUTHENTICATED = "auth.reauthenticated"
     SESSION_REVOKED = "auth.session_revoked"
     REFRESH_REUSED = "auth.refresh_reused"
+    ACCOUNT_LOCKED = "auth.locked"
 
 
 SECRET_NAMES: Final = ("password", "secret", "token", "hash")

@@ -470,6 +470,17 @@ class LoginFailed(SignInEvent):
 
 
 @attrs.frozen(kw_only=True)
+class AccountLocked(SignInEvent):
+    """Too many passwords in a row were wrong: from now on only a known device or a new password gets in."""
+
+    type = "auth.locked"
+
+    failed_attempts: int
+    ip: str | None
+    user_agent: str | None
+
+
+@attrs.frozen(kw_only=True)
 class UnknownLoginFailed(Event):
     """Somebody tried an address that has no account; the same type on the wire, keyed by the address's HMAC."""
 
@@ -526,6 +537,7 @@ class NotificationKind(enum.StrEnum):
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a name, and no password
     REFRESH_REUSED = "refresh_reused"
     NEW_DEVICE = "new_device"
+    ACCOUNT_LOCKED = "account_locked"
     CHANGE_EMAIL = "change_email"
     EMAIL_CHANGE_REQUESTED = "email_change_requested"
     EMAIL_CHANGED = "email_changed"
@@ -592,6 +604,7 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     PermissionDeleted,
     LoggedIn,
     LoginFailed,
+    AccountLocked,
     UnknownLoginFailed,
     LoggedOut,
     RefreshReused,

@@ -45,7 +45,11 @@ def login(call: Call) -> Response:
     """Begin a session."""
     body = call.body(LoginBody)
     signed_in = call.services.use_cases.authentication.sign_in(
-        email=body.email, password=body.password, new_password=body.new_password, origin=call.origin
+        email=body.email,
+        password=body.password,
+        new_password=body.new_password,
+        device_token=body.device_token,
+        origin=call.origin,
     )
     return json_response(200, SignedInAnswer.of(signed_in))
 

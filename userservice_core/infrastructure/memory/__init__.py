@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from userservice_core.infrastructure.memory.cache import InMemoryCache
 from userservice_core.infrastructure.memory.consuming import InMemoryEventSource, InMemoryInbox
+from userservice_core.infrastructure.memory.limits import InMemoryRateLimiter
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics, NullMetrics
 from userservice_core.infrastructure.memory.publishing import (
     InMemoryEventPublisher,
@@ -49,6 +50,7 @@ __all__ = [
     "InMemoryOutboxStore",
     "InMemoryPersonalDataReader",
     "InMemoryProfileReader",
+    "InMemoryRateLimiter",
     "InMemoryRevocationLog",
     "InMemoryRoleReader",
     "InMemorySessionStore",

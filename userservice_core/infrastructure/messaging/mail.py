@@ -333,6 +333,14 @@ _TEXTS: Final[Mapping[NotificationKind, tuple[str, ...]]] = {
         "Somebody, probably you, signed in to your account from a device or place that was not used before.",
         "If it was not you, change your password at once: that signs every other device out.",
     ),
+    NotificationKind.ACCOUNT_LOCKED: (
+        "Your account is locked on new devices",
+        (
+            "Somebody tried many wrong passwords for your account, one after the other.\n"
+            "To protect it, only devices that have signed in to it before get in with the password."
+        ),
+        "To sign in on another device, ask for a new password: choosing one ends the lock.",
+    ),
     NotificationKind.EMAIL_CHANGE_REQUESTED: (
         "Your account is to have another e-mail address",
         (

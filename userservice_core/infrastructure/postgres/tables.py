@@ -22,6 +22,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    Interval,
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
@@ -379,6 +380,24 @@ revocations: Final = Table(
     PrimaryKeyConstraint("seq"),
     Index("ix_revocations_at", "at"),
     Index("ix_revocations_kind_subject", "kind", "subject"),
+)
+
+# How often things were tried, the newest time in front. No log is written for it: what a crash of the server takes with
+# it is a quarter of an hour at most.
+rate_counters: Final = Table(
+    "rate_counters",
+    metadata,
+    Column("counter_key", Text, nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("span", Interval, nullable=False),
+    Column("asked_at", _TIME, nullable=False),
+    Column("hits", ARRAY(_TIME), nullable=False),
+    Column("free_at", _TIME),
+    Column("expires_at", _TIME, nullable=False),
+    PrimaryKeyConstraint("counter_key"),
+    Index("ix_rate_counters_expires_at", "expires_at"),
+    prefixes=["UNLOGGED"],
+    postgresql_with=_UPDATED_OFTEN,
 )
 
 # --- audit ------------------------------------------------------------------------------------------------------------
