@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from userservice_core.application.access import Access, forget_access
+from userservice_core.application.access_definitions import DeclaredAccess
 from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
@@ -52,6 +53,7 @@ from userservice_core.application.retention import Retention, RetentionPeriods
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
 from userservice_core.application.service_clients import ServiceClients
+from userservice_core.application.sessions import Sessions
 from userservice_core.application.use_cases import UseCases
 from userservice_core.application.user_directory import UserDirectory
 from userservice_core.domain.events import Topic
@@ -299,6 +301,14 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         ids=driven.ids,
         access_lifetime=rules.lifetimes.access,
     )
+    roles = Roles(
+        uow=driven.uow,
+        roles=driven.roles,
+        clock=driven.clock,
+        ids=driven.ids,
+        wildcards_in_any_role=rules.wildcards_in_any_role,
+    )
+    permissions = Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids)
     return UseCases(
         access=access,
         email_changes=email_changes,
@@ -322,6 +332,13 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             ids=driven.ids,
         ),
         authentication=authentication,
+        sessions=Sessions(
+            uow=driven.uow,
+            sessions=driven.sessions,
+            clock=driven.clock,
+            ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
+        ),
         authorization=Authorization(access=access),
         passwords=Passwords(
             uow=driven.uow,
@@ -383,14 +400,9 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             clock=driven.clock,
             ids=driven.ids,
         ),
-        roles=Roles(
-            uow=driven.uow,
-            roles=driven.roles,
-            clock=driven.clock,
-            ids=driven.ids,
-            wildcards_in_any_role=rules.wildcards_in_any_role,
-        ),
-        permissions=Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids),
+        roles=roles,
+        permissions=permissions,
+        declared_access=DeclaredAccess(permissions=permissions, roles=roles, reader=driven.roles),
         role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
         invitations=Invitations(
             uow=driven.uow,
@@ -944,6 +956,7 @@ def bootstrap_in_memory(
     clock: Clock | None = None,
     hasher: PasswordHasher | None = None,
     rates: RatePolicy | None = None,
+    ring: KeyRing | None = None,
 ) -> InMemoryUserService:
     """
     Wire the service in memory, with real tokens and seals.
@@ -953,6 +966,7 @@ def bootstrap_in_memory(
         clock: The machine's if not given.
         hasher: Of passwords; Argon2id with the least work if not given.
         rates: How often what may be tried; as declared if not given.
+        ring: Its keys; new ones if not given.
     """
     from userservice_core.infrastructure import memory
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
@@ -969,7 +983,7 @@ def bootstrap_in_memory(
     clock = clock or SystemClock()
     ids, entropy, metrics = Uuid7Generator(), SystemEntropy(), memory.InMemoryMetrics()
     store, cache = memory.InMemoryStore(), memory.InMemoryCache()
-    ring = KeyRing.generate(clock.now(), entropy)
+    ring = ring or KeyRing.generate(clock.now(), entropy)
     uow = memory.InMemoryUnitOfWork(store, clock=clock, on_revocation=partial(forget_access, cache))
     driven = _Driven(
         uow=uow,

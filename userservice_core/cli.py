@@ -12,17 +12,19 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn
 
+import attrs
 import click
 
 from userservice_core.config import Settings
 from userservice_core.domain.clients import OPERATOR
 from userservice_core.domain.ids import ClientId
-from userservice_core.errors import ConfigurationError, DatabaseUnavailableError, UserServiceError
+from userservice_core.errors import ConfigurationError, DatabaseUnavailableError, InvalidInputError, UserServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from userservice_core.application.service_clients import NewSecret, ServiceClients
+    from userservice_core.errors import Fault
     from userservice_core.infrastructure.messaging.consumer import EventConsumer
 
 EXIT_CONFIGURATION: Final = 78
@@ -53,8 +56,16 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except ConfigurationError as error:
             _fail(error.problems, EXIT_CONFIGURATION)
+        except InvalidInputError as error:
+            _fail(tuple(f"{_place(fault)}: {fault.message}" for fault in error.faults), 1)
         except UserServiceError as error:
             _fail((f"{error.code}: {error.detail}",), 1)
+
+
+def _place(fault: Fault) -> str:
+    """Return the place of a fault as it is written in a program: `roles[0].name`."""
+    place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in fault.field)
+    return place.removeprefix(".") or "input"
 
 
 def _fail(lines: tuple[str, ...], exit_code: int) -> NoReturn:
@@ -212,6 +223,28 @@ def apply_retention() -> None:
     with _stop_signal() as stop, bootstrap(settings, background=False) as service:
         removed = service.use_cases.retention.apply(is_stopped=stop.is_set)
     click.echo(json.dumps({"erasedUsers": removed.users, "removedRows": removed.rows}))
+
+
+@main.command("apply-access")
+@click.argument("file", type=click.File("rb"))
+def apply_access(file: BinaryIO) -> None:
+    """
+    Create the permissions and roles that FILE (TOML) declares, and grant what it says; print how many.
+
+    Nothing is taken away, and to apply a file again changes nothing.
+    """
+    from userservice_core.application.access_definitions import AccessDefinitions
+    from userservice_core.bootstrap import bootstrap, configure_logging
+
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings)
+    try:
+        definitions = AccessDefinitions.parse(tomllib.load(file))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError((f"{file.name} is no TOML: {error}",)) from error
+    with bootstrap(settings, background=False) as service:
+        applied = service.use_cases.declared_access.apply(definitions=definitions)
+    click.echo(json.dumps(attrs.asdict(applied)))
 
 
 @main.command("create-admin")

@@ -100,6 +100,28 @@ def test_the_first_administrator_is_created_once(database: str, tmp_path: Path) 
     assert administrators == [("root@example.com", "active")]
 
 
+def test_roles_and_permissions_come_from_a_file(database: str, tmp_path: Path) -> None:
+    """As often as it is applied; what is wrong with it is said in lines with their places."""
+    environment = settings_for(database, tmp_path)
+    file = tmp_path / "access.toml"
+    declared = '[[permissions]]\nname = "invoice:read"\n[[roles]]\nname = "Clerk"\npermissions = ["invoice:read"]\n'
+    file.write_text(declared)
+
+    assert [_run("apply-access", str(file), environment=environment) for _ in range(2)] == [
+        (0, ['{"created": 2, "changed": 0, "granted": 1}']),
+        (0, ['{"created": 0, "changed": 0, "granted": 0}']),
+    ]
+    file.write_text(declared.replace("invoice:read", "invoice read"))
+    exit_code, lines = _run("apply-access", str(file), environment=environment)
+    assert (exit_code, [line.partition(": Use")[0] for line in lines]) == (
+        1,
+        ["userservice: permissions[0].resource", "userservice: permissions[0].action"],
+    )
+    file.write_text("roles = [")
+    exit_code, lines = _run("apply-access", str(file), environment=environment)
+    assert (exit_code, len(lines)) == (78, 1)
+
+
 def test_service_clients_are_managed(database: str, tmp_path: Path) -> None:
     """Made, listed, rotated until the first secret is gone, disabled; each secret is printed once."""
     environment = settings_for(database, tmp_path)

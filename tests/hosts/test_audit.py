@@ -57,6 +57,12 @@ class _Desk:
         """Make a permission."""
         return self.made("/admin/permissions", {"resource": "invoice", "action": "read"})
 
+    def session_id(self) -> str:
+        """Have the user sign in, and return which session that began."""
+        credentials = {"email": "user@example.com", "password": "correct horse battery staple"}
+        assert send_json(self.client, "POST", "/auth/login", credentials).status == 200
+        return str(json_of(self.send("GET", f"/admin/users/{self.user_id}/sessions"))["data"][0]["id"])
+
     def wrong_password(self) -> Response:
         """Sign in with a wrong password."""
         return send_json(
@@ -141,6 +147,10 @@ _DEEDS: Final[dict[str, Callable[[_Desk], Callable[[], Response]]]] = {
     ),
     "unlock_user": lambda desk: _after(
         desk.wrong_password(), lambda: desk.send("POST", f"/admin/users/{desk.user_id}/unlock")
+    ),
+    "delete_user_sessions": lambda desk: lambda: desk.send("DELETE", f"/admin/users/{desk.user_id}/sessions"),
+    "delete_user_session": lambda desk: _prepared(
+        desk, desk.session_id(), "DELETE", f"/admin/users/{desk.user_id}/sessions/{{}}"
     ),
     "assign_user_roles": lambda desk: _prepared(
         desk, desk.role(), "POST", f"/admin/users/{desk.user_id}/roles", {"roleIds": ["{}"]}

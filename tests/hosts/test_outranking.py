@@ -26,6 +26,8 @@ _BODIES: Final[dict[str, dict[str, Any] | None]] = {
     "invite_user": None,
     "mail_password_reset": None,
     "replace_user_profile": {"firstName": "Ada"},
+    "delete_user_sessions": None,
+    "delete_user_session": None,
     "assign_user_roles": {"roleIds": [str(USER_ROLE.id)]},
     "remove_user_roles": None,
     "update_client": {"name": "renamed"},

@@ -26,7 +26,7 @@ from userservice_core.domain.sessions import Session
 from userservice_core.domain.users import Mover, User
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from userservice_core.application.security_notices import NoticeKind
     from userservice_core.domain.ids import EventId, UserId
@@ -124,13 +124,14 @@ class AccountChange:
         self.transaction.revocations.add(access_changed(changed, now=self.now))
 
     def shut_out(self, *, reason: str) -> None:
-        """
-        End every session and every mailed link, and refuse every access token that was issued until now.
+        """End every session and every mailed link, and refuse every access token that was issued until now."""
+        self.end_sessions(self.sessions, reason=reason)
+        self.transaction.one_time_tokens.end_all(self.user.id, now=self.now)
+        self.refuse_tokens()
 
-        Tokens are refused by session, and by user those that have outlived their session. Such a token was issued in
-        an earlier second: the claim tells whole seconds, and one issued later in this second is to be accepted again.
-        """
-        for session in self.sessions:
+    def end_sessions(self, sessions: Iterable[Session], *, reason: str) -> None:
+        """End some of the sessions, with their access tokens."""
+        for session in sessions:
             end_session(self.transaction, session, now=self.now, access_lifetime=self.access_lifetime)
             self.transaction.record(
                 SessionRevoked(
@@ -141,7 +142,14 @@ class AccountChange:
                     reason=reason,
                 )
             )
-        self.transaction.one_time_tokens.end_all(self.user.id, now=self.now)
+
+    def refuse_tokens(self) -> None:
+        """
+        Refuse every access token that was issued in an earlier second, whatever its session.
+
+        The claim tells whole seconds, and one issued later in this second is to be accepted again; those of this second
+        are refused by their sessions.
+        """
         self.transaction.revocations.add(
             Revocation(
                 kind=RevocationKind.USER,

@@ -600,7 +600,8 @@ class Authentication:
             client_id=CLIENT_ID,
             token_id=str(self._ids.new()),
             issued_at=now,
-            expires_at=now + jittered(self._lifetimes.access, self._entropy),
+            # None outlives its session: nothing would refuse it then, since only open sessions are revoked.
+            expires_at=min(now + jittered(self._lifetimes.access, self._entropy), session.expires_at),
             auth_time=session.auth_time,
             amr=session.amr,
             roles=user.role_names,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from userservice_core.application.access import Access
+from userservice_core.application.access_definitions import DeclaredAccess
 from userservice_core.application.account_administration import AccountAdministration
 from userservice_core.application.accounts import Accounts
 from userservice_core.application.addresses import Addresses
@@ -28,6 +29,7 @@ from userservice_core.application.retention import Retention
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
 from userservice_core.application.service_clients import ServiceClients
+from userservice_core.application.sessions import Sessions
 from userservice_core.application.user_directory import UserDirectory
 from userservice_core.ports.security import AccessTokenIssuer, CursorSigner
 
@@ -41,6 +43,7 @@ class UseCases:
     email_verification: EmailVerification
     email_changes: EmailChanges
     authentication: Authentication
+    sessions: Sessions
     passwords: Passwords
     authorization: Authorization
     accounts: Accounts
@@ -51,6 +54,7 @@ class UseCases:
     addresses: Addresses
     roles: Roles
     permissions: Permissions
+    declared_access: DeclaredAccess
     role_assignments: RoleAssignments
     user_directory: UserDirectory
     invitations: Invitations

@@ -520,7 +520,7 @@ class RefreshReused(SignInEvent):
 
 @attrs.frozen(kw_only=True)
 class SessionRevoked(SignInEvent):
-    """A session was ended by a rule: the oldest one past the allowed number."""
+    """A session was ended other than by signing out: by its user or an administrator from elsewhere, or by a rule."""
 
     type = "auth.session_revoked"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hmac
 import ipaddress
 from datetime import datetime, timedelta
 
@@ -152,11 +153,12 @@ def judge_refresh(session: Session, *, generation: int, secret_hash: bytes, now:
     """
     if not session.is_open(now=now):
         return RefreshVerdict.ENDED
-    if generation == session.generation and secret_hash == session.current_hash:
+    if generation == session.generation and hmac.compare_digest(secret_hash, session.current_hash):
         return RefreshVerdict.ROTATE
     in_grace = session.rotated_at is not None and now - session.rotated_at <= REFRESH_GRACE
     if not in_grace:
         return RefreshVerdict.REUSED
-    if generation == session.generation - 1 and secret_hash == session.previous_hash:
+    was_previous = session.previous_hash is not None and hmac.compare_digest(secret_hash, session.previous_hash)
+    if was_previous and generation == session.generation - 1:
         return RefreshVerdict.REPEAT
     return RefreshVerdict.SUPERSEDED

@@ -485,6 +485,38 @@ class AddressListAnswer(Body, frozen=True, kw_only=True):
     page: PageItem
 
 
+class SessionAnswer(Body, frozen=True, kw_only=True):
+    """An open session; `current` where the call comes from it."""
+
+    id: UUID
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    ip: str | None
+    user_agent: str | None
+    current: bool
+
+    @classmethod
+    def of(cls, session: Session, *, current: bool) -> SessionAnswer:
+        """Show *session*."""
+        return cls(
+            id=session.id,
+            created_at=session.created_at,
+            last_used_at=session.last_used_at,
+            expires_at=session.expires_at,
+            ip=session.ip,
+            user_agent=session.user_agent,
+            current=current,
+        )
+
+
+class SessionListAnswer(Body, frozen=True, kw_only=True):
+    """All open sessions of a user, most recently used first: never so many that they would need a second page."""
+
+    data: tuple[SessionAnswer, ...]
+    page: PageItem
+
+
 class AddressBody(Body, frozen=True, kw_only=True):
     """A whole address; `id` and `userId` may be sent as they are."""
 

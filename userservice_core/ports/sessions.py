@@ -59,6 +59,15 @@ class SessionStore(Protocol):
         """Return the session, ended ones included, or None."""
         ...
 
+    def list_open(self, user_id: UserId, *, now: datetime) -> tuple[Session, ...]:
+        """
+        Return the user's sessions that can be used at *now*, most recently used first; nothing is locked.
+
+        Raises:
+            UserNotFoundError: If no user has this id.
+        """
+        ...
+
 
 class SessionRepository(Protocol):
     """The sessions of one transaction. Whoever adds or ends sessions holds the user's sign-in lock."""

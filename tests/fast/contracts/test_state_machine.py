@@ -14,9 +14,12 @@ from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.state_machine import StorageComparison
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from userservice_core.domain.credentials import UserOverview
     from userservice_core.domain.ids import SessionId, UserId
     from userservice_core.domain.lists import Page, PageRequest
+    from userservice_core.domain.sessions import Session
     from userservice_core.domain.users import User
     from userservice_core.ports.sessions import Rotation, SessionOfUser, SessionStore
     from userservice_core.ports.users import UserFilter, UserReader
@@ -67,6 +70,10 @@ class _Generous:
     def find(self, user_id: UserId, session_id: SessionId) -> SessionOfUser | None:
         """Return the session as it is."""
         return self._store.find(user_id, session_id)
+
+    def list_open(self, user_id: UserId, *, now: datetime) -> tuple[Session, ...]:
+        """Return the sessions as they are."""
+        return self._store.list_open(user_id, now=now)
 
 
 class _MemoryWithMemory(StorageComparison):

@@ -77,6 +77,54 @@ def test_a_short_rsa_key_is_refused() -> None:
         read_public_key(_rsa_jwk(key.public_key()))
 
 
+@pytest.mark.parametrize("bits", [8, 512, 1_024, 2_048, 3_071])
+def test_a_modulus_is_measured_by_its_bits(bits: int) -> None:
+    """One bit less than the least is too few; the bytes of the text do not count."""
+    modulus = (1 << bits) - 1
+    jwk = {"kty": "RSA", "kid": "r", "n": encode_base64url(modulus.to_bytes((bits + 7) // 8)), "e": "AQAB"}
+
+    with pytest.raises(ValueError, match="3072 to 8192 bits"):
+        read_public_key(jwk)
+
+
+@pytest.mark.parametrize("size", [1_025, 16_384, 1_000_000])
+def test_a_costly_modulus_is_refused_before_it_is_a_number(size: int) -> None:
+    """Whoever publishes the key would decide how long each verification takes."""
+    with pytest.raises(ValueError, match="too long"):
+        read_public_key({"kty": "RSA", "kid": "r", "n": encode_base64url(b"\xff" * size), "e": "AQAB"})
+
+
+@pytest.mark.parametrize(
+    "jwk",
+    [
+        {"kty": "oct", "kid": "s", "k": "AAAA"},
+        {"kty": "oct", "kid": "s", "alg": "HS256", "use": "sig"},
+        {"kty": "oct", "kid": "s", "k": encode_base64url(bytes(64)), "alg": "HS256", "key_ops": ["verify"]},
+        {"kty": "AKP", "kid": "s", "pub": "AAAA"},
+        {"kty": "RSA", "kid": "s", "x5c": ["AAAA"]},
+        {"kty": ["OKP"], "crv": "Ed25519", "kid": "s"},
+        {"kid": "s"},
+        {},
+        [],
+        7,
+    ],
+)
+def test_what_is_no_public_key_is_left_out_of_a_set(ring: KeyRing, jwk: object) -> None:
+    """A symmetric key never verifies anything, however it is dressed; the good key beside it does."""
+    keys, problems = read_key_set({"keys": [jwk, _jwk(ring)]})
+
+    assert set(keys) == {ring.current_signing_key.id}
+    assert len(problems) == 1
+
+
+def test_a_set_has_a_hundred_keys_at_most(ring: KeyRing) -> None:
+    """Of one more than that, none is taken."""
+    entries = [_jwk(ring, kid=f"k{number}") for number in range(101)]
+
+    assert len(read_key_set({"keys": entries[:100]})[0]) == 100
+    assert read_key_set({"keys": entries})[0] == {}
+
+
 @pytest.mark.parametrize("exponent", [1, 3, 65_536, 2**33 + 1])
 def test_a_weak_or_costly_exponent_is_refused(rings: dict[SigningAlgorithm, KeyRing], exponent: int) -> None:
     """Small ones are weak, even ones are none, long ones make each verification slow."""

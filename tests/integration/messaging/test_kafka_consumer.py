@@ -266,6 +266,18 @@ class TestKafkaConsumer(ConsumerSuite):
         }
         assert [process.exitcode for process in processes.values()] == [0, 0]
 
+    def test_a_partition_that_was_paused_comes_back(self, bus: KafkaBus, metrics: InMemoryMetrics) -> None:
+        """Also where records of it were fetched and not taken yet, on every partition at once."""
+        consumer = self.again(bus, metrics, most_per_partition=50)
+        consumer.on_batch(TYPE)(bus.write_all)
+        for number in range(1, 5):
+            bus.publish([self.event(bus, f"k{key}", number) for key in range(500)])
+
+        with running(consumer):
+            until(lambda: metrics.counts["consumer", "applied"] == 2000, seconds=30)
+
+        assert len(bus.effects()) == 2000
+
     @pytest.mark.exclusive
     @pytest.mark.usefixtures("refused_connections")
     # The library leaves sockets that were refused to the garbage collector, which comes by at any time.

@@ -104,6 +104,7 @@ _BREAKING: Final = {
     "ck_idempotency_keys_digest": "UPDATE idempotency_keys SET digest = '\\x00'",
     "pk_revocations": "INSERT INTO revocations OVERRIDING SYSTEM VALUE SELECT n.* FROM revocations"
     " AS n UNION ALL SELECT n.* FROM revocations AS n",
+    "pk_rate_counters": _COPY.format("rate_counters"),
 }
 
 _MEANING: Final[dict[str, type[UserServiceError]]] = {
@@ -113,6 +114,7 @@ _MEANING: Final[dict[str, type[UserServiceError]]] = {
     "pk_client_permissions": ConflictError,
     "pk_idempotency_keys": ConflictError,
     "pk_revocations": ConflictError,
+    "pk_rate_counters": ConflictError,
     "uq_one_time_tokens_unused": RetriableError,
     "pk_user_profiles": StaleVersionError,
     "fk_user_roles_role_id_roles": RoleNotFoundError,
@@ -160,6 +162,7 @@ def filled(uow: PostgresUnitOfWork, observer: psycopg.Connection) -> None:
     observer.execute(
         "INSERT INTO revocations (kind, subject, not_before, version, expires_at) VALUES ('sid', 'x', now(), 0, now())"
     )
+    observer.execute("INSERT INTO rate_counters VALUES ('x', 1, '1 s', now(), ARRAY[now()], NULL, now())")
 
 
 @pytest.mark.usefixtures("filled")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.lists import Page, PageRequest, SortKey
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.roles import Permission, Role
+    from userservice_core.domain.sessions import Session
     from userservice_core.domain.users import User
     from userservice_core.infrastructure.memory.store import InMemoryStore, Rows
     from userservice_core.ports.audit import AuditFilter, AuditRecord
@@ -125,6 +126,12 @@ class InMemorySessionStore:
         rows = self._store.read()
         session, user = rows.sessions.get((user_id, session_id)), rows.find_user(user_id)
         return None if session is None or user is None else SessionOfUser(session=session, user=user)
+
+    def list_open(self, user_id: UserId, *, now: datetime) -> tuple[Session, ...]:
+        rows = self._store.read()
+        if rows.find_user(user_id) is None:
+            raise UserNotFoundError
+        return open_sessions(rows, user_id, now=now)
 
 
 class InMemoryOneTimeTokenReader:
@@ -341,6 +348,12 @@ def _is_wanted(entry: AuditEntry, wanted: AuditFilter) -> bool:
 def find_user(rows: Rows, email_key: str) -> User | None:
     """Return who holds the address."""
     return rows.find_user(rows.user_by_email.get(email_key))
+
+
+def open_sessions(rows: Rows, user_id: UserId, *, now: datetime) -> tuple[Session, ...]:
+    """Return the user's sessions that can be used at *now*, most recently used first."""
+    sessions = (each for each in rows.sessions.values() if each.user_id == user_id and each.is_open(now=now))
+    return tuple(sorted(sessions, key=lambda session: (session.last_used_at, session.id.int), reverse=True))
 
 
 def profile_of(rows: Rows, user_id: UserId) -> UserProfile:

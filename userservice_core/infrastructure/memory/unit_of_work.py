@@ -39,6 +39,7 @@ from userservice_core.infrastructure.memory.readers import (
     get_client,
     get_permission,
     get_role,
+    open_sessions,
     profile_of,
     roles_granting,
     sign_in_of,
@@ -264,12 +265,7 @@ class InMemorySessionRepository:
         return session
 
     def list_open(self, user_id: UserId, *, now: datetime) -> tuple[Session, ...]:
-        sessions = (
-            session
-            for session in self._writes.read().sessions.values()
-            if session.user_id == user_id and session.is_open(now=now)
-        )
-        return tuple(sorted(sessions, key=lambda session: (session.last_used_at, session.id.int), reverse=True))
+        return open_sessions(self._writes.read(), user_id, now=now)
 
     def list_origins(self, user_id: UserId, *, limit: int) -> tuple[Origin, ...]:
         sessions = self._writes.read().sessions.values()

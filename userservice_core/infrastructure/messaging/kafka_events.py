@@ -142,7 +142,9 @@ class KafkaEventSource:
 
     def poll(self, *, timeout_seconds: float) -> Sequence[Arrival]:
         with _translated():
-            polled = self._connected().poll(timeout_ms=int(timeout_seconds * _MILLISECONDS))
+            consumer = self._connected()
+            _free_what_was_paused(consumer)
+            polled = consumer.poll(timeout_ms=int(timeout_seconds * _MILLISECONDS))
         arrivals: list[Arrival] = []
         with self._lock:
             for partition, records in polled.items():
@@ -493,6 +495,18 @@ def _dead_letter(record: Any, *, group: str, foreign_topics: Collection[str]) ->
         partition=(headers.get("dlq_partition") or b"").decode(),
         position=int(headers.get("dlq_position") or 0),
     )
+
+
+def _free_what_was_paused(consumer: KafkaConsumer) -> None:
+    """
+    Have records that were set aside when their partition was paused come back once it is resumed.
+
+    The library takes them back only while it holds no records, and counts as held what is used up. Without this, such a
+    partition is silent for good, since nothing is fetched of a partition that has records set aside.
+    """
+    fetcher = consumer._fetcher  # noqa: SLF001 - nothing public lets go of them
+    if not fetcher._next_partition_records:  # noqa: SLF001
+        fetcher._next_partition_records = None  # noqa: SLF001
 
 
 def _someone_else() -> ConflictError:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Integer, bindparam, func, insert, select, update
+from sqlalchemy import Integer, and_, bindparam, func, insert, select, update
 
 from userservice_core.domain.sessions import Origin
 from userservice_core.domain.users import UserStatus
-from userservice_core.errors import SessionNotFoundError
+from userservice_core.errors import SessionNotFoundError, UserNotFoundError
 from userservice_core.infrastructure.postgres.rows import (
     SESSION_COLUMNS,
     USER_COLUMNS,
@@ -83,6 +83,13 @@ _LIST_ORIGINS: Final = Statement(
     .order_by(sessions.c.session_id.desc())
     .limit(bindparam("limit", type_=Integer))
 )
+# The one row of a user without any is empty, so that it can be told from no user.
+_LIST_OPEN_OF_USER: Final = Statement(
+    select(*SESSION_COLUMNS)
+    .select_from(users.outerjoin(sessions, and_(sessions.c.user_id == users.c.user_id, *_OPEN)))
+    .where(users.c.user_id == bindparam("of_user_id", type_=users.c.user_id.type))
+    .order_by(sessions.c.last_used_at.desc(), sessions.c.session_id.desc())
+)
 _INSERT: Final = Statement(insert(sessions), columns=[column.name for column in sessions.c])
 _SAVE: Final = Statement(update(sessions).where(_OF_USER, _ONE), columns=["revoked_at", "auth_time", "amr"])
 
@@ -110,6 +117,12 @@ class PostgresSessionStore:
     def find(self, user_id: UserId, session_id: SessionId) -> SessionOfUser | None:
         row = self._database.fetch_one(_FIND, of_user_id=user_id, of_session_id=session_id)
         return None if row is None else SessionOfUser(session=session_of(row), user=user_after_session(row))
+
+    def list_open(self, user_id: UserId, *, now: datetime) -> tuple[Session, ...]:
+        rows = self._database.fetch_all(_LIST_OPEN_OF_USER, of_user_id=user_id, now=now)
+        if not rows:
+            raise UserNotFoundError
+        return tuple(session_of(row) for row in rows if row[0] is not None)
 
 
 class PostgresSessionRepository:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,10 @@ import pytest
 
 from userservice_core.domain.sessions import Origin
 from userservice_core.domain.users import UserStatus
-from userservice_core.errors import SessionNotFoundError
+from userservice_core.errors import SessionNotFoundError, UserNotFoundError
 from userservice_core.ports.sessions import Rotation, SessionOfUser
 from userservice_core.testing.contracts.backend import StoredContract
-from userservice_core.testing.contracts.races import contend, race
+from userservice_core.testing.contracts.races import PATIENCE_SECONDS, contend, race
 from userservice_core.testing.samples import (
     NOW,
     changed,
@@ -265,6 +266,7 @@ class SessionsContract(StoredContract):
         listed = backend.uow.run(lambda transaction: transaction.sessions.list_open(user.id, now=_LATER))
 
         assert (sessions[2], sessions[0], sessions[3], sessions[1]) == listed
+        assert listed == backend.sessions.list_open(user.id, now=_LATER)
 
     def test_where_the_latest_sessions_began_is_listed(self, backend: Backend) -> None:
         """Ended ones included, latest first, as many as asked for, and no other user's."""
@@ -288,6 +290,22 @@ class SessionsContract(StoredContract):
                 lambda transaction, user_id=user_id: transaction.sessions.list_open(user_id, now=NOW)  # type: ignore[misc]
             )
             assert listed == ()
+        assert backend.sessions.list_open(backend.add_user().id, now=NOW) == ()
+        with pytest.raises(UserNotFoundError):
+            backend.sessions.list_open(sample_user_id(), now=NOW)
+
+    def test_reading_the_open_sessions_waits_for_nobody(self, backend: Backend) -> None:
+        """While somebody ends one, it is read as it was until the commit."""
+        session = _started(backend)
+
+        def end(transaction: Transaction) -> tuple[Session, ...]:
+            transaction.sessions.save(transaction.sessions.get(session.user_id, session.id).revoked(now=_LATER))
+            with ThreadPoolExecutor(1) as threads:
+                read = threads.submit(backend.sessions.list_open, session.user_id, now=NOW)
+                return read.result(PATIENCE_SECONDS)
+
+        assert backend.uow.run(end) == (session,)
+        assert backend.sessions.list_open(session.user_id, now=NOW) == ()
 
     def test_saving_ends_a_session(self, backend: Backend) -> None:
         """Nothing else of it changes."""
