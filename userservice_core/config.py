@@ -347,7 +347,7 @@ class Settings:
 
     rate_limits_file: Path | None = _setting(
         (Path, "a file in TOML"),
-        "How often what may be tried, where that is to differ from what is declared; see the page about rate limits.",
+        "How often what may be tried, where that is to differ from what is declared; see the page about them.",
         default=None,
     )
     require_if_match: bool = _setting(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,9 +11,6 @@ from userservice_core.config import Settings
 from userservice_core.domain.rate_limits import RULES, Limit, address_prefix
 from userservice_core.errors import ConfigurationError
 from userservice_core.http.routes import ROUTES, RateClass
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_every_rate_class_has_rules_and_every_rule_a_class() -> None:
@@ -105,3 +103,12 @@ def _settings(path: Path, **others: Any) -> Settings:  # noqa: ANN401
         **others,
     }
     return Settings.from_environment({f"USERSERVICE_{name}": value for name, value in values.items()})
+
+
+def test_the_page_about_limits_tells_those_that_are_declared() -> None:
+    """Rule by rule."""
+    page = (Path(__file__).parents[3] / "docs" / "explanation" / "rate-limits.md").read_text(encoding="utf-8")
+
+    for rule in RULES:
+        limit = "none" if rule.limit is None else f"{rule.limit.times} in {rule.limit.seconds} s"
+        assert f"| `{rule.name}` | {rule.counts} | {limit} |" in page
