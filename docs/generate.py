@@ -23,6 +23,7 @@ import click
 import msgspec
 
 import userservice_core.http.errors as http_errors
+from docs.asvs import asvs_reference
 from docs.event_schemas import breaking_changes, data_members, event_schemas, schema_file, wire_name, written
 from userservice_core import errors
 from userservice_core.cli import main as userservice
@@ -128,6 +129,7 @@ FAULT_CODES: Final = {
     "password-too-common": "The password is on lists that attackers try first.",
     "password-unchanged": "The new password is the current one.",
     "password-not-issued": "Only a password that was issued is replaced at a sign-in.",
+    "unknown-hash": "A password hash from another system has a form or parameters that cannot be verified.",
     "password-too-obvious": "The password repeats what is known of the account.",
 }
 """What each code in `errors` means; a test compares the names with the code."""
@@ -409,6 +411,7 @@ REFERENCES: Final[dict[str, Callable[[], str]]] = {
     "events.md": events_reference,
     "http-api.md": http_reference,
     "cli.md": cli_reference,
+    "asvs.md": asvs_reference,
 }
 
 

@@ -35,6 +35,7 @@ from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.failed_sign_ins import FailedSignIns
+from userservice_core.application.hash_mix import HashMix
 from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.invitations import Invitations
 from userservice_core.application.known_devices import KnownDevices
@@ -279,6 +280,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         sessions=driven.sessions,
         access=access,
         hasher=driven.hasher,
+        mix=HashMix(sign_ins=driven.sign_ins, sealer=sealer, clock=driven.clock),
         proofs=proofs,
         failures=failures,
         limits=limits,
@@ -711,9 +713,9 @@ def _on_postgres(
         hasher=Argon2PasswordHasher(
             slots=hash_slots(settings.workers),
             queue=settings.hashing_queue,
-            memory_kib=settings.argon2_memory_kib,
-            time_cost=settings.argon2_time_cost,
-            parallelism=settings.argon2_parallelism,
+            memory_kib=settings.hashing_cost.memory_kib,
+            time_cost=settings.hashing_cost.time_cost,
+            parallelism=settings.hashing_cost.parallelism,
             metrics=common.metrics,
         ),
         clock=common.clock,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from userservice_core.config import LogFormat, Profile, Settings, declaration_of, variable
+from userservice_core.config import HashingCost, LogFormat, Profile, Settings, declaration_of, variable
 from userservice_core.errors import ConfigurationError
 
 DSN = "postgresql://service:hunter2@database.example.com:5432/users"
@@ -212,6 +212,7 @@ def test_variables_that_kubernetes_adds_are_named_once_with_the_way_out() -> Non
 # --- files --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("13.3.1")
 def test_a_secret_is_read_from_a_file(tmp_path: Path) -> None:
     """The line end that editors add is no part of the secret."""
     file = tmp_path / "database"
@@ -271,6 +272,7 @@ def test_an_empty_file_holds_no_secret(tmp_path: Path) -> None:
 # --- between settings ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("13.2.3", "13.4.2")
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
@@ -302,6 +304,7 @@ def test_a_session_cannot_rest_longer_than_it_lasts() -> None:
     )
 
 
+@pytest.mark.asvs("3.4.2")
 def test_cookies_are_not_let_in_from_everywhere() -> None:
     """Whoever allows all origins cannot allow credentials, which browsers would refuse and nobody should want."""
     everyone = {**LEAST, "USERSERVICE_CORS_ALLOWED_ORIGINS": "*"}
@@ -311,6 +314,7 @@ def test_cookies_are_not_let_in_from_everywhere() -> None:
     )
 
 
+@pytest.mark.asvs("3.4.2")
 @pytest.mark.parametrize(
     "origin", ["null", "app.example.com", "https://app.example.com/", "https://App.example.com", "https://u@a.example"]
 )
@@ -376,6 +380,7 @@ def test_any_text_gives_settings_or_lines(environ: dict[str, str]) -> None:
 SECRETS = [variable(field) for field in FIELDS if declaration_of(field).is_secret]
 
 
+@pytest.mark.asvs("13.3.1")
 @given(
     st.dictionaries(st.sampled_from([*SECRETS, *(f"{name}_FILE" for name in SECRETS)]), st.integers(0, 5), min_size=1),
     st.text(st.characters(codec="utf-8"), max_size=10),
@@ -415,3 +420,36 @@ def test_every_default_is_within_its_own_bounds(field: attrs.Attribute[Any]) -> 
     default = field.default
 
     assert declaration_of(field).parse(str(default).lower() if isinstance(default, bool) else str(default)) == default
+
+
+def test_a_profile_says_what_hashing_costs() -> None:
+    """What is given beside it takes the place of one of its parameters."""
+    of_profile = Settings.from_environment({**LEAST, "USERSERVICE_PASSWORD_HASHING": "high"})
+    mixed = Settings.from_environment(
+        {**LEAST, "USERSERVICE_PASSWORD_HASHING": "high", "USERSERVICE_ARGON2_MEMORY_KIB": "100000"}
+    )
+
+    assert Settings.from_environment(LEAST).hashing_cost == HashingCost(19_456, 2, 1)
+    assert of_profile.hashing_cost == HashingCost(65_536, 3, 1)
+    assert mixed.hashing_cost == HashingCost(100_000, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "is_enough"),
+    [
+        ({}, True),
+        ({"PASSWORD_HASHING": "minimum"}, True),
+        ({"ARGON2_TIME_COST": "1"}, False),
+        ({"ARGON2_MEMORY_KIB": "7168"}, False),
+        ({"ARGON2_MEMORY_KIB": "4096", "ARGON2_TIME_COST": "100"}, False),
+        ({"ARGON2_MEMORY_KIB": "47104", "ARGON2_TIME_COST": "1"}, True),
+    ],
+)
+def test_production_hashes_with_enough_work(given: dict[str, str], is_enough: bool) -> None:  # noqa: FBT001
+    """Less than the least profile is refused there, and there alone."""
+    variables = {f"USERSERVICE_{name}": value for name, value in given.items()}
+    problems = problems_of({**PRODUCTION, **variables})
+
+    assert is_enough == (problems == ())
+    assert all("costs too little" in problem for problem in problems)
+    assert problems_of({**LEAST, **variables}) == ()

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
     from userservice_core.application.access import Access, Principal
     from userservice_core.application.failed_sign_ins import FailedSignIns
+    from userservice_core.application.hash_mix import HashMix
     from userservice_core.application.known_devices import Device, KnownDevices
     from userservice_core.application.mailed_tokens import MailedTokens
     from userservice_core.application.password_proofs import PasswordProofs
@@ -144,6 +145,7 @@ class Authentication:
         sessions: SessionStore,
         access: Access,
         hasher: PasswordHasher,
+        mix: HashMix,
         proofs: PasswordProofs,
         failures: FailedSignIns,
         limits: RateLimits,
@@ -164,6 +166,7 @@ class Authentication:
         self._sessions = sessions
         self._access = access
         self._hasher = hasher
+        self._mix = mix
         self._proofs = proofs
         self._failures = failures
         self._limits = limits
@@ -224,7 +227,8 @@ class Authentication:
                 counted = self._limits.admit_sign_in(key, origin=origin)
             else:
                 counted = self._limits.admit_device(device)
-        credential = self._verified_credential(found, normalise_password(password))
+        self._mix.renew()
+        credential = self._verified_credential(found, password, key)
         is_locked = found is not None and device is None and found.state.is_locked(now=self._clock.now())
         if found is None or credential is None or is_locked:
             self._record_failure(found, key, reason=_WRONG if credential is None else _LOCKED, origin=origin)
@@ -244,10 +248,10 @@ class Authentication:
             credential = self._replaced(found.user, credential, password, new_password)
         return self._begin_session(found, credential, device=device, origin=origin)
 
-    def _verified_credential(self, found: SignIn | None, password: str) -> Credential | None:
+    def _verified_credential(self, found: SignIn | None, password: str, key: str) -> Credential | None:
         """Return the credential that *password* opens; takes the same work whether there is one or not."""
         if found is None or found.credential is None:
-            self._hasher.verify_nobody(password)
+            self._hasher.verify_nobody(password, like=self._mix.pick(key))
             return None
         return found.credential if self._hasher.verify(found.credential.password_hash, password) else None
 
