@@ -73,7 +73,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "2.3.2": Row(2, "Greatest numbers hold for fifty requests at once."),
     "2.3.3": Row(2, "A change, its audit entry and its events are committed together or not at all."),
     "2.3.4": Row(2, "Of fifty that want the one thing at once, one gets it."),
-    "2.4.1": Row(2, "Routes that invite abuse have limits.", short="only mails and wrong passwords count"),
+    "2.4.1": Row(2, "Routes that invite abuse have limits."),
     # Browsers
     "3.2.1": Row(1, "Answers are not to be rendered, and browsers are told so in a policy and a fixed type."),
     "3.3.1": Row(1, "By default there is no cookie."),
@@ -115,7 +115,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "6.2.10": Row(2, "A password does not expire."),
     "6.2.11": Row(2, "What is known of the account is no password for it."),
     "6.2.12": Row(2, "New passwords are held against those that were breached.", short="they are not, beyond the list"),
-    "6.3.1": Row(1, "Guessing is counted and held up.", short="sign-ins are not limited yet"),
+    "6.3.1": Row(1, "Guessing is counted and held up."),
     "6.3.2": Row(1, "Nobody is there at first; the first administrator has to change the password that was printed."),
     "6.3.3": Row(2, "A second factor can be had and demanded.", short="there is none yet"),
     "6.3.4": Row(2, "Every way to a session is one function with one set of rules."),

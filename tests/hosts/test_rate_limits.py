@@ -47,6 +47,7 @@ def _sign_in(client: HostClient, password: str = _WRONG, email: str = _EMAIL, **
     return send_json(client, "POST", "/auth/login", {"email": email, "password": password, **members})
 
 
+@pytest.mark.asvs("6.3.1")
 def test_the_eleventh_failure_for_an_address_is_refused(user: HostClient, limited: Installation) -> None:
     """Before any password is looked at: the right one is refused as well, until a quarter of an hour has passed."""
     assert [_sign_in(user).status for _ in range(11)] == [401] * 10 + [429]
@@ -145,6 +146,7 @@ def test_a_made_up_header_evades_no_limit(host: str, hops: int) -> None:
     assert statuses == [401] * 5 + [429] * 2
 
 
+@pytest.mark.asvs("2.4.1")
 @pytest.mark.parametrize("host", HOSTS)
 def test_each_rate_class_may_be_limited(host: str) -> None:
     """By caller where there is one, by address where there is none, and each class by itself."""
