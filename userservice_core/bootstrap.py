@@ -237,6 +237,7 @@ class _Rules:
     periods: RetentionPeriods
     rates: RatePolicy
     wildcards_in_any_role: bool = False
+    hides_emails: bool = False
 
 
 def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: RevocationChecker) -> UseCases:
@@ -319,9 +320,11 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             users=driven.users,
             hasher=driven.hasher,
             policy=rules.policy,
+            pacer=pacer,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
             ids=driven.ids,
+            hides_emails=rules.hides_emails,
         ),
         email_verification=EmailVerification(
             uow=driven.uow,
@@ -788,6 +791,7 @@ def _rules(settings: Settings) -> _Rules:
         periods=_periods(settings),
         rates=settings.rate_policy,
         wildcards_in_any_role=settings.wildcards_in_any_role,
+        hides_emails=settings.hide_registered_emails,
     )
 
 
@@ -959,6 +963,7 @@ def bootstrap_in_memory(
     hasher: PasswordHasher | None = None,
     rates: RatePolicy | None = None,
     ring: KeyRing | None = None,
+    hide_registered_emails: bool = False,
 ) -> InMemoryUserService:
     """
     Wire the service in memory, with real tokens and seals.
@@ -969,6 +974,7 @@ def bootstrap_in_memory(
         hasher: Of passwords; Argon2id with the least work if not given.
         rates: How often what may be tried; as declared if not given.
         ring: Its keys; new ones if not given.
+        hide_registered_emails: Whether registering tells nobody that an address has an account.
     """
     from userservice_core.infrastructure import memory
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
@@ -1018,6 +1024,7 @@ def bootstrap_in_memory(
         lifetimes=TokenLifetimes(),
         periods=RetentionPeriods(),
         rates=rates or RatePolicy(),
+        hides_emails=hide_registered_emails,
     )
     use_cases = _use_cases(driven, ring, rules, PrimaryRevocationChecker(driven.revocation_log))
     health = AssumedHealth()

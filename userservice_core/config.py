@@ -443,6 +443,11 @@ class Settings:
         "How long a relay waits between two runs of what erases expired accounts and rows; 0 for never.",
         default=3_600.0,
     )
+    hide_registered_emails: bool = _setting(
+        _SWITCH,
+        "Whether registering answers the same whether the address has an account or not; its owner gets a mail.",
+        default=False,
+    )
     wildcards_in_any_role: bool = _setting(
         _SWITCH, "Whether roles other than those of the system may grant wildcards such as invoice:*.", default=False
     )

@@ -138,6 +138,28 @@ def test_a_link_for_an_unknown_address_takes_the_time_of_one_that_is_mailed(data
     assert slower == pytest.approx(0.5, abs=_TOLERATED_OF_FEW)
 
 
+@pytest.mark.asvs("6.3.8")
+def test_an_address_that_has_an_account_takes_the_time_of_a_new_one(database: str, tmp_path: Path) -> None:
+    """Where registering hides who has an account; each address is sent once, so that every owner is mailed."""
+    settings = settings_for(database, tmp_path, HIDE_REGISTERED_EMAILS="true")
+    rng = random.Random(20_263)  # noqa: S311 - the order of the questions is no secret
+    numbers = range(_OWNERS)
+    with bootstrap(Settings.from_environment(settings), background=False) as service:
+        for number in numbers:
+            _post(service.pipeline, "/auth/register", email=f"known{number}@example.com", password=PASSWORD)
+        questions = [(kind, number) for kind in ("known", "unknown") for number in numbers]
+        rng.shuffle(questions)
+        seconds: dict[str, list[float]] = {"known": [], "unknown": []}
+        for kind, number in questions:
+            began = time.perf_counter()
+            answer = _post(service.pipeline, "/auth/register", email=f"{kind}{number}@example.com", password=PASSWORD)
+            seconds[kind].append(time.perf_counter() - began)
+            assert (answer.status, answer.body) == (202, b"")
+
+    slower = _chance_that_known_is_slower(seconds["known"][_WARM_UP:], seconds["unknown"][_WARM_UP:])
+    assert slower == pytest.approx(0.5, abs=_TOLERATED_OF_FEW)
+
+
 def test_an_unknown_client_takes_the_time_of_a_known_one(database: str, tmp_path: Path) -> None:
     """Nothing is hashed for long here, so that what is left is what the database does; the answers are the same."""
     settings = settings_for(database, tmp_path)
