@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fast.application.conftest import PASSWORD
+from userservice_core.application.authentication import SignedIn
 from userservice_core.application.known_devices import DEVICE_TOKEN_LIFETIME
 from userservice_core.domain.credentials import LOCKED_FOR_GOOD
 from userservice_core.domain.sessions import Origin
@@ -16,7 +17,6 @@ from userservice_core.errors import InvalidCredentialsError
 
 if TYPE_CHECKING:
     from tests.fast.application.conftest import World
-    from userservice_core.application.authentication import SignedIn
     from userservice_core.domain.credentials import LoginState
     from userservice_core.domain.users import User
 
@@ -30,9 +30,11 @@ def _fail(world: World, times: int, email: str = "ada@example.com") -> None:
 
 
 def _sign_in(world: World, device_token: str | None, password: str = PASSWORD) -> SignedIn:
-    return world.use_cases.authentication.sign_in(
+    signed_in = world.use_cases.authentication.sign_in(
         email="ada@example.com", password=password, origin=_STRANGER, device_token=device_token
     )
+    assert isinstance(signed_in, SignedIn)
+    return signed_in
 
 
 def _state(world: World, user: User) -> LoginState:
