@@ -19,6 +19,7 @@ LINK_PATHS: Final[Mapping[NotificationKind, str]] = {
     NotificationKind.CHANGE_EMAIL: "verify-email",
     NotificationKind.EMAIL_CHANGED: "verify-email",
     NotificationKind.RESTORE_ACCOUNT: "restore-account",
+    NotificationKind.ALREADY_REGISTERED: "reset-password",
     NotificationKind.REACTIVATE_ACCOUNT: "restore-account",
 }
 """Below the base of links, for the kinds that carry a token."""
