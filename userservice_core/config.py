@@ -294,8 +294,8 @@ class Settings:
         default=None,
     )
     service_name: str = _setting(
-        _TEXT,
-        "What authenticator apps show beside the account, such as the name of the product.",
+        _LINE,
+        "What users know it by, such as the name of the product: in mails, with their sender, and in authenticator apps.",
         default="User Service",
     )
     keyring: str | None = _setting(
@@ -367,9 +367,6 @@ class Settings:
     )
     mail_from: str = _setting(
         (_parse_email, "an e-mail address"), "The sender of the mails.", default="no-reply@localhost.localdomain"
-    )
-    service_name: str = _setting(
-        _LINE, "What recipients of mails know the service by: the sender's name, and in the text.", default="Accounts"
     )
     mail_templates: Path | None = _setting(
         _PATH,
