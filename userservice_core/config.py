@@ -295,7 +295,7 @@ class Settings:
     )
     service_name: str = _setting(
         _LINE,
-        "What users know it by, such as the name of the product: in mails, with their sender, and in authenticator apps.",
+        "What users know it by, such as the name of the product: the sender of mails, and in authenticator apps.",
         default="User Service",
     )
     keyring: str | None = _setting(
