@@ -44,6 +44,7 @@ from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.application.mfa import Mfa
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.password_proofs import PasswordProofs
+from userservice_core.application.password_rules import PasswordRules
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.personal_data import PersonalDataExports
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.security.keys import KeyRing
     from userservice_core.ports.addresses import AddressReader
     from userservice_core.ports.audit import AuditReader
+    from userservice_core.ports.breached_passwords import BreachedPasswords
     from userservice_core.ports.cache import Cache
     from userservice_core.ports.clients import ClientReader
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
@@ -224,6 +226,7 @@ class _Driven:
     limiter: RateLimiter
     cache: Cache
     hasher: PasswordHasher
+    breached: BreachedPasswords
     clock: Clock
     ids: IdGenerator
     entropy: Entropy
@@ -271,6 +274,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         cache=driven.cache,
     )
     failures = FailedSignIns(ids=driven.ids, locked_at=rules.rates.account_failures)
+    password_rules = PasswordRules(policy=rules.policy, breached=driven.breached)
     proofs = PasswordProofs(
         uow=driven.uow,
         sign_ins=driven.sign_ins,
@@ -295,8 +299,8 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         failures=failures,
         limits=limits,
         devices=KnownDevices(sealer=sealer, clock=driven.clock, ids=driven.ids),
+        rules=password_rules,
         factors=factors,
-        policy=rules.policy,
         pacer=pacer,
         sealer=sealer,
         mailed_tokens=mailed_tokens,
@@ -329,7 +333,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             uow=driven.uow,
             users=driven.users,
             hasher=driven.hasher,
-            policy=rules.policy,
+            rules=password_rules,
             pacer=pacer,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
@@ -370,7 +374,8 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             tokens=driven.one_time_tokens,
             hasher=driven.hasher,
             proofs=proofs,
-            policy=rules.policy,
+            rules=password_rules,
+            profiles=driven.profiles,
             links=links,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
@@ -749,6 +754,7 @@ def _on_postgres(
         expired_rows=PostgresExpiredRows(database),
         limiter=_limiter(settings, database, common.metrics, opened),
         cache=cache,
+        breached=_breached_passwords(settings, common.metrics, opened),
         hasher=Argon2PasswordHasher(
             slots=hash_slots(settings.workers),
             queue=settings.hashing_queue,
@@ -817,7 +823,11 @@ def _rules(settings: Settings) -> _Rules:
     return _Rules(
         issuer=settings.issuer,
         audience=settings.audience,
-        policy=PasswordPolicy(min_characters=settings.password_min_characters, blocked=common_passwords()),
+        policy=PasswordPolicy(
+            min_characters=settings.password_min_characters,
+            blocked=common_passwords(),
+            service_words=settings.service_words,
+        ),
         lifetimes=TokenLifetimes(
             access=timedelta(seconds=settings.access_token_seconds),
             session=SessionLifetime(
@@ -884,6 +894,27 @@ def _cache(settings: Settings, metrics: Metrics, opened: ExitStack) -> DogpileCa
     cache = DogpileCache(max_entries=settings.cache_max_entries, redis_url=settings.cache_url, metrics=metrics)
     opened.callback(cache.close)
     return cache
+
+
+def _breached_passwords(settings: Settings, metrics: Metrics, opened: ExitStack) -> BreachedPasswords:
+    from userservice_core.config import BreachCheck
+    from userservice_core.infrastructure.security import breached_passwords, strict_http
+
+    if settings.breach_check is BreachCheck.OFF:
+        return breached_passwords.NoBreachedPasswords()
+    from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
+
+    # A memory of its own: a range takes as much of it as a hundred of the other values.
+    cache = DogpileCache(max_entries=breached_passwords.CACHED_RANGES, redis_url=settings.cache_url, metrics=metrics)
+    opened.callback(cache.close)
+    checker = breached_passwords.RangeBreachedPasswords(
+        strict_http.HttpUrl.parse(settings.breach_check_url, of="the breach check"),
+        cache=cache,
+        metrics=metrics,
+        fails_open=settings.breach_check is BreachCheck.FAIL_OPEN,
+    )
+    opened.callback(checker.close)
+    return checker
 
 
 def _lines(*, bus: EventPublisher, mails: EventPublisher, topic_prefix: str) -> tuple[Line, ...]:
@@ -1000,6 +1031,7 @@ def bootstrap_in_memory(
     hasher: PasswordHasher | None = None,
     rates: RatePolicy | None = None,
     ring: KeyRing | None = None,
+    breached: BreachedPasswords | None = None,
     hide_registered_emails: bool = False,
 ) -> InMemoryUserService:
     """
@@ -1010,6 +1042,7 @@ def bootstrap_in_memory(
         clock: The machine's if not given.
         hasher: Of passwords; Argon2id with the least work if not given.
         rates: How often what may be tried; as declared if not given.
+        breached: The passwords that count as leaked; none if not given.
         ring: Its keys; new ones if not given.
         hide_registered_emails: Whether registering tells nobody that an address has an account.
     """
@@ -1049,6 +1082,7 @@ def bootstrap_in_memory(
         expired_rows=memory.InMemoryExpiredRows(store),
         limiter=memory.InMemoryRateLimiter(clock),
         cache=cache,
+        breached=breached or memory.InMemoryBreachedPasswords(),
         hasher=hasher or Argon2PasswordHasher(slots=2, queue=128, memory_kib=8, time_cost=1, metrics=metrics),
         clock=clock,
         ids=ids,

@@ -18,6 +18,7 @@ from userservice_core.domain.ids import SessionId
 from userservice_core.domain.rate_limits import RatePolicy
 from userservice_core.http.pipeline import HttpOptions, Pipeline
 from userservice_core.http.routes import ROUTES, Caller, RateClass, Route
+from userservice_core.infrastructure.memory import InMemoryBreachedPasswords
 from userservice_core.infrastructure.system.clock import Uuid7Generator
 from userservice_core.ports.security import AccessClaims
 from userservice_core.testing.clocks import FakeClock
@@ -59,21 +60,29 @@ One client gives each POST a key of its own, so that every test of the suite als
 """
 
 
+LEAKED_PASSWORD: Final = "nobody but me and the leak"
+
+
 @attrs.frozen(kw_only=True)
 class Installation:
     """A wired service and what a test looks at from outside."""
 
     in_memory: InMemoryUserService
     clock: FakeClock
+    breached: InMemoryBreachedPasswords = attrs.field(factory=InMemoryBreachedPasswords)
     ids: Uuid7Generator = attrs.field(factory=Uuid7Generator)
 
     @classmethod
     def begin(cls, clock: FakeClock, *, rates: RatePolicy | None = None, **options: Any) -> Installation:  # noqa: ANN401
         """Wire one with nobody in it; without limits, unless a test is about them."""
+        breached = InMemoryBreachedPasswords([LEAKED_PASSWORD])
         in_memory = bootstrap_in_memory(
-            options=HttpOptions(issuer=ISSUER, **options), clock=clock, rates=rates or RatePolicy.without_limits()
+            options=HttpOptions(issuer=ISSUER, **options),
+            clock=clock,
+            rates=rates or RatePolicy.without_limits(),
+            breached=breached,
         )
-        return cls(in_memory=in_memory, clock=clock)
+        return cls(in_memory=in_memory, clock=clock, breached=breached)
 
     @property
     def service(self) -> UserService:

@@ -71,13 +71,13 @@ if TYPE_CHECKING:
     from userservice_core.application.known_devices import Device, KnownDevices
     from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
     from userservice_core.application.password_proofs import PasswordProofs
+    from userservice_core.application.password_rules import PasswordRules
     from userservice_core.application.rate_limits import RateLimits
     from userservice_core.application.second_factors import Judgement, SecondFactors
     from userservice_core.application.security_notices import NoticeKind
     from userservice_core.domain.credentials import SignIn
     from userservice_core.domain.events import NotificationRequested
     from userservice_core.domain.mfa import MfaFactor
-    from userservice_core.domain.passwords import PasswordPolicy
     from userservice_core.domain.roles import PermissionSet
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
@@ -169,11 +169,11 @@ class Authentication:
         hasher: PasswordHasher,
         mix: HashMix,
         proofs: PasswordProofs,
+        rules: PasswordRules,
         factors: SecondFactors,
         failures: FailedSignIns,
         limits: RateLimits,
         devices: KnownDevices,
-        policy: PasswordPolicy,
         pacer: Pacer,
         sealer: SecretSealer,
         mailed_tokens: MailedTokens,
@@ -191,11 +191,11 @@ class Authentication:
         self._hasher = hasher
         self._mix = mix
         self._proofs = proofs
+        self._rules = rules
         self._factors = factors
         self._failures = failures
         self._limits = limits
         self._devices = devices
-        self._policy = policy
         self._pacer = pacer
         self._sealer = sealer
         self._mailed_tokens = mailed_tokens
@@ -239,6 +239,7 @@ class Authentication:
             PasswordChangeRequiredError: If the password was issued, and no new one is given.
             InvalidInputError: If the new password breaks a rule, or none is wanted.
             OverloadedError: If too many passwords are being hashed already.
+            BreachCheckUnavailableError: If it cannot be told whether the new password was leaked, and must be.
         """
         began = self._pacer.start()
         key = _sign_in_key(email)
@@ -289,7 +290,7 @@ class Authentication:
         """Put the password that was chosen in the place of the one that was issued."""
         if not credential.must_change:
             raise InvalidInputError((NOT_ISSUED,))
-        if faults := self._policy.change_faults(chosen, current=issued, email=user.email):
+        if faults := self._rules.change_faults(chosen, current=issued, email=user.email):
             raise InvalidInputError(faults)
         return Credential(
             user_id=user.id,
