@@ -325,12 +325,19 @@ def commands() -> tuple[str, ...]:
 def cli_reference() -> str:
     """Describe every command."""
     lines = []
-    for name, command in userservice.commands.items():
-        lines += [f"## userservice {name}", inspect.cleandoc(command.help or "")]
+    for name, command in _with_subcommands(userservice):
+        lines += [f"{'#' * (2 + name.count(' '))} userservice {name}", inspect.cleandoc(command.help or "")]
         options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
         if options:
             lines.append(_table(("option", "value", "default", "meaning"), (_option(option) for option in options)))
     return _blocks(lines)
+
+
+def _with_subcommands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        yield f"{prefix}{name}", command
+        if isinstance(command, click.Group):
+            yield from _with_subcommands(command, f"{prefix}{name} ")
 
 
 def _option(option: click.Option) -> tuple[str, str, str, str]:
