@@ -393,6 +393,67 @@ def openapi(issuer: str) -> None:
     click.echo(openapi_document(ROUTES, issuer=issuer))
 
 
+@main.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option(
+    "--topic-prefix",
+    envvar="USERSERVICE_TOPIC_PREFIX",
+    default="userservice.",
+    show_default=True,
+    help="What stands before each topic; by default as the settings have it.",
+)
+@click.pass_context
+def events(context: click.Context, *, as_json: bool, topic_prefix: str) -> None:
+    """List all types of events: the type, its topic, the version of its schema, and what it is keyed by."""
+    if context.invoked_subcommand is not None:
+        return
+    catalogue = _event_catalogue(topic_prefix)
+    if as_json:
+        click.echo(json.dumps(catalogue, indent=2))
+        return
+    widths = {name: max(len(str(each[name])) for each in catalogue) for name in ("type", "topic")}
+    for each in catalogue:
+        click.echo(
+            f"{each['type']:<{widths['type']}}  {each['topic']:<{widths['topic']}}  v{each['version']}  {each['key']}"
+        )
+
+
+@events.command("show")
+@click.argument("type_", metavar="TYPE")
+def show_event(type_: str) -> None:
+    """Print the JSON Schema of TYPE, such as `userservice.user.registered.v1`, or `user.registered` for the newest."""
+    from userservice_core.domain.event_schemas import schemas_by_type
+
+    schemas = schemas_by_type()
+    newest = {
+        each["type"].removeprefix("userservice.").rpartition(".")[0]: each["type"] for each in _event_catalogue("")
+    }
+    name = newest.get(type_, type_)
+    if name not in schemas:
+        raise click.BadParameter(f"{type_!r} is no type of event; `userservice events` lists them.", param_hint="TYPE")
+    click.echo(json.dumps(schemas[name], indent=2))
+
+
+def _event_catalogue(topic_prefix: str) -> list[dict[str, Any]]:
+    """Return what there is to know of each type, the versions of one in ascending order."""
+    from userservice_core.domain.event_schemas import key_of, wire_name
+    from userservice_core.domain.events import EVENT_TYPES
+
+    catalogue: dict[str, dict[str, Any]] = {}
+    for kind in sorted(EVENT_TYPES, key=lambda kind: kind.schema_version):
+        known = catalogue.get(wire_name(kind))
+        if known is not None:
+            known["key"] = f"{known['key']} or {key_of(kind)}"
+            continue
+        catalogue[wire_name(kind)] = {
+            "type": wire_name(kind),
+            "topic": f"{topic_prefix}{kind.topic}",
+            "version": kind.schema_version,
+            "key": key_of(kind),
+        }
+    return list(catalogue.values())
+
+
 @main.command("generate-keys")
 def generate_keys() -> None:
     """Print a new key ring, to be kept where USERSERVICE_KEYRING_FILE points to."""

@@ -9,12 +9,36 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import attrs
 
 from userservice_core.domain.address_kinds import DefaultKind
 from userservice_core.domain.ids import AddressId, EventId, PermissionId, RoleId, SessionId, UserId
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PERSONAL: Final = "personal"
+"""Under this name the metadata of a member say what consumers need it for, where it tells something of a person."""
+
+
+def personal(why: str) -> Mapping[str, str]:
+    """
+    Return the metadata of a member that tells something of a person.
+
+    Args:
+        why: What consumers need it for.
+    """
+    if not why.strip():
+        raise ValueError("Say what for.")
+    return {PERSONAL: why}
+
+
+_WHOM: Final = personal("consumers file the event under whom it is about")
+_ADDRESS: Final = personal("consumers that write to customers learn the address nowhere else")
+_IP: Final = personal("detection of sign-ins that the owner did not make looks for places")
+_USER_AGENT: Final = personal("detection of sign-ins that the owner did not make looks for devices")
 
 
 class Topic(enum.StrEnum):
@@ -77,7 +101,7 @@ class UserEvent(Event):
     topic = Topic.USERS
     sequenced_by = SequencedBy.USER
 
-    user_id: UserId
+    user_id: UserId = attrs.field(metadata=_WHOM)
 
     @property
     def key(self) -> str:
@@ -91,7 +115,7 @@ class UserRegistered(UserEvent):
 
     type = "user.registered"
 
-    email: str
+    email: str = attrs.field(metadata=_ADDRESS)
     status: str
     roles: tuple[str, ...]
 
@@ -102,7 +126,7 @@ class UserEmailVerified(UserEvent):
 
     type = "user.email_verified"
 
-    email: str
+    email: str = attrs.field(metadata=_ADDRESS)
 
 
 class EmailChange(enum.StrEnum):
@@ -124,7 +148,7 @@ class UserEmailChanged(UserEvent):
 
     type = "user.email_changed"
 
-    email: str
+    email: str = attrs.field(metadata=_ADDRESS)
     method: str
 
 
@@ -176,7 +200,7 @@ class UserStatusChanged(UserEvent):
     previous_status: str
     status: str
     by: str
-    reason: str | None
+    reason: str | None = attrs.field(metadata=personal("whoever tells the owner why has to know it"))
 
 
 @attrs.frozen(kw_only=True)
@@ -254,7 +278,7 @@ class AddressAdded(UserEvent):
     type = "address.added"
 
     address_id: AddressId
-    country_code: str
+    country_code: str = attrs.field(metadata=personal("taxes and delivery depend on it; the rest stays here"))
 
 
 @attrs.frozen(kw_only=True)
@@ -438,7 +462,7 @@ class SignInEvent(Event):
     topic = Topic.AUTH
     sequenced_by = SequencedBy.LOGIN_STATE
 
-    user_id: UserId
+    user_id: UserId = attrs.field(metadata=_WHOM)
 
     @property
     def key(self) -> str:
@@ -454,8 +478,8 @@ class LoggedIn(SignInEvent):
 
     session_id: SessionId
     amr: tuple[str, ...]
-    ip: str | None
-    user_agent: str | None
+    ip: str | None = attrs.field(metadata=_IP)
+    user_agent: str | None = attrs.field(metadata=_USER_AGENT)
 
 
 @attrs.frozen(kw_only=True)
@@ -465,8 +489,8 @@ class LoginFailed(SignInEvent):
     type = "auth.login_failed"
 
     reason: str
-    ip: str | None
-    user_agent: str | None
+    ip: str | None = attrs.field(metadata=_IP)
+    user_agent: str | None = attrs.field(metadata=_USER_AGENT)
 
 
 @attrs.frozen(kw_only=True)
@@ -476,10 +500,10 @@ class UnknownLoginFailed(Event):
     type = "auth.login_failed"
     topic = Topic.AUTH
 
-    email_hmac: str
+    email_hmac: str = attrs.field(metadata=personal("tells attempts on one address apart without saying which"))
     reason: str
-    ip: str | None
-    user_agent: str | None
+    ip: str | None = attrs.field(metadata=_IP)
+    user_agent: str | None = attrs.field(metadata=_USER_AGENT)
 
     @property
     def key(self) -> str:
@@ -503,8 +527,8 @@ class RefreshReused(SignInEvent):
     type = "auth.refresh_reused"
 
     session_id: SessionId
-    ip: str | None
-    user_agent: str | None
+    ip: str | None = attrs.field(metadata=_IP)
+    user_agent: str | None = attrs.field(metadata=_USER_AGENT)
 
 
 @attrs.frozen(kw_only=True)
@@ -553,10 +577,10 @@ class NotificationRequested(Event):
     type = "notification.requested"
     topic = Topic.NOTIFICATIONS
 
-    user_id: UserId
+    user_id: UserId = attrs.field(metadata=_WHOM)
     kind: NotificationKind
-    to: str
-    language: str = "en"
+    to: str = attrs.field(metadata=personal("the mail goes there"))
+    language: str = attrs.field(default="en", metadata=personal("the mail is written in it"))
     sealed_token: str | None = None
 
     @property
