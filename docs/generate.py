@@ -353,7 +353,7 @@ def _option(option: click.Option) -> tuple[str, str, str, str]:
             value = " or ".join(f"`{choice}`" for choice in choices)
         case kind:
             value = str(kind.name)
-    default = "must be given" if option.required else _default(option.default)
+    default = "must be given" if option.required else _default(option.to_info_dict()["default"])
     return ", ".join(f"`{name}`" for name in option.opts), value, default, option.help or ""
 
 
