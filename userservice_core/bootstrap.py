@@ -39,6 +39,7 @@ from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.invitations import Invitations
 from userservice_core.application.link_requests import LinkRequests
 from userservice_core.application.mailed_tokens import MailedTokens
+from userservice_core.application.mfa import Mfa
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.parked_events import ParkedEvents
 from userservice_core.application.password_proofs import PasswordProofs
@@ -51,6 +52,7 @@ from userservice_core.application.registration import Registration
 from userservice_core.application.retention import Retention, RetentionPeriods
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
+from userservice_core.application.second_factors import SecondFactors
 from userservice_core.application.service_clients import ServiceClients
 from userservice_core.application.sessions import Sessions
 from userservice_core.application.use_cases import UseCases
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.idempotency import AnswerStore, JoiningUnitOfWork
     from userservice_core.ports.mail import MailSender
     from userservice_core.ports.metrics import Metrics
+    from userservice_core.ports.mfa import FactorSecrets
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
     from userservice_core.ports.personal_data import PersonalDataReader
     from userservice_core.ports.profiles import ProfileReader
@@ -205,6 +208,7 @@ class _Driven:
     sign_ins: SignInReader
     sessions: SessionStore
     one_time_tokens: OneTimeTokenReader
+    factor_secrets: FactorSecrets
     profiles: ProfileReader
     addresses: AddressReader
     roles: RoleReader
@@ -232,6 +236,7 @@ class _Rules:
     lifetimes: TokenLifetimes
     periods: RetentionPeriods
     wildcards_in_any_role: bool = False
+    service_name: str = "User Service"
     hides_emails: bool = False
 
 
@@ -242,11 +247,15 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
     from userservice_core.infrastructure.security.cursors import HmacCursorSigner
     from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+    from userservice_core.infrastructure.security.totp import PyotpOneTimePasswords
     from userservice_core.infrastructure.system.pacer import RecentPacer
 
     issuer = JwtAccessTokenIssuer(ring, issuer=rules.issuer, audience=rules.audience)
     sealer = AesGcmSecretSealer(ring, driven.entropy)
     mailed_tokens = MailedTokens(entropy=driven.entropy, sealer=sealer, ids=driven.ids)
+    factors = SecondFactors(
+        passwords=PyotpOneTimePasswords(issuer=rules.service_name), sealer=sealer, entropy=driven.entropy
+    )
     access = Access(
         verifier=JwtAccessTokenVerifier(ring, issuer=rules.issuer, audience=rules.audience, clock=driven.clock),
         revocations=revocations,
@@ -271,6 +280,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         hasher=driven.hasher,
         mix=HashMix(sign_ins=driven.sign_ins, sealer=sealer, clock=driven.clock),
         proofs=proofs,
+        factors=factors,
         policy=rules.policy,
         pacer=pacer,
         sealer=sealer,
@@ -330,6 +340,15 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             access_lifetime=rules.lifetimes.access,
         ),
         authorization=Authorization(access=access),
+        mfa=Mfa(
+            uow=driven.uow,
+            factors=factors,
+            secrets=driven.factor_secrets,
+            sealer=sealer,
+            clock=driven.clock,
+            ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
+        ),
         passwords=Passwords(
             uow=driven.uow,
             users=driven.users,
@@ -655,6 +674,7 @@ def _on_postgres(
     from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
     from userservice_core.infrastructure.postgres.clients import PostgresClientReader
     from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
+    from userservice_core.infrastructure.postgres.mfa import PostgresFactorSecrets
     from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
     from userservice_core.infrastructure.postgres.parked_events import PostgresParkedEventReader
     from userservice_core.infrastructure.postgres.personal_data import PostgresPersonalDataReader
@@ -683,6 +703,7 @@ def _on_postgres(
         sign_ins=PostgresSignInReader(database),
         sessions=PostgresSessionStore(database),
         one_time_tokens=PostgresOneTimeTokenReader(database),
+        factor_secrets=PostgresFactorSecrets(database),
         profiles=PostgresProfileReader(database),
         addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
@@ -770,6 +791,7 @@ def _rules(settings: Settings) -> _Rules:
         ),
         periods=_periods(settings),
         wildcards_in_any_role=settings.wildcards_in_any_role,
+        service_name=settings.service_name,
         hides_emails=settings.hide_registered_emails,
     )
 
@@ -963,6 +985,7 @@ def bootstrap_in_memory(
         sign_ins=memory.InMemorySignInReader(store),
         sessions=memory.InMemorySessionStore(store),
         one_time_tokens=memory.InMemoryOneTimeTokenReader(store),
+        factor_secrets=memory.InMemoryFactorSecrets(store),
         profiles=memory.InMemoryProfileReader(store),
         addresses=memory.InMemoryAddressReader(store),
         roles=memory.InMemoryRoleReader(store),
