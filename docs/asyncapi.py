@@ -50,6 +50,7 @@ _SAMPLES: Final[Mapping[str, Any]] = {
     "UserStatusChanged.reason": "asked for by the owner",
     "amr": ("pwd",),
     "by": "administrator",
+    "change": "enabled",
     "changed_members": ("displayName", "language"),
     "country_code": "DE",
     "description": "Reads and writes reports",
@@ -66,7 +67,6 @@ _SAMPLES: Final[Mapping[str, Any]] = {
     "UserRegistered.status": "pending_verification",
     "UserRestored.status": "active",
     "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-    "version": 3,
 }
 
 _HEADERS: Final[Mapping[str, Schema]] = {
@@ -211,4 +211,4 @@ def _sample_of(annotation: Any) -> Any:  # noqa: ANN401 - as above
         return (_sample_of(get_args(annotation)[0]),)
     if issubclass(annotation, enum.Enum):
         return next(iter(annotation))
-    return {UUID: _ID, datetime: _AT, bool: False}[annotation]
+    return {UUID: _ID, datetime: _AT, bool: False, int: 3}[annotation]

@@ -28,6 +28,7 @@ IMPERSONAL: Final = {
     "name": "of a role or a permission",
     "description": "of a role or a permission",
     "groupName": "of permissions",
+    "change": "one of a few changes",
     "changedMembers": "names of members without their values",
 }
 """Members that are texts and tell nothing of a person, with what they hold."""

@@ -12,7 +12,7 @@ from uuid import UUID
 import attrs
 
 from userservice_core.domain.event_data import camel_case, event_data
-from userservice_core.domain.events import EVENT_TYPES, PERSONAL, Event
+from userservice_core.domain.events import EVENT_TYPES, PERSONAL, PERSONAL_EVERYWHERE, Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -65,9 +65,10 @@ def data_members(kind: type[Event]) -> Iterable[tuple[str, Any, Any]]:
 
 def personal_members(kind: type[Event]) -> dict[str, str]:
     """Return what each personal member of an event's data is needed for, by its name on the wire."""
-    return {
-        camel_case(field.name): field.metadata[PERSONAL] for field in attrs.fields(kind) if PERSONAL in field.metadata
-    }
+    reasons = (
+        (field.name, field.metadata.get(PERSONAL, PERSONAL_EVERYWHERE.get(field.name))) for field in attrs.fields(kind)
+    )
+    return {camel_case(name): why for name, why in reasons if why is not None}
 
 
 def _shape(kind: type[Event]) -> Schema:

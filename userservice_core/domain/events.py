@@ -35,10 +35,13 @@ def personal(why: str) -> Mapping[str, str]:
     return {PERSONAL: why}
 
 
-_WHOM: Final = personal("consumers file the event under whom it is about")
 _ADDRESS: Final = personal("consumers that write to customers learn the address nowhere else")
-_IP: Final = personal("detection of sign-ins that the owner did not make looks for places")
-_USER_AGENT: Final = personal("detection of sign-ins that the owner did not make looks for devices")
+PERSONAL_EVERYWHERE: Final[Mapping[str, str]] = {
+    "user_id": "consumers file the event under whom it is about",
+    "ip": "detection of sign-ins that the owner did not make looks for places",
+    "user_agent": "detection of sign-ins that the owner did not make looks for devices",
+}
+"""Members that mean the same in every event, and what consumers need them for."""
 
 
 class Topic(enum.StrEnum):
@@ -101,7 +104,7 @@ class UserEvent(Event):
     topic = Topic.USERS
     sequenced_by = SequencedBy.USER
 
-    user_id: UserId = attrs.field(metadata=_WHOM)
+    user_id: UserId
 
     @property
     def key(self) -> str:
@@ -462,7 +465,7 @@ class SignInEvent(Event):
     topic = Topic.AUTH
     sequenced_by = SequencedBy.LOGIN_STATE
 
-    user_id: UserId = attrs.field(metadata=_WHOM)
+    user_id: UserId
 
     @property
     def key(self) -> str:
@@ -478,8 +481,8 @@ class LoggedIn(SignInEvent):
 
     session_id: SessionId
     amr: tuple[str, ...]
-    ip: str | None = attrs.field(metadata=_IP)
-    user_agent: str | None = attrs.field(metadata=_USER_AGENT)
+    ip: str | None
+    user_agent: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -489,8 +492,8 @@ class LoginFailed(SignInEvent):
     type = "auth.login_failed"
 
     reason: str
-    ip: str | None = attrs.field(metadata=_IP)
-    user_agent: str | None = attrs.field(metadata=_USER_AGENT)
+    ip: str | None
+    user_agent: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -502,8 +505,8 @@ class UnknownLoginFailed(Event):
 
     email_hmac: str = attrs.field(metadata=personal("tells attempts on one address apart without saying which"))
     reason: str
-    ip: str | None = attrs.field(metadata=_IP)
-    user_agent: str | None = attrs.field(metadata=_USER_AGENT)
+    ip: str | None
+    user_agent: str | None
 
     @property
     def key(self) -> str:
@@ -527,8 +530,8 @@ class RefreshReused(SignInEvent):
     type = "auth.refresh_reused"
 
     session_id: SessionId
-    ip: str | None = attrs.field(metadata=_IP)
-    user_agent: str | None = attrs.field(metadata=_USER_AGENT)
+    ip: str | None
+    user_agent: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -608,7 +611,7 @@ class NotificationRequested(Event):
     type = "notification.requested"
     topic = Topic.NOTIFICATIONS
 
-    user_id: UserId = attrs.field(metadata=_WHOM)
+    user_id: UserId
     kind: NotificationKind
     to: str = attrs.field(metadata=personal("the mail goes there"))
     language: str = attrs.field(default="en", metadata=personal("the mail is written in it"))
