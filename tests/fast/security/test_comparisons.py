@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -82,6 +84,7 @@ def _compared(tree: ast.Module) -> Iterator[ast.Compare]:
                 yield node
 
 
+@pytest.mark.asvs("11.2.4")
 def test_no_secret_is_compared_by_a_plain_operator() -> None:
     """What is compared so has a reason by which time tells nothing; a reason without a comparison goes."""
     found = {ast.unparse(node): f"{name}:{node.lineno}" for name, tree in _sources() for node in _compared(tree)}
