@@ -128,6 +128,7 @@ FAULT_CODES: Final = {
     "password-too-short": "The password has fewer characters than the settings demand.",
     "password-too-long": "The password has more than 128 characters, or more than 1,024 bytes in UTF-8.",
     "password-too-common": "The password is on lists that attackers try first.",
+    "password-breached": "The password was found in data that leaked elsewhere.",
     "password-unchanged": "The new password is the current one.",
     "password-not-issued": "Only a password that was issued is replaced at a sign-in.",
     "unknown-hash": "A password hash from another system has a form or parameters that cannot be verified.",

@@ -6,6 +6,7 @@ What is stored is gone with the process. The contract suites of :mod:`userservic
 
 from __future__ import annotations
 
+from userservice_core.infrastructure.memory.breached_passwords import InMemoryBreachedPasswords
 from userservice_core.infrastructure.memory.cache import InMemoryCache
 from userservice_core.infrastructure.memory.consuming import InMemoryEventSource, InMemoryInbox
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics, NullMetrics
@@ -38,6 +39,7 @@ __all__ = [
     "InMemoryAddressReader",
     "InMemoryAnswerStore",
     "InMemoryAuditReader",
+    "InMemoryBreachedPasswords",
     "InMemoryCache",
     "InMemoryClientReader",
     "InMemoryEventPublisher",
