@@ -41,7 +41,9 @@ from userservice_core.application.link_requests import LinkRequests
 from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.application.mfa import Mfa
 from userservice_core.application.own_account import OwnAccount
+from userservice_core.application.parked_events import ParkedEvents
 from userservice_core.application.password_proofs import PasswordProofs
+from userservice_core.application.password_rules import PasswordRules
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.personal_data import PersonalDataExports
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.security.keys import KeyRing
     from userservice_core.ports.addresses import AddressReader
     from userservice_core.ports.audit import AuditReader
+    from userservice_core.ports.breached_passwords import BreachedPasswords
     from userservice_core.ports.cache import Cache
     from userservice_core.ports.clients import ClientReader
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
@@ -89,7 +92,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
     from userservice_core.ports.personal_data import PersonalDataReader
     from userservice_core.ports.profiles import ProfileReader
-    from userservice_core.ports.publishing import EventPublisher
+    from userservice_core.ports.publishing import EventPublisher, ParkedEventReader
     from userservice_core.ports.retention import ExpiredRows
     from userservice_core.ports.revocations import RevocationChecker, RevocationLog, Signal
     from userservice_core.ports.roles import RoleReader
@@ -212,12 +215,14 @@ class _Driven:
     addresses: AddressReader
     roles: RoleReader
     clients: ClientReader
+    parked_events: ParkedEventReader
     revocation_log: RevocationLog
     audit: AuditReader
     personal_data: PersonalDataReader
     expired_rows: ExpiredRows
     cache: Cache
     hasher: PasswordHasher
+    breached: BreachedPasswords
     clock: Clock
     ids: IdGenerator
     entropy: Entropy
@@ -263,6 +268,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         clients=driven.clients,
         cache=driven.cache,
     )
+    password_rules = PasswordRules(policy=rules.policy, breached=driven.breached)
     proofs = PasswordProofs(
         uow=driven.uow, sign_ins=driven.sign_ins, hasher=driven.hasher, clock=driven.clock, ids=driven.ids
     )
@@ -278,8 +284,8 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         hasher=driven.hasher,
         mix=HashMix(sign_ins=driven.sign_ins, sealer=sealer, clock=driven.clock),
         proofs=proofs,
+        rules=password_rules,
         factors=factors,
-        policy=rules.policy,
         pacer=pacer,
         sealer=sealer,
         mailed_tokens=mailed_tokens,
@@ -312,7 +318,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             uow=driven.uow,
             users=driven.users,
             hasher=driven.hasher,
-            policy=rules.policy,
+            rules=password_rules,
             pacer=pacer,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
@@ -353,7 +359,8 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             tokens=driven.one_time_tokens,
             hasher=driven.hasher,
             proofs=proofs,
-            policy=rules.policy,
+            rules=password_rules,
+            profiles=driven.profiles,
             links=links,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
@@ -419,6 +426,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             access_lifetime=rules.lifetimes.access,
         ),
         audit_trail=AuditTrail(log=driven.audit),
+        parked_events=ParkedEvents(uow=driven.uow, parked=driven.parked_events, clock=driven.clock, ids=driven.ids),
         personal_data=PersonalDataExports(
             uow=driven.uow, data=driven.personal_data, clock=driven.clock, ids=driven.ids
         ),
@@ -459,6 +467,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
 _EXTRAS: Final = {
     "cachetools": "cache",
     "dogpile": "cache",
+    "jinja2": "mail",
     "kafka": "kafka",
     "psycopg": "postgres",
     "redis": "cache",
@@ -502,12 +511,12 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     common = _common(settings)
     database = _database(settings, common.metrics, opened)
     if not background:
-        driven = _on_postgres(settings, common, database, None, PassThroughCache())
+        driven = _on_postgres(settings, common, database, None, PassThroughCache(), opened=opened)
         use_cases = _use_cases(driven, common.ring, _rules(settings), PrimaryRevocationChecker(driven.revocation_log))
         return _service(settings, driven, use_cases, AssumedHealth(), opened)
     signal_port = _signal(settings, opened)
     cache = _cache(settings, common.metrics, opened)
-    driven = _on_postgres(settings, common, database, signal_port, cache)
+    driven = _on_postgres(settings, common, database, signal_port, cache, opened=opened)
     mirror = RevocationMirror(
         driven.revocation_log,
         signal_port,
@@ -543,13 +552,21 @@ def bootstrap_relay(
         write_mail: Takes each mail as a line of JSON where the settings say `console:`; standard output if not given.
 
     Raises:
-        ConfigurationError: If the key ring cannot be read, or what the settings ask for is not installed.
+        ConfigurationError: If the key ring or a mail template cannot be used, or what the settings ask for is not
+            installed.
     """
     from userservice_core.infrastructure.messaging.mail import ConsoleMailSender, MailDispatcher, SmtpMailSender
+    from userservice_core.infrastructure.messaging.mail_texts import MailTexts
     from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
 
+    # Also where mails are printed, so that a broken template is found before it reaches production.
+    texts = MailTexts(
+        service_name=settings.service_name,
+        restorable_days=settings.deleted_account_days,
+        folder=settings.mail_templates,
+    )
     opened = ExitStack()
     common = _common(settings)
     database = _database(settings, common.metrics, opened)
@@ -557,7 +574,13 @@ def bootstrap_relay(
     if settings.mail_url == "console:":
         sender = ConsoleMailSender(write_mail or _print_line)
     else:
-        sender = SmtpMailSender(settings.mail_url, sender_address=settings.mail_from, now=common.clock.now)
+        sender = SmtpMailSender(
+            settings.mail_url,
+            texts=texts,
+            sender_address=settings.mail_from,
+            sender_name=settings.service_name,
+            now=common.clock.now,
+        )
     mails = MailDispatcher(
         AesGcmSecretSealer(common.ring, common.entropy), sender, link_base=f"{settings.link_base}/auth"
     )
@@ -665,7 +688,13 @@ def _common(settings: Settings) -> _Common:
 
 
 def _on_postgres(
-    settings: Settings, common: _Common, database: Database, signal_port: Signal | None, cache: Cache
+    settings: Settings,
+    common: _Common,
+    database: Database,
+    signal_port: Signal | None,
+    cache: Cache,
+    *,
+    opened: ExitStack,
 ) -> _Driven:
     from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
     from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
@@ -673,6 +702,7 @@ def _on_postgres(
     from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
     from userservice_core.infrastructure.postgres.mfa import PostgresFactorSecrets
     from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
+    from userservice_core.infrastructure.postgres.parked_events import PostgresParkedEventReader
     from userservice_core.infrastructure.postgres.personal_data import PostgresPersonalDataReader
     from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
     from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
@@ -704,11 +734,13 @@ def _on_postgres(
         addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
         clients=PostgresClientReader(database),
+        parked_events=PostgresParkedEventReader(database),
         revocation_log=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
         personal_data=PostgresPersonalDataReader(database),
         expired_rows=PostgresExpiredRows(database),
         cache=cache,
+        breached=_breached_passwords(settings, common.metrics, opened),
         hasher=Argon2PasswordHasher(
             slots=hash_slots(settings.workers),
             queue=settings.hashing_queue,
@@ -777,7 +809,11 @@ def _rules(settings: Settings) -> _Rules:
     return _Rules(
         issuer=settings.issuer,
         audience=settings.audience,
-        policy=PasswordPolicy(min_characters=settings.password_min_characters, blocked=common_passwords()),
+        policy=PasswordPolicy(
+            min_characters=settings.password_min_characters,
+            blocked=common_passwords(),
+            service_words=settings.service_words,
+        ),
         lifetimes=TokenLifetimes(
             access=timedelta(seconds=settings.access_token_seconds),
             session=SessionLifetime(
@@ -828,6 +864,27 @@ def _cache(settings: Settings, metrics: Metrics, opened: ExitStack) -> DogpileCa
     cache = DogpileCache(max_entries=settings.cache_max_entries, redis_url=settings.cache_url, metrics=metrics)
     opened.callback(cache.close)
     return cache
+
+
+def _breached_passwords(settings: Settings, metrics: Metrics, opened: ExitStack) -> BreachedPasswords:
+    from userservice_core.config import BreachCheck
+    from userservice_core.infrastructure.security import breached_passwords, strict_http
+
+    if settings.breach_check is BreachCheck.OFF:
+        return breached_passwords.NoBreachedPasswords()
+    from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
+
+    # A memory of its own: a range takes as much of it as a hundred of the other values.
+    cache = DogpileCache(max_entries=breached_passwords.CACHED_RANGES, redis_url=settings.cache_url, metrics=metrics)
+    opened.callback(cache.close)
+    checker = breached_passwords.RangeBreachedPasswords(
+        strict_http.HttpUrl.parse(settings.breach_check_url, of="the breach check"),
+        cache=cache,
+        metrics=metrics,
+        fails_open=settings.breach_check is BreachCheck.FAIL_OPEN,
+    )
+    opened.callback(checker.close)
+    return checker
 
 
 def _lines(*, bus: EventPublisher, mails: EventPublisher, topic_prefix: str) -> tuple[Line, ...]:
@@ -943,6 +1000,7 @@ def bootstrap_in_memory(
     clock: Clock | None = None,
     hasher: PasswordHasher | None = None,
     ring: KeyRing | None = None,
+    breached: BreachedPasswords | None = None,
     hide_registered_emails: bool = False,
 ) -> InMemoryUserService:
     """
@@ -952,6 +1010,7 @@ def bootstrap_in_memory(
         options: Of HTTP; those of an installation at `https://accounts.example.com` if not given.
         clock: The machine's if not given.
         hasher: Of passwords; Argon2id with the least work if not given.
+        breached: The passwords that count as leaked; none if not given.
         ring: Its keys; new ones if not given.
         hide_registered_emails: Whether registering tells nobody that an address has an account.
     """
@@ -985,11 +1044,13 @@ def bootstrap_in_memory(
         addresses=memory.InMemoryAddressReader(store),
         roles=memory.InMemoryRoleReader(store),
         clients=memory.InMemoryClientReader(store),
+        parked_events=memory.InMemoryParkedEventReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
         audit=memory.InMemoryAuditReader(store),
         personal_data=memory.InMemoryPersonalDataReader(store),
         expired_rows=memory.InMemoryExpiredRows(store),
         cache=cache,
+        breached=breached or memory.InMemoryBreachedPasswords(),
         hasher=hasher or Argon2PasswordHasher(slots=2, queue=128, memory_kib=8, time_cost=1, metrics=metrics),
         clock=clock,
         ids=ids,

@@ -15,6 +15,8 @@ import os
 import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
+from email.errors import MessageError
+from email.headerregistry import Address
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -26,6 +28,7 @@ from userservice_core.errors import ConfigurationError
 PREFIX: Final = "USERSERVICE_"
 _FILE_SUFFIX: Final = "_FILE"
 _MASK: Final = "********"
+_LONGEST_LINE: Final = 80
 _METADATA: Final = "setting"
 # Up to the last @, since a password that was not percent-encoded may hold any sign.
 _PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^:/?#@]*):.*@", re.DOTALL)
@@ -218,6 +221,10 @@ def _parse_name(text: str) -> str:
 def _parse_email(text: str) -> str:
     if not re.fullmatch(r"[^@\s]+@[^@\s]+", text):
         raise ValueError
+    try:
+        Address(addr_spec=text)
+    except (MessageError, IndexError) as error:
+        raise ValueError from error
     return text
 
 
@@ -233,10 +240,18 @@ def _parse_text(text: str) -> str:
     return text
 
 
+def _parse_line(text: str) -> str:
+    # What is put into a header of a mail; a control character would have every mail refused.
+    if not text.strip() or len(text) > _LONGEST_LINE or not text.isprintable():
+        raise ValueError
+    return text.strip()
+
+
 _PORT = (_whole(1, 65_535, "")[0], "a port from 1 to 65535")
 _DSN = (_parse_dsn, "a URL like postgresql://user:password@host:5432/name")
 _DSNS = (_listed(_parse_dsn), "URLs like postgresql://user:password@host:5432/name, with commas between them")
 _SERVERS = (_listed(_parse_server), "host:port, with commas between them")
+_WORDS = (_listed(_parse_text), "words or phrases, with commas between them")
 _ORIGINS = (_listed(_parse_origin), "origins like https://app.example.com, with commas between them, or *")
 _SWITCH = (_parse_switch, "true or false")
 _BASE_URL = (_parse_base_url, "a URL that begins with https:// or http://, without user, query or fragment")
@@ -244,6 +259,7 @@ _HOST = (_parse_host, "an IP address to listen on, or localhost")
 _PATH = (Path, "a folder")
 _NAME = (_parse_name, "at most 100 letters, digits, dots, dashes and underscores")
 _TEXT = (_parse_text, "a text that is not empty")
+_LINE = (_parse_line, f"a line of at most {_LONGEST_LINE} characters")
 
 
 # --- the settings -----------------------------------------------------------------------------------------------------
@@ -279,8 +295,8 @@ class Settings:
         default=None,
     )
     service_name: str = _setting(
-        _TEXT,
-        "What authenticator apps show beside the account, such as the name of the product.",
+        _LINE,
+        "What users know it by, such as the name of the product: the sender of mails, and in authenticator apps.",
         default="User Service",
     )
     keyring: str | None = _setting(
@@ -353,6 +369,12 @@ class Settings:
     mail_from: str = _setting(
         (_parse_email, "an e-mail address"), "The sender of the mails.", default="no-reply@localhost.localdomain"
     )
+    mail_templates: Path | None = _setting(
+        _PATH,
+        "Mail templates that go before the built-in ones, checked when a relay starts; what is missing there is taken"
+        " from the built-in ones.",
+        default=None,
+    )
 
     # HTTP
     host: str = _setting(_HOST, "The address to listen on.", default="127.0.0.1")
@@ -421,6 +443,23 @@ class Settings:
     argon2_parallelism: int | None = _setting(
         _whole(1, 16, "lanes"), "Threads that hash one password, in the place of the profile's.", default=None
     )
+    password_context_words: tuple[str, ...] = _setting(
+        _WORDS,
+        "Words that are no password here, such as names of your company and products; the issuer's host and the"
+        " audience are among them already.",
+        default=(),
+    )
+    breach_check: BreachCheck = _setting(
+        _choice(BreachCheck),
+        "Whether new passwords are looked up among leaked ones by the first five digits of their SHA-1; while that"
+        " cannot be done, fail-open lets them pass and fail-closed answers 503.",
+        default=BreachCheck.OFF,
+    )
+    breach_check_url: str = _setting(
+        _BASE_URL,
+        "Where they are looked up: Have I Been Pwned, or a mirror with the same interface; http only on this machine.",
+        default="https://api.pwnedpasswords.com/range",
+    )
     access_token_seconds: int = _setting(
         _whole(60, 3_600, "seconds"), "How long an access token is good, less up to a twentieth by random.", default=600
     )
@@ -481,6 +520,12 @@ class Settings:
     def masked(self) -> tuple[tuple[str, str], ...]:
         """Return every variable with its value as text, secrets masked, in the order of the declarations."""
         return tuple((variable(field), _shown(field, getattr(self, field.name))) for field in attrs.fields(Settings))
+
+    @property
+    def service_words(self) -> tuple[str, ...]:
+        """What an attacker would try first as anybody's password here."""
+        host = urlsplit(self.issuer).hostname or ""
+        return (self.audience, host, self.issuer, *host.split("."), *self.password_context_words)
 
     @property
     def hashing_cost(self) -> HashingCost:
@@ -620,10 +665,15 @@ def _contradictions(values: Mapping[str, Any], *, unknown: set[str]) -> Iterator
     if idle > absolute and not unknown.intersection(_SESSION_ENDS):
         yield f"{PREFIX}SESSION_IDLE_DAYS is {idle:g}: expected no more than {PREFIX}SESSION_ABSOLUTE_DAYS={absolute:g}"
 
+    lookup = values.get("breach_check_url", "")
+    if lookup.startswith("http://") and urlsplit(lookup).hostname not in _THIS_MACHINE:
+        yield f"{PREFIX}BREACH_CHECK_URL is {lookup!r}: expected https:// for another machine, or it could be anybody"
+
     if "*" in values.get("cors_allowed_origins", ()) and values.get("cors_allow_credentials", False):
         yield f"{PREFIX}CORS_ALLOW_CREDENTIALS is true: expected false where {PREFIX}CORS_ALLOWED_ORIGINS has *"
 
 
+_THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
 _SESSION_ENDS: Final = ("session_idle_days", "session_absolute_days")
 
 
