@@ -26,6 +26,7 @@ from userservice_core.infrastructure.memory.readers import (
     InMemoryRevocationLog,
     InMemoryRoleReader,
     InMemorySessionStore,
+    InMemorySigningKeyReader,
     InMemorySignInReader,
     InMemoryUserReader,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "InMemorySessionStore",
     "InMemorySignInReader",
     "InMemorySignal",
+    "InMemorySigningKeyReader",
     "InMemoryStore",
     "InMemoryUnitOfWork",
     "InMemoryUserReader",
