@@ -159,7 +159,7 @@ class ServiceClients:
         def work(transaction: Transaction) -> ServiceClient:
             change = self._begin(transaction, actor)
             client = self._changeable(change, client_id, expected)
-            revised = revise(client, change.now)
+            revised = revise(client, self._clock.now())
             if revised is client:
                 return client
             self._require_givable(change, revised.permissions - client.permissions)
@@ -188,7 +188,7 @@ class ServiceClients:
             change = self._begin(transaction, actor)
             client = self._changeable(change, client_id, expected)
             transaction.clients.remove(client_id)
-            self._end_tokens(change, client, client.end_of_tokens(now=change.now))
+            self._end_tokens(change, client, client.end_of_tokens(now=self._clock.now()))
             change.tell_of_roles()
             change.audit(AuditAction.CLIENT_DELETED, Subject.client(client_id), before=_values_of(client))
 
@@ -241,7 +241,7 @@ class ServiceClients:
         def work(transaction: Transaction) -> None:
             change = self._begin(transaction, actor)
             client = self._changeable(change, client_id, expected)
-            self._save(change, client, client.without_secret(secret_id, now=change.now))
+            self._save(change, client, client.without_secret(secret_id, now=self._clock.now()))
 
         self._uow.run(work)
 
@@ -255,7 +255,7 @@ class ServiceClients:
             client = self._changeable(change, client_id, expected)
             left = client
             if make_room and len(client.secrets) >= MAX_CLIENT_SECRETS:
-                left = client.without_secret(client.secrets[0].id, now=change.now)
+                left = client.without_secret(client.secrets[0].id, now=self._clock.now())
             changed = attrs.evolve(left.with_secret(secret), version=client.version + 1)
             self._save(change, client, changed)
             return NewSecret(client=changed, id=secret.id, text=text)
@@ -273,6 +273,12 @@ class ServiceClients:
 
     @staticmethod
     def _changeable(change: AccessChange, client_id: ClientId, expected: Collection[int] | None) -> ServiceClient:
+        """
+        Return the client, locked.
+
+        What is done to it is dated after that, and not when the change began: tokens were issued until the lock was
+        had, and their times are to lie before the end of all tokens.
+        """
         client = change.transaction.clients.get(client_id)
         require_version(client.version, expected)
         change.require_rank_over(client.permissions)
