@@ -23,6 +23,7 @@ import click
 import msgspec
 
 import userservice_core.http.errors as http_errors
+from docs.asvs import asvs_reference
 from docs.event_schemas import breaking_changes, data_members, event_schemas, schema_file, wire_name, written
 from userservice_core import errors
 from userservice_core.cli import main as userservice
@@ -409,6 +410,7 @@ REFERENCES: Final[dict[str, Callable[[], str]]] = {
     "events.md": events_reference,
     "http-api.md": http_reference,
     "cli.md": cli_reference,
+    "asvs.md": asvs_reference,
 }
 
 

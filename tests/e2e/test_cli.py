@@ -82,6 +82,7 @@ def test_a_key_ring_that_cannot_be_read_is_told_without_what_it_holds(
     assert "hunter2secret" not in "".join(lines)
 
 
+@pytest.mark.asvs("6.3.2")
 def test_the_first_administrator_is_created_once(database: str, tmp_path: Path) -> None:
     """The one-time password is printed once; a second call creates nobody and prints nothing."""
     environment = settings_for(database, tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import httpx
+import pytest
 
 from tests.e2e.flow import PASSWORD
 from tests.e2e.processes import Process, Server, eventually, settings_for
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.asvs("7.4.1")
 def test_a_session_is_at_home_on_every_instance_and_ends_on_all(database: str, tmp_path: Path) -> None:
     """Each step on the instance that did not do the one before; after the sign-out both refuse the access token."""
     environment = settings_for(database, tmp_path)

@@ -97,6 +97,7 @@ def crashes(environment: dict[str, str], tmp_path: Path) -> Iterator[Crashes]:
     running.close()
 
 
+@pytest.mark.asvs("2.3.3")
 def test_no_kill_tears_a_registration_from_its_event(
     crashes: Crashes, environment: dict[str, str], database: str, kafka_broker: KafkaBroker
 ) -> None:

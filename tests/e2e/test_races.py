@@ -88,6 +88,7 @@ def installation(database: str, tmp_path: Path) -> Iterator[Installation]:
         yield Installation(server, relay, database)
 
 
+@pytest.mark.asvs("2.3.4")
 def test_fifty_registrations_of_one_address(installation: Installation) -> None:
     """Mixed case, composed or not, the domain in Unicode or ASCII: one account, one event, forty-nine conflicts."""
     # Events stay where they are, to be counted.
@@ -106,6 +107,7 @@ def test_fifty_registrations_of_one_address(installation: Installation) -> None:
     assert installation.count("SELECT count(*) FROM one_time_tokens") == 1
 
 
+@pytest.mark.asvs("10.4.5")
 def test_fifty_refreshes_of_one_token(installation: Installation) -> None:
     """All get the same successor, which works; the token they came from ends the session once the window has closed."""
     email = "ada@example.com"
@@ -166,6 +168,7 @@ def test_fifty_changes_of_the_default(installation: Installation) -> None:
         assert chosen == [moves[-1]["addressId"]]
 
 
+@pytest.mark.asvs("2.3.2")
 def test_fifty_new_addresses_where_there_is_room_for_five(installation: Installation) -> None:
     """Five are added; the others are told that there is no room."""
     address = {"addressLine1": "Unter den Linden 77", "city": "Berlin", "countryCode": "DE", "postalCode": "10117"}

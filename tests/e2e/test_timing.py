@@ -49,6 +49,7 @@ def _chance_that_known_is_slower(known: list[float], unknown: list[float]) -> fl
     return wins / (len(known) * len(unknown))
 
 
+@pytest.mark.asvs("6.3.8")
 def test_an_unknown_address_takes_the_time_of_a_known_one(database: str, tmp_path: Path) -> None:
     """
     Asked in random order, known and unknown addresses cannot be told apart by time, and not at all by the answer.
@@ -78,6 +79,7 @@ def test_an_unknown_address_takes_the_time_of_a_known_one(database: str, tmp_pat
     assert slower == pytest.approx(0.5, abs=_TOLERATED)
 
 
+@pytest.mark.asvs("6.3.8")
 def test_a_link_for_an_unknown_address_takes_the_time_of_one_that_is_mailed(database: str, tmp_path: Path) -> None:
     """Each known address is asked for once, so that its owner is mailed each time; the unknown one has nobody."""
     settings = settings_for(database, tmp_path)

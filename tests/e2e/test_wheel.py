@@ -147,6 +147,7 @@ def _files_in_tree() -> set[str]:
     }
 
 
+@pytest.mark.asvs("13.4.1", "15.2.3")
 def test_the_wheel_holds_every_file_of_the_tree_and_no_other(wheel: Path) -> None:
     """Nothing is forgotten, nothing slips in, and the name ``adapters``, which is another's on PyPI, is not taken."""
     with zipfile.ZipFile(wheel) as archive:

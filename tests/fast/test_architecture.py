@@ -122,6 +122,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.asvs("6.3.4", "8.3.1", "11.2.1")
 def test_every_contract_holds() -> None:
     """The tree as it is keeps all contracts."""
     linted = _lint_imports(_ROOT)

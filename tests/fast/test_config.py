@@ -212,6 +212,7 @@ def test_variables_that_kubernetes_adds_are_named_once_with_the_way_out() -> Non
 # --- files --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("13.3.1")
 def test_a_secret_is_read_from_a_file(tmp_path: Path) -> None:
     """The line end that editors add is no part of the secret."""
     file = tmp_path / "database"
@@ -271,6 +272,7 @@ def test_an_empty_file_holds_no_secret(tmp_path: Path) -> None:
 # --- between settings ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("13.2.3", "13.4.2")
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
@@ -302,6 +304,7 @@ def test_a_session_cannot_rest_longer_than_it_lasts() -> None:
     )
 
 
+@pytest.mark.asvs("3.4.2")
 def test_cookies_are_not_let_in_from_everywhere() -> None:
     """Whoever allows all origins cannot allow credentials, which browsers would refuse and nobody should want."""
     everyone = {**LEAST, "USERSERVICE_CORS_ALLOWED_ORIGINS": "*"}
@@ -311,6 +314,7 @@ def test_cookies_are_not_let_in_from_everywhere() -> None:
     )
 
 
+@pytest.mark.asvs("3.4.2")
 @pytest.mark.parametrize(
     "origin", ["null", "app.example.com", "https://app.example.com/", "https://App.example.com", "https://u@a.example"]
 )
@@ -376,6 +380,7 @@ def test_any_text_gives_settings_or_lines(environ: dict[str, str]) -> None:
 SECRETS = [variable(field) for field in FIELDS if declaration_of(field).is_secret]
 
 
+@pytest.mark.asvs("13.3.1")
 @given(
     st.dictionaries(st.sampled_from([*SECRETS, *(f"{name}_FILE" for name in SECRETS)]), st.integers(0, 5), min_size=1),
     st.text(st.characters(codec="utf-8"), max_size=10),

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 _ROOT: Final = Path(__file__).parents[2]
 
 _DRIVERS: Final = frozenset(
@@ -96,6 +98,7 @@ def test_a_consumer_of_another_service_needs_kafka_alone() -> None:
     assert loaded & of_extras == set()
 
 
+@pytest.mark.asvs("15.1.2", "15.2.1")
 def test_every_dependency_is_pinned() -> None:
     """``constraints.txt`` names exact versions only, and no address of a registry."""
     lines = (_ROOT / "constraints.txt").read_text().splitlines()

@@ -206,6 +206,7 @@ def test_a_change_may_be_meant_for_one_version(owner: _Owner) -> None:
     assert owner.listed() == []
 
 
+@pytest.mark.asvs("8.2.2")
 def test_another_users_address_is_none(installation: Installation, client: HostClient, owner: _Owner) -> None:
     """As one that never was, and as what is no id; nobody's are anybody's."""
     address = owner.add()["id"]

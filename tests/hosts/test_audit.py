@@ -182,6 +182,7 @@ def _prepared(
 _CHANGES: Final = [route for route in ROUTES if route.audit is not None]
 
 
+@pytest.mark.asvs("16.2.1")
 @pytest.mark.parametrize("route", _CHANGES, ids=lambda route: str(route.operation_id))
 def test_every_administrative_change_is_in_the_log(desk: _Desk, route: Route) -> None:
     """With who did what to what; once, and nothing else of the administrator's."""
@@ -207,6 +208,7 @@ def test_there_is_no_deed_without_a_route() -> None:
 _GUARDED: Final = [route for route in ROUTES if isinstance(route.who, Holder)]
 
 
+@pytest.mark.asvs("16.3.2")
 @pytest.mark.parametrize("route", _GUARDED, ids=lambda route: str(route.operation_id))
 def test_whoever_may_not_is_in_the_log(desk: _Desk, pipeline_client: PipelineClient, route: Route) -> None:
     """On each route that wants a permission: who tried what with what, and why they were refused."""
@@ -405,6 +407,7 @@ def test_users_see_what_happened_to_their_account(client: HostClient, installati
     assert (verified["action"], verified["by"]) == ("user.email_verified", "you")
 
 
+@pytest.mark.asvs("8.2.2")
 def test_users_see_nothing_of_others(desk: _Desk, pipeline_client: PipelineClient) -> None:
     """Neither who administers, nor from where, nor what was tried with their account and refused."""
     other = desk.installation.access_token("other@example.com")

@@ -104,6 +104,7 @@ def _require_problem(response: Any, *, status: int, code: str) -> dict[str, Any]
     return problem
 
 
+@pytest.mark.asvs("2.2.1", "15.3.3", "15.3.5")
 @pytest.mark.parametrize("route", _ROUTES, ids=lambda route: str(route.operation_id))
 def test_wrong_members_are_told_with_their_pointers(
     installation: Installation, client: HostClient, route: Route
@@ -136,6 +137,7 @@ def test_what_is_not_the_object_wanted_is_told(installation: Installation, clien
     assert installation.stored() == before
 
 
+@pytest.mark.asvs("1.3.3", "5.2.1")
 @pytest.mark.parametrize("route", _ROUTES, ids=lambda route: str(route.operation_id))
 def test_what_is_too_large_is_not_read(installation: Installation, client: HostClient, route: Route) -> None:
     """413 past the limit, whether the client says the length or not."""
@@ -194,6 +196,7 @@ def test_a_missing_body_is_told(installation: Installation, client: HostClient, 
     assert [(fault["pointer"], fault["code"]) for fault in problem["errors"]] == [("", "malformed-json")]
 
 
+@pytest.mark.asvs("2.2.1")
 def test_faults_of_the_content_are_told_at_once(installation: Installation, client: HostClient) -> None:
     """What the domain refuses has pointers too, and all of it comes in one answer."""
     before = installation.stored()

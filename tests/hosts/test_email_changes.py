@@ -65,6 +65,7 @@ def test_an_address_is_changed_and_given_back(installation: Installation, client
     assert all(link is not None and "/verify-email?token=" in link for link in links)
 
 
+@pytest.mark.asvs("6.3.8")
 def test_a_taken_address_shows_only_to_who_reads_its_mail(
     installation: Installation, client: HostClient, token: str
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_change_of_another_version_is_refused(client: HostClient, token: str) 
     assert _patch(client, token, {"email": _NEW}, if_match='"2-user1"').status == 200
 
 
+@pytest.mark.asvs("7.5.1")
 def test_a_change_wants_a_recent_sign_in(installation: Installation, client: HostClient, token: str) -> None:
     """A session that was left open somewhere does not suffice."""
     installation.clock.advance(timedelta(minutes=5, seconds=1))
@@ -139,6 +141,7 @@ def test_a_change_wants_a_recent_sign_in(installation: Installation, client: Hos
     assert _patch(client, proved["accessToken"], {"email": _NEW}).status == 200
 
 
+@pytest.mark.asvs("2.4.1")
 def test_the_fourth_mail_within_an_hour_has_to_wait(client: HostClient, token: str) -> None:
     """With the time after which to try again."""
     for number in range(3):

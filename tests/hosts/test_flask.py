@@ -81,6 +81,7 @@ def test_an_application_below_a_prefix_sees_its_own_paths(installation: Installa
     assert _status_of(installation, {"PATH_INFO": "", "REQUEST_URI": "http://x/health/live"}) == 404
 
 
+@pytest.mark.asvs("4.2.1", "5.2.1")
 def test_a_body_without_end_is_left_at_the_limit(installation: Installation) -> None:
     """No more is read than it takes to see that it is too much."""
     stream = _Endless()
@@ -97,6 +98,7 @@ def test_a_body_without_end_is_left_at_the_limit(installation: Installation) -> 
     assert stream.given == 65_537
 
 
+@pytest.mark.asvs("4.2.1")
 def test_a_body_that_nobody_announced_is_not_waited_for(installation: Installation) -> None:
     """Without a length and without an end, reading would block for ever."""
     stream = _Endless()

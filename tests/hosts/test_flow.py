@@ -56,6 +56,7 @@ def signed_in(installation: Installation, client: HostClient) -> dict[str, Any]:
     return json_of(send_json(client, "POST", "/auth/login", credentials))
 
 
+@pytest.mark.asvs("15.3.1")
 def test_a_user_has_the_members_of_the_contract(client: HostClient, signed_in: dict[str, Any]) -> None:
     """Exactly those, in camelCase; nothing that is only for the service itself."""
     user = json_of(send_json(client, "GET", "/users/me", token=signed_in["accessToken"]))
@@ -105,6 +106,7 @@ def test_head_says_what_get_would(client: HostClient, signed_in: dict[str, Any])
     assert (head.status, sorted(head.headers), head.body) == (200, sorted(got.headers), b"")
 
 
+@pytest.mark.asvs("7.4.1", "7.5.2")
 def test_signing_out_everywhere_ends_every_session(client: HostClient, signed_in: dict[str, Any]) -> None:
     """Access and refresh tokens of all of them are refused at once."""
     credentials = {"email": signed_in["user"]["email"], "password": _PASSWORD}
@@ -129,6 +131,7 @@ def test_a_refresh_token_alone_signs_out(client: HostClient, signed_in: dict[str
     assert send_json(client, "GET", "/users/me", token=signed_in["accessToken"]).status == 401
 
 
+@pytest.mark.asvs("6.3.8")
 def test_an_unknown_address_is_answered_like_a_known_one(installation: Installation, client: HostClient) -> None:
     """Asking for a link, and signing in, do not tell who has an account."""
     email = "known@example.com"

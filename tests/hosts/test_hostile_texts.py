@@ -51,6 +51,7 @@ def _try_all(
     return wrong
 
 
+@pytest.mark.asvs("1.1.2", "1.2.1", "1.2.3", "1.2.4")
 @pytest.mark.parametrize("host", ["pipeline", *SERVED])
 @pytest.mark.parametrize("route", _WITH_TEXT, ids=lambda route: str(route.operation_id))
 def test_a_text_in_a_body_comes_back_or_is_refused_with_its_place(route: Route, host: str) -> None:
@@ -58,6 +59,7 @@ def test_a_text_in_a_body_comes_back_or_is_refused_with_its_place(route: Route, 
     assert _try_all(partial(try_body, _DOCUMENT, route), _texts(route, host), host) == {}
 
 
+@pytest.mark.asvs("1.1.1", "1.2.1", "1.2.4")
 @pytest.mark.parametrize("host", ["pipeline", *SERVED])
 @pytest.mark.parametrize("route", _WITH_QUERY, ids=lambda route: str(route.operation_id))
 def test_a_text_in_a_query_is_taken_or_refused_with_its_place(route: Route, host: str) -> None:

@@ -90,6 +90,7 @@ def piped(pipeline_client: PipelineClient, installation: Installation) -> _Staff
 # --- invitations ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("6.4.1")
 def test_an_invitation_from_the_mail_to_the_sign_in(staff: _Staff) -> None:
     """The owner chooses the password; the address counts as confirmed, and no notice of the password is mailed."""
     role = json_of(staff.send("POST", "/admin/roles", {"name": "Clerk"}))
@@ -171,6 +172,7 @@ def test_all_that_is_wrong_with_a_new_account_is_told(piped: _Staff) -> None:
 # --- passwords --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("6.4.6")
 def test_an_administrator_has_a_reset_mailed(staff: _Staff) -> None:
     """Nothing changes before the owner has followed the link; accounts that nobody can use get none."""
     staff.installation.access_token(_EMAIL)

@@ -106,6 +106,7 @@ def test_a_list_says_which_part_it_is(reader: _Reader) -> None:
     assert reader.page(links["first"]) == first
 
 
+@pytest.mark.asvs("1.2.2")
 def test_links_lead_to_the_end_and_back(piped: _Reader) -> None:
     """With everything that was asked for: limit, order and fields."""
     target = "/admin/permissions?limit=17&sort=-name&fields=name"
@@ -134,6 +135,7 @@ def test_a_page_has_a_number_too(piped: _Reader) -> None:
     assert piped.page("/admin/permissions?page=100&limit=100")["data"] == []
 
 
+@pytest.mark.asvs("1.2.4", "1.4.2")
 @pytest.mark.parametrize(
     ("query", "fault"),
     [

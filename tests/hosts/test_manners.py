@@ -92,6 +92,7 @@ def test_head_is_answered_as_get_without_the_body(administrator: _Administrator)
             assert got.header("content-length") == str(len(got.body)), route.operation_id
 
 
+@pytest.mark.asvs("3.5.3", "13.4.4")
 def test_each_path_says_which_methods_it_takes(administrator: _Administrator) -> None:
     """To OPTIONS, and to whoever tries another one."""
     for route in _routes():
@@ -206,6 +207,7 @@ def test_what_may_hold_a_secret_is_never_compressed(administrator: _Administrato
 # --- protection and caches --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("3.2.1", "3.4.1", "3.4.3", "3.4.4", "3.4.5", "3.4.6", "14.2.2", "14.2.5", "14.3.2")
 def test_every_answer_is_protected_and_kept_by_nobody_who_should_not(administrator: _Administrator) -> None:
     """Good or bad, with a body or without; only what is the same for everybody may be kept, for a time that is told."""
     for route in _routes():
@@ -224,9 +226,51 @@ def test_every_answer_is_protected_and_kept_by_nobody_who_should_not(administrat
                 assert response.header("cache-control") == "no-store", route.operation_id
 
 
+@pytest.mark.asvs("3.3.1", "3.3.2", "3.3.3", "3.3.4", "3.7.2")
+def test_by_default_no_answer_sets_a_cookie_and_none_redirects(administrator: _Administrator) -> None:
+    """So nothing that a browser sends by itself says who it is."""
+    for route in _routes():
+        for response in (administrator.ask(route), administrator.ask(route, method="OPTIONS")):
+            assert response.header("set-cookie") is None, route.operation_id
+            assert response.header("location") is None or response.status == 201, route.operation_id
+            assert not 300 <= response.status < 304, route.operation_id
+            assert response.status < 305 or response.status >= 400, route.operation_id
+
+
+@pytest.mark.asvs("3.5.3")
+def test_what_only_asks_changes_nothing(installation: Installation, administrator: _Administrator) -> None:
+    """GET, HEAD and OPTIONS, whatever the path; that somebody had their data shown is in the log, and that alone."""
+    before = installation.stored()
+    for route in _routes():
+        administrator.ask(route, method="OPTIONS")
+        if route.method == "GET" and route.operation_id != "export_current_user":
+            administrator.ask(route)
+            administrator.ask(route, method="HEAD")
+    assert installation.stored() == before
+
+
+@pytest.mark.asvs("13.4.3")
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/.git/config",
+        "/.env",
+        "/setup.cfg",
+        "/docs/../setup.cfg",
+        "/docs/%2e%2e/setup.cfg",
+        "/docs/",
+        "/..%2fetc/passwd",
+    ],
+)
+def test_no_path_is_that_of_a_file(client: HostClient, path: str) -> None:
+    """What is not in the table is not there."""
+    assert client.request("GET", path).status in {400, 404}
+
+
 # --- limits -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("1.3.3", "3.5.2", "5.2.1")
 def test_every_route_has_its_limits(installation: Installation, administrator: _Administrator) -> None:
     """Of the address, the headers, the body, and its type; whatever else is wrong with the request."""
     before = installation.stored()
@@ -277,6 +321,7 @@ def _cors(response: Response) -> dict[str, str]:
     return {name: value for name, value in response.headers if name.startswith("access-control-")}
 
 
+@pytest.mark.asvs("3.4.2")
 @pytest.mark.parametrize("name", HOSTS)
 def test_pages_of_named_origins_may_read_answers(installation: Installation, name: str) -> None:
     """Errors too; other origins get the answer without a word, and caches keep them apart."""
@@ -319,6 +364,7 @@ def test_a_preflight_is_answered_from_memory(installation: Installation, name: s
     assert client.request("OPTIONS", "/nowhere", headers=asked).status == 404
 
 
+@pytest.mark.asvs("3.4.2")
 @pytest.mark.parametrize("name", HOSTS)
 def test_all_pages_may_read_where_that_is_wanted(installation: Installation, name: str) -> None:
     """All are told the same, so that there is nothing to keep apart, and none may send cookies."""
@@ -331,6 +377,7 @@ def test_all_pages_may_read_where_that_is_wanted(installation: Installation, nam
     assert "origin" not in (response.header("vary") or "")
 
 
+@pytest.mark.asvs("3.4.2")
 def test_by_default_no_page_may_read(client: HostClient) -> None:
     """Browsers keep answers from pages of other origins unless they are told otherwise."""
     response = client.request("GET", "/health/live", headers=[("origin", _APP)])

@@ -168,6 +168,7 @@ def _name(route: Route) -> str:
     return route.operation_id
 
 
+@pytest.mark.asvs("7.2.1", "7.4.1", "7.4.2", "8.2.1")
 @pytest.mark.parametrize("route", [*_FOR_USERS, *_FOR_HOLDERS], ids=_name)
 def test_who_is_nobody_is_told_to_sign_in(stage: tuple[HostClient, _Cast], route: Route) -> None:
     """Without a token, and with one of a user or a session that was ended."""
@@ -178,6 +179,7 @@ def test_who_is_nobody_is_told_to_sign_in(stage: tuple[HostClient, _Cast], route
     assert answers == dict.fromkeys(cast.shut_out, 401)
 
 
+@pytest.mark.asvs("8.2.1")
 @pytest.mark.parametrize("route", _FOR_USERS, ids=_name)
 def test_a_route_for_users_takes_any_user(stage: tuple[HostClient, _Cast], route: Route) -> None:
     """And no service client, whatever it holds."""
@@ -188,6 +190,7 @@ def test_a_route_for_users_takes_any_user(stage: tuple[HostClient, _Cast], route
     assert _status(client, route, cast.clients[_HELD[0]]) == 403
 
 
+@pytest.mark.asvs("8.2.1")
 @pytest.mark.parametrize("route", _FOR_HOLDERS, ids=_name)
 def test_a_route_for_holders_takes_who_holds_its_permission(stage: tuple[HostClient, _Cast], route: Route) -> None:
     """That one and no other, whether a user or a service client; to change what clients may is for users alone."""
@@ -202,6 +205,7 @@ def test_a_route_for_holders_takes_who_holds_its_permission(stage: tuple[HostCli
     assert by_client == 403 if route.fresh else by_client in _PASSED
 
 
+@pytest.mark.asvs("8.2.1")
 @pytest.mark.parametrize("route", _FOR_ANYONE, ids=_name)
 def test_a_route_for_anyone_asks_nobody_who_they_are(stage: tuple[HostClient, _Cast], route: Route) -> None:
     """A token that is no good is no reason to refuse."""
@@ -212,6 +216,7 @@ def test_a_route_for_anyone_asks_nobody_who_they_are(stage: tuple[HostClient, _C
     assert {_status(client, route, token) for token in (cast.user, *cast.shut_out.values())} == {expected}
 
 
+@pytest.mark.asvs("8.2.2")
 def test_nobody_sees_what_is_another_users(stage: tuple[HostClient, _Cast]) -> None:
     """A thing of theirs is not there, for each way to reach it."""
     client, cast = stage

@@ -100,6 +100,7 @@ def _code(response: Response) -> tuple[int, str]:
 # --- tokens -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("3.5.1")
 def test_a_client_gets_a_token_and_uses_it(desk: _Desk) -> None:
     """By the header or by the form; on routes that ask for a permission it is as good as a user's."""
     check = {"userId": str(NOBODY), "permissions": ["user:read"]}
@@ -172,6 +173,7 @@ def test_a_client_changes_what_it_may(desk: _Desk) -> None:
     assert desk.call("POST", path, token, {"permissionIds": [known["user:read"]]}).status == 200
 
 
+@pytest.mark.asvs("10.4.10", "11.2.5")
 def test_who_is_not_a_client_is_told_one_thing(desk: _Desk) -> None:
     """The same for an unknown client and a wrong secret, byte by byte, at every endpoint."""
     parameters = {**_GRANT, "token": "x"}
@@ -200,6 +202,7 @@ def test_who_is_not_a_client_is_told_one_thing(desk: _Desk) -> None:
     assert answers.pop()[0] == 'Basic realm="userservice"'
 
 
+@pytest.mark.asvs("10.4.4", "10.4.11")
 def test_what_is_asked_for_badly_is_told(desk: _Desk) -> None:
     """As RFC 6749 §5.2 wants it."""
     for content, expected in (
@@ -224,6 +227,7 @@ def test_what_is_asked_for_badly_is_told(desk: _Desk) -> None:
         assert _error(desk.form(target, "token=a&token=b")) == (400, "invalid_request")
 
 
+@pytest.mark.asvs("10.4.4")
 def test_only_forms_are_taken(client: HostClient, desk: _Desk) -> None:
     """Not JSON, not compressed, not too large; and JSON routes take no forms."""
     known = desk.basic(desk.id, desk.secret)
@@ -248,6 +252,7 @@ def test_only_forms_are_taken(client: HostClient, desk: _Desk) -> None:
 # --- questions and ends -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("10.4.10")
 def test_a_token_is_told_of(desk: _Desk) -> None:
     """A user's and a client's; of what does not stand, that alone."""
     user = desk.installation.access_token("ada@example.com")
@@ -279,6 +284,7 @@ def test_a_token_is_told_of(desk: _Desk) -> None:
         )
 
 
+@pytest.mark.asvs("10.4.9")
 def test_a_token_is_ended(desk: _Desk) -> None:
     """The client's own and a user's; an unknown one is none; another client's is refused."""
     user = desk.installation.access_token("ada@example.com")
@@ -394,6 +400,7 @@ def test_what_a_client_may_not_be_is_told(desk: _Desk) -> None:
     }
 
 
+@pytest.mark.asvs("7.5.3")
 def test_changes_want_a_recent_sign_in(desk: _Desk) -> None:
     """Reading does not."""
     desk.installation.clock.advance(timedelta(minutes=6))

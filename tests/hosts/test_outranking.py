@@ -104,6 +104,7 @@ def test_every_action_is_tried() -> None:
     assert {route.operation_id for route in _ACTIONS} == set(_BODIES)
 
 
+@pytest.mark.asvs("8.2.2", "8.2.3")
 @pytest.mark.parametrize("route", _ACTIONS, ids=lambda route: str(route.operation_id))
 def test_an_action_on_who_holds_more_is_refused(route: Route) -> None:
     """Whether they hold everything or one thing more; whoever holds no more is not safe."""

@@ -94,6 +94,7 @@ _REQUESTS: Final[tuple[_Sent, ...]] = (
 )
 
 
+@pytest.mark.asvs("2.2.2")
 def test_a_host_answers_as_the_pipeline_does(host: HostClient, pipeline_client: HostClient) -> None:
     """Good and bad requests of every kind; one after the other, so that a difference names the request."""
     for method, target, headers, body in _REQUESTS:
@@ -116,6 +117,7 @@ def test_a_query_that_is_no_text_is_told(installation: Installation, name: str) 
     assert (response.status, json_of(response)["type"]) == (400, "urn:userservice:problem:invalid-input")
 
 
+@pytest.mark.asvs("3.2.1", "3.4.4")
 def test_every_answer_is_protected(client: HostClient) -> None:
     """Each one forbids sniffing, framing and, unless it says otherwise, keeping; errors too."""
     for target in ("/health/live", "/nowhere"):

@@ -34,6 +34,7 @@ def token(installation: Installation, client: HostClient) -> str:
     return str(json_of(_sign_in(client))["accessToken"])
 
 
+@pytest.mark.asvs("6.2.2", "6.2.3", "7.4.3")
 def test_a_password_is_changed_by_who_knows_it(client: HostClient, token: str) -> None:
     """The session goes on; the next sign-in takes the new one."""
     body = {"currentPassword": _PASSWORD, "newPassword": _NEW}
@@ -67,6 +68,7 @@ def test_a_refused_change_says_why(
     assert _sign_in(client).status == 200
 
 
+@pytest.mark.asvs("7.5.1")
 def test_an_operation_that_wants_a_recent_sign_in_takes_a_new_proof() -> None:
     """A refresh is none; a password is, and its token is of the same session."""
 
@@ -102,6 +104,7 @@ def test_an_operation_that_wants_a_recent_sign_in_takes_a_new_proof() -> None:
         assert (logged_out.status, again.status) == (204, 401), "it is of the same session"
 
 
+@pytest.mark.asvs("6.3.2")
 def test_the_first_administrator_chooses_a_password_at_the_first_sign_in(
     installation: Installation, client: HostClient
 ) -> None:

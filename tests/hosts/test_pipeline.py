@@ -45,6 +45,7 @@ def gate() -> Iterator[threading.Event]:
 # --- who is let in ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("7.2.1")
 def test_a_route_for_users_wants_a_token_that_stands(installation: Installation) -> None:
     """None and another scheme are asked for one; one that is not ours is told so."""
     pipeline = installation.with_routes(sample_route(_done, who=Caller.USER)).pipeline
@@ -185,6 +186,7 @@ def test_a_closed_pipeline_refuses(installation: Installation) -> None:
 # --- what is told, and what is logged --------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("16.3.4", "16.5.1", "16.5.4")
 @pytest.mark.parametrize(
     ("error", "status"),
     [(ZeroDivisionError("secret"), 500), (ProgrammingError("secret"), 500), (MemoryError("secret"), 503)],
@@ -207,6 +209,7 @@ def test_what_goes_wrong_inside_is_for_the_log(installation: Installation, error
     ]
 
 
+@pytest.mark.asvs("14.2.4", "16.2.5")
 def test_a_line_is_logged_for_each_request_and_holds_nothing_of_the_user(installation: Installation) -> None:
     """Neither path nor query, since links carry tokens; neither headers nor bodies."""
     client = PipelineClient(installation.service.pipeline)
@@ -234,6 +237,7 @@ def test_a_line_is_logged_for_each_request_and_holds_nothing_of_the_user(install
     assert "canary" not in repr(lines)
 
 
+@pytest.mark.asvs("3.4.1")
 @pytest.mark.parametrize(
     ("issuer", "expected"), [("https://id.example", "max-age=31536000"), ("http://localhost", None)]
 )
@@ -246,6 +250,7 @@ def test_browsers_are_kept_on_https_where_there_is_https(
     assert client.request("GET", "/health/live").header("strict-transport-security") == expected
 
 
+@pytest.mark.asvs("13.4.5")
 def test_metrics_are_served_only_where_that_is_wanted(installation: Installation) -> None:
     """They are for operators; by default they have a port of their own."""
     hidden = PipelineClient(installation.service.pipeline).request("GET", "/metrics")

@@ -87,6 +87,7 @@ def _problem(response: Response) -> tuple[int, str, str | None]:
     return response.status, document["type"].rpartition(":")[2], response.header("www-authenticate")
 
 
+@pytest.mark.asvs("10.3.4")
 def test_a_good_token_lets_in_and_its_claims_are_at_hand(framework: Callable[[Authorizer], HostClient]) -> None:
     """Whether it was verified before or not, with the permission by name or by wildcard."""
     client = framework(_authorizer())
@@ -107,6 +108,7 @@ def test_a_path_without_protection_needs_no_token(framework: Callable[[Authorize
     assert client.request("GET", "/health/x").status in {401, 404}
 
 
+@pytest.mark.asvs("10.3.1")
 def test_without_a_good_token_the_answer_is_401(framework: Callable[[Authorizer], HostClient]) -> None:
     """It says how to authenticate, and whether a token was sent that is not good."""
     client = framework(_authorizer())
@@ -121,6 +123,7 @@ def test_without_a_good_token_the_answer_is_401(framework: Callable[[Authorizer]
     assert _problem(doubled) == (400, "malformed-request", None)
 
 
+@pytest.mark.asvs("10.3.2")
 def test_without_the_permission_the_answer_is_403_and_names_it(
     framework: Callable[[Authorizer], HostClient],
 ) -> None:
@@ -146,6 +149,7 @@ def test_permissions_that_do_not_fit_into_a_token_are_looked_up(
     assert (_problem(unknown), unknown.header("retry-after")) == ((503, "permissions-unknown", None), "1")
 
 
+@pytest.mark.asvs("16.5.3")
 def test_while_nobody_can_tell_the_answer_is_503(framework: Callable[[Authorizer], HostClient]) -> None:
     """A client that is told 401 would sign its user out; and the source's own failure is passed on."""
     with KeyEndpoint(Answering(status=500)) as endpoint:

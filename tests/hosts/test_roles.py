@@ -250,6 +250,7 @@ def test_system_objects_stay(staff: _Staff) -> None:
 # --- who holds them ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("8.3.1", "8.3.2")
 def test_a_role_counts_at_the_next_request(staff: _Staff, client: HostClient) -> None:
     """Also with the token that the user has already, and so does its loss."""
     user_id, token = staff.user()
@@ -275,6 +276,7 @@ def test_the_last_administrator_stays(staff: _Staff) -> None:
         assert _code(staff.send("DELETE", path)) == (409, "last-administrator")
 
 
+@pytest.mark.asvs("7.5.3")
 def test_roles_are_given_and_taken_after_a_recent_sign_in_only(staff: _Staff) -> None:
     """Reading them needs none."""
     user_id, _ = staff.user()

@@ -19,6 +19,7 @@ def schema() -> OpenApiSchema:
     return api_schema()
 
 
+@pytest.mark.asvs("2.2.1", "2.2.2", "4.1.1", "15.3.1")
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: str(route.operation_id))
 def test_every_host_keeps_to_the_description(schema: OpenApiSchema, route: Route) -> None:
     """Status, type, headers and shape of every answer are described, and what the schema forbids is refused."""

@@ -6,6 +6,8 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from adapters.starlette_app.app import create_app
 from tests.hosts.installation import Installation, sample_route
 from userservice_core.http.call import Call, empty_response
@@ -68,6 +70,7 @@ def test_work_that_blocks_does_not_hold_the_loop(installation: Installation) -> 
     assert asyncio.run(scenario()) == (200, 204)
 
 
+@pytest.mark.asvs("5.2.1")
 def test_a_body_without_end_is_left_at_the_limit(installation: Installation) -> None:
     """No more is read than it takes to see that it is too much, whatever length was announced."""
     app = create_app(installation.service)

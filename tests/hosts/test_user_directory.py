@@ -115,6 +115,7 @@ def test_the_list_is_the_newest_first(piped: _Staff) -> None:
     assert piped.emails("sort=-lastLoginAt") == ["bob@example.com", "Ann@example.com", *never[::-1]]
 
 
+@pytest.mark.asvs("1.2.9")
 def test_users_are_found_by_filters(staff: _Staff) -> None:
     """Each of them, also together."""
     ids = {name: staff.user(f"{name}@example.com") for name in ("a_c", "abc", "pct%")}
@@ -140,6 +141,7 @@ def test_users_are_found_by_filters(staff: _Staff) -> None:
     ]
 
 
+@pytest.mark.asvs("1.2.4")
 @pytest.mark.parametrize(
     ("query", "fault"),
     [

@@ -132,6 +132,7 @@ def test_a_second_start_starts_nothing(server: EmbeddedPostgres) -> None:
     assert server.process_id is None
 
 
+@pytest.mark.asvs("13.2.1")
 def test_the_password_is_the_only_way_in(server: EmbeddedPostgres, folder: Path) -> None:
     """A wrong password is refused on loopback too, only the owner reads the right one, and no socket goes around it."""
     dsn = urlsplit(server.start())

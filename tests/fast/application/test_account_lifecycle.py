@@ -112,6 +112,7 @@ _ENDS: dict[str, Callable[[Staff, UserId], object]] = {
 }
 
 
+@pytest.mark.asvs("7.4.2")
 @pytest.mark.parametrize("end", _ENDS)
 def test_whoever_is_out_is_out_at_once(staff: Staff, end: str) -> None:
     """Sessions, access tokens, mailed links and cached permissions all end, whatever the way out is."""
@@ -173,6 +174,7 @@ def test_what_is_issued_later_in_the_same_second_is_accepted(staff: Staff) -> No
     _require_out(world, before)
 
 
+@pytest.mark.asvs("7.4.5")
 def test_a_suspension_has_a_reason_and_a_trace(staff: Staff) -> None:
     """Without one it is refused; the event has it, and the mail to the owner has not."""
     user = staff.world.active_user()
@@ -381,6 +383,7 @@ def test_links_of_a_restoration_last_thirty_days_and_those_of_a_reactivation_one
     assert own.take_up_again(token=restoring).id == deleted.id
 
 
+@pytest.mark.asvs("10.3.3")
 def test_an_erased_account_leaves_nothing_and_frees_its_address(staff: Staff) -> None:
     """Also one that was deleted before; someone else may take the address."""
     world = staff.world

@@ -120,6 +120,7 @@ def test_another_address(world: World) -> None:
     assert {entry.actor.id for entry in entries} == {user.id}
 
 
+@pytest.mark.asvs("16.3.1")
 def test_refused_sign_ins(world: World) -> None:
     """A wrong password, an address that nobody has, and the right password of an account that is not open yet."""
     user = world.register()
@@ -138,6 +139,7 @@ def test_refused_sign_ins(world: World) -> None:
     assert [entry.subject for entry in _log(world)[1:]] == [Subject.user(user.id), None, Subject.user(user.id)]
 
 
+@pytest.mark.asvs("16.3.1")
 def test_sessions_and_their_ends(world: World) -> None:
     """By sign-out of one or all, by the limit, and because a token was copied."""
     user = world.active_user()
@@ -171,6 +173,7 @@ def test_the_first_administrator_is_made_by_the_system(world: World) -> None:
     assert _told(world) == [("user.created", "system", SUCCEEDED, None)]
 
 
+@pytest.mark.asvs("16.2.1")
 def test_what_a_call_came_from_is_written(world: World) -> None:
     """Its request id and origin, whatever use case it reaches."""
     with call_context(CallContext(request_id="r-9", origin=ORIGIN)):
@@ -180,6 +183,7 @@ def test_what_a_call_came_from_is_written(world: World) -> None:
     assert (record.request_id, record.origin) == ("r-9", ORIGIN)
 
 
+@pytest.mark.asvs("14.2.4")
 def test_no_secret_is_in_the_log(world: World) -> None:
     """Neither passwords nor tokens nor hashes, of all that was done."""
     world.active_user()
@@ -223,6 +227,7 @@ def _refuse(refusals: Refusals, user_id: UserId) -> None:
     )
 
 
+@pytest.mark.asvs("16.3.3")
 def test_a_refusal_that_could_not_be_written_is_tried_again(world: World) -> None:
     """At once, and not after the quiet minute."""
     uow, user_id = _FailingOnce(), sample_user_id()

@@ -30,6 +30,7 @@ def test_what_is_wrong_with_an_account_is_told_only_to_who_knows_its_password(wo
         world.sign_in(password="not this one, I think")
 
 
+@pytest.mark.asvs("6.3.8")
 @pytest.mark.parametrize("email", ["nobody@example.com", "not an address", "", "a" * 300])
 def test_nobody_signs_in_like_anybody_with_a_wrong_password(world: World, email: str) -> None:
     """What is no address is no other error than an unknown one."""
@@ -42,6 +43,7 @@ def test_nobody_signs_in_like_anybody_with_a_wrong_password(world: World, email:
     assert email not in data["emailHmac"] or not email
 
 
+@pytest.mark.asvs("6.3.1")
 def test_failures_are_counted_and_a_sign_in_begins_anew(world: World) -> None:
     """The counter is in the login state: neither a failure nor a sign-in changes the user's version."""
     user = world.active_user()
@@ -84,6 +86,7 @@ def test_spellings_of_an_address_sign_in_to_one_account(world: World) -> None:
     assert world.sign_in("ZOË@xn--bcher-kva.example.com").user.email.address == "Zoë@Bücher.example.com"
 
 
+@pytest.mark.asvs("7.2.4")
 def test_the_fifty_first_session_ends_the_one_that_rested_longest(world: World) -> None:
     """At most fifty sessions are open; the access tokens of the one that goes are refused too."""
     world.active_user()
@@ -104,6 +107,7 @@ def test_the_fifty_first_session_ends_the_one_that_rested_longest(world: World) 
     assert [data["reason"] for kind, _, data in world.events() if kind == "auth.session_revoked"] == ["session-limit"]
 
 
+@pytest.mark.asvs("10.4.5")
 def test_a_refresh_token_yields_the_same_successor_within_the_grace_window(world: World) -> None:
     """Parallel tabs and lost answers: nobody is signed out, and there is one successor."""
     world.active_user()
@@ -114,6 +118,7 @@ def test_a_refresh_token_yields_the_same_successor_within_the_grace_window(world
     assert world.refresh(first).refresh_token == second.refresh_token
 
 
+@pytest.mark.asvs("10.4.5")
 def test_a_superseded_token_within_the_window_is_refused_and_nothing_ends(world: World) -> None:
     """Two generations back: no answer, and no alarm."""
     world.active_user()
@@ -126,6 +131,7 @@ def test_a_superseded_token_within_the_window_is_refused_and_nothing_ends(world:
     assert world.refresh(third).refresh_token != third.refresh_token
 
 
+@pytest.mark.asvs("10.4.5")
 def test_a_replay_after_the_window_ends_the_session_and_says_so(world: World) -> None:
     """Somebody holds a copy: both copies are worthless from then on, and the owner is told by event and mail."""
     user = world.active_user()
@@ -144,6 +150,7 @@ def test_a_replay_after_the_window_ends_the_session_and_says_so(world: World) ->
     assert (mail.kind, mail.to, mail.token) == ("refresh_reused", user.email.address, None)
 
 
+@pytest.mark.asvs("7.3.1", "7.3.2", "10.4.8")
 def test_a_session_ends_when_it_rests_too_long_and_at_its_absolute_end(world: World) -> None:
     """Fourteen days of rest are allowed, ninety days in all, however often it is used."""
     world.active_user()
@@ -186,6 +193,7 @@ def test_signing_out_needs_one_good_token(world: World) -> None:
     assert [kind for kind, _, _ in world.events()].count("auth.logged_out") == 1
 
 
+@pytest.mark.asvs("7.4.1")
 def test_signing_out_everywhere_ends_every_session_and_no_other_users(world: World) -> None:
     """One event names them all; a sign-in of the same second is not refused afterwards."""
     world.active_user()
@@ -205,6 +213,7 @@ def test_signing_out_everywhere_ends_every_session_and_no_other_users(world: Wor
     assert len(ended) == 3
 
 
+@pytest.mark.asvs("6.3.2")
 def test_the_first_administrator_signs_in_only_after_a_change_of_password(world: World) -> None:
     """The issued password is right, and good for nothing else; there is one first administrator."""
     accounts = world.use_cases.accounts
@@ -227,6 +236,7 @@ def test_who_i_am_ends_with_the_account(world: World) -> None:
         world.use_cases.accounts.who_am_i(user_id=user.id)
 
 
+@pytest.mark.asvs("6.2.8")
 def test_a_password_typed_on_another_keyboard_is_the_same(world: World) -> None:
     """Passwords are compared in NFC, so composed and decomposed letters do not matter."""
     world.use_cases.registration.register(email="ada@example.com", password=f"{PASSWORD} \u00e9")

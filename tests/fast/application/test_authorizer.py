@@ -59,6 +59,7 @@ def test_what_is_missing_is_named(verifier: TokenVerifier) -> None:
     assert denied.value.params == {"permission": "invoice:read"}
 
 
+@pytest.mark.asvs("16.5.3")
 def test_a_bad_token_is_refused_before_any_permission(verifier: TokenVerifier) -> None:
     """Nobody's permissions are looked up."""
     asked: list[AccessClaims] = []

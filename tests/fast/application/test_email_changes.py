@@ -268,6 +268,7 @@ def test_a_link_is_good_for_a_day(world: World) -> None:
 # --- undoing ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("6.3.7")
 def test_the_old_address_takes_the_account_back(world: World) -> None:
     """Every session and link ends; it signs nobody in, and the address in between is told and free."""
     user = world.active_user()

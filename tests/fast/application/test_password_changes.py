@@ -59,6 +59,7 @@ def _reauthenticate(world: World, signed_in: SignedIn, password: str = PASSWORD)
 # --- changing ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("7.4.3")
 def test_the_session_that_changes_the_password_goes_on_and_others_end(world: World) -> None:
     """The new password signs in, the old one does not; the owner is told by event and mail."""
     user = world.active_user()
@@ -80,6 +81,7 @@ def test_the_session_that_changes_the_password_goes_on_and_others_end(world: Wor
     assert [mail.to for mail in world.installed.mails.sent if mail.kind == "password_changed"] == ["ada@example.com"]
 
 
+@pytest.mark.asvs("6.2.3", "6.3.1")
 def test_a_wrong_current_password_changes_nothing_and_counts(world: World) -> None:
     """As it does at a sign-in: whoever took over a session may not guess on."""
     user = world.active_user()
@@ -214,6 +216,7 @@ def test_a_password_that_has_to_go_meanwhile_is_not_kept_by_a_sign_in(world: Wor
 # --- proving it again -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("7.2.4")
 def test_a_proof_renews_the_time_of_the_session(world: World) -> None:
     """Of this session and its later tokens; a refresh does not, and another session stays as it was."""
     world.active_user()

@@ -61,6 +61,7 @@ def test_every_session_ends_with_the_password(world: World) -> None:
     assert (notice.kind, notice.to, notice.token) == ("password_changed", "ada@example.com", None)
 
 
+@pytest.mark.asvs("6.4.1")
 def test_a_link_works_once_and_for_an_hour_and_until_a_newer_one(world: World) -> None:
     """Afterwards it is a link like any other that is not ours."""
     world.active_user()
@@ -108,6 +109,7 @@ def test_a_link_read_in_the_mail_confirms_the_address(world: World) -> None:
     ]
 
 
+@pytest.mark.asvs("2.3.1", "6.6.2")
 def test_a_link_for_one_thing_does_nothing_else(world: World) -> None:
     """A token to confirm an address chooses no password, and the other way round."""
     world.register()

@@ -47,6 +47,7 @@ def test_every_fault_is_named_at_once(world: World) -> None:
     assert world.installed.store.rows.users == {}
 
 
+@pytest.mark.asvs("6.2.1", "6.2.9", "6.2.11")
 @pytest.mark.parametrize(
     ("password", "code"),
     [
@@ -102,6 +103,7 @@ def test_looking_at_a_link_uses_nothing_up(world: World) -> None:
         verification.confirm(token=token)
 
 
+@pytest.mark.asvs("6.3.6", "6.4.1")
 def test_a_link_opened_twice_confirms_once(world: World) -> None:
     """The second time succeeds and changes nothing."""
     world.register()
@@ -124,6 +126,7 @@ def test_what_is_no_token_of_ours_is_refused(world: World, token: str) -> None:
         world.use_cases.email_verification.confirm(token=token)
 
 
+@pytest.mark.asvs("6.6.2", "6.6.3")
 def test_a_token_opens_no_other_users_account(world: World) -> None:
     """The user's id is part of what is hashed."""
     world.register()
@@ -136,6 +139,7 @@ def test_a_token_opens_no_other_users_account(world: World) -> None:
     assert world.installed.store.rows.users[other.id].email_verified is False
 
 
+@pytest.mark.asvs("6.3.8")
 def test_asking_for_a_link_tells_nothing(world: World) -> None:
     """Unknown, confirmed or pending: the caller sees no difference, and only the pending one gets a mail."""
     world.active_user()

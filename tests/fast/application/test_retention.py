@@ -65,6 +65,7 @@ def test_a_pending_account_frees_its_address_after_a_week(keeping: Keeping) -> N
     assert world.register().id != pending.id
 
 
+@pytest.mark.asvs("14.2.7")
 def test_a_deleted_account_is_erased_after_thirty_days(keeping: Keeping) -> None:
     """By the system, and everybody is told; a second run has nothing to do."""
     world = keeping.world

@@ -111,6 +111,7 @@ def staff(world: World) -> Staff:
 # --- questions --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("8.3.1", "8.3.2")
 def test_a_change_counts_at_once(staff: Staff) -> None:
     """Whatever was cached: assignments, what a role grants, and its deletion."""
     user_id = staff.world.active_user().id
@@ -207,6 +208,7 @@ def test_nobody_may_do_anything_with_an_account_that_cannot_be_used(staff: Staff
 # --- nobody gives what they do not hold -------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("8.3.1")
 def test_nobody_grants_what_they_do_not_hold(staff: Staff) -> None:
     """Neither through a role nor to a role, neither to others nor to themselves."""
     actor = staff.holder("role:assign_permissions", "user:assign_roles", "invoice:read")

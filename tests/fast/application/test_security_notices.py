@@ -34,6 +34,7 @@ def test_the_first_sign_in_of_all_is_no_new_device(world: World) -> None:
     assert _NOTICE not in _mailed(world)
 
 
+@pytest.mark.asvs("6.3.5")
 @pytest.mark.parametrize(
     "origin",
     [

@@ -165,6 +165,7 @@ def test_a_token_may_be_narrower(office: Office) -> None:
     assert office.token(new, "user:read user:read role:list").scope == ("user:read", "role:list")
 
 
+@pytest.mark.asvs("10.4.11")
 @pytest.mark.parametrize(
     "scope", ["user:list", "user:read user:list", " ", "user:read  role:list", "user:*", "*:*", "openid", "user:read\n"]
 )

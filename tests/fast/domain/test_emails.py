@@ -31,6 +31,7 @@ def test_letters_of_scripts_that_do_not_go_together_are_noticed(address: str, is
     assert EmailAddress.parse(address).is_mixed_script is is_mixed
 
 
+@pytest.mark.asvs("1.2.9")
 @given(strategies.emails(), st.data())
 def test_a_part_of_an_address_is_found_in_its_key(email: EmailAddress, data: st.DataObject) -> None:
     """However it is written."""

@@ -53,6 +53,7 @@ def test_what_keeps_to_the_rules_is_taken(values: dict[str, Any]) -> None:
     assert attrs.evolve(_EMPTY, **values, version=1 if values else 0) == _EMPTY.replaced(values)
 
 
+@pytest.mark.asvs("1.2.2", "1.3.3", "2.2.3")
 @pytest.mark.parametrize(
     ("values", "code"),
     [

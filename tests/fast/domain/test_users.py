@@ -28,6 +28,7 @@ def _user(status: UserStatus, **changes: Any) -> User:  # noqa: ANN401 - each at
     return sample_user(status=status, email_verified=_VERIFIED[status], **changes)
 
 
+@pytest.mark.asvs("2.3.1")
 @pytest.mark.parametrize(("before", "after", "mover"), list(product(UserStatus, UserStatus, Mover)))
 def test_the_table_of_moves_is_all_there_is(before: UserStatus, after: UserStatus, mover: Mover) -> None:
     """A move raises the version by one, none changes nothing, and any other is refused."""
@@ -83,6 +84,7 @@ _STEPS: dict[str, Callable[[User], User]] = {
 }
 
 
+@pytest.mark.asvs("2.3.1")
 @given(steps=st.lists(st.sampled_from(sorted(_STEPS)), max_size=20))
 def test_whatever_is_done_in_whatever_order(steps: list[str]) -> None:
     """Deletion and status do not touch each other, each change is one version, and what is refused changes nothing."""

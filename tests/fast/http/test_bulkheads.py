@@ -33,6 +33,7 @@ def gate() -> Iterator[threading.Event]:
     gate.set()
 
 
+@pytest.mark.asvs("15.2.2")
 def test_work_past_the_bound_is_refused_before_it_begins(workers: BoundedWorkers, gate: threading.Event) -> None:
     """One runs, one waits, the third is told at once; and there is room again afterwards."""
     taken = [workers.submit(gate.wait), workers.submit(gate.wait)]

@@ -42,6 +42,7 @@ def test_a_good_body_is_read() -> None:
     assert decode_body(b'{"firstName": "Ada", "count": 3}', _Sample) == _Sample(first_name="Ada", count=3)
 
 
+@pytest.mark.asvs("15.3.3", "15.3.5")
 def test_all_faults_of_the_shape_are_told_at_once() -> None:
     """Wrong types, missing and unknown members in one answer, each with its place."""
     body = b'{"count": "3", "note": 7, "x": 1}'
@@ -102,6 +103,7 @@ def test_what_is_no_object_is_a_fault_of_the_whole(body: bytes, code: str) -> No
     assert _faults(body) == [((), code)]
 
 
+@pytest.mark.asvs("1.1.1")
 @pytest.mark.parametrize("text", ["\\u0000", "a\\u0000b", "\\ud800", "\\udfff x", "\\ude00\\ud83d"])
 def test_nul_and_lone_surrogates_are_refused_everywhere(text: str) -> None:
     """In values, in names and in depth: what PostgreSQL and UTF-8 cannot hold does not get in."""
@@ -115,6 +117,7 @@ def test_a_pair_of_surrogates_is_a_character() -> None:
     assert read_json(b'{"a": "\\ud83d\\ude00"}') == {"a": "\N{GRINNING FACE}"}
 
 
+@pytest.mark.asvs("15.3.7")
 def test_a_repeated_member_is_refused_wherever_it_is() -> None:
     """Two readers of one document could each believe another value (RFC 8259 §4)."""
     body = b'{"email": {"a": 1, "b": 2, "a": 3}, "password": "x", "password": "y"}'
@@ -122,6 +125,7 @@ def test_a_repeated_member_is_refused_wherever_it_is() -> None:
     assert _faults(body) == [(("email", "a"), "repeated"), (("password",), "repeated")]
 
 
+@pytest.mark.asvs("1.4.2")
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "9223372036854775808", "-9223372036854775809", "9" * 50_000])
 def test_numbers_that_cannot_be_held_are_refused(number: str) -> None:
     """Never rounded, never clamped, and never a matter of how long the digits take to read."""
@@ -172,6 +176,7 @@ def test_any_json_is_read_or_faulted(shape: type[msgspec.Struct], document: Any)
     _read_or_fault(json.dumps(document).encode(), shape)
 
 
+@pytest.mark.asvs("2.2.1")
 @given(shape=st.sampled_from(_SHAPES), body=st.binary(max_size=80))
 def test_any_bytes_are_read_or_faulted(shape: type[msgspec.Struct], body: bytes) -> None:
     """The same holds for bytes that are nothing in particular."""

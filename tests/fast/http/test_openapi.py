@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 import jsonschema
 import msgspec
@@ -175,3 +176,27 @@ def test_who_may_call_is_described(document: dict[str, Any]) -> None:
             operation = document["paths"][route.path][route.method.lower()]
             assert operation["x-permission"] == route.who.permission
             assert route.who.permission in operation["description"]
+
+
+_TELLING: Final = re.compile(r"passw|token|secret|code|session|email|phone", re.IGNORECASE)
+_ASKED_FOR: Final = {
+    ("inspect_email_verification", "token"): "the link of a mail, opened by a browser; it uses nothing up",
+    ("inspect_account_restoration", "token"): "as above",
+    ("list_users", "email"): "administrators look for a part of an address",
+    ("list_users", "exactEmail"): "administrators look for an address",
+}
+"""Parameters of queries that say something of somebody, and why; queries are not logged."""
+
+
+@pytest.mark.asvs("14.2.1")
+def test_no_secret_and_nobodys_data_is_asked_for_in_a_query() -> None:
+    """Queries are kept by proxies and browsers; bodies and headers are not."""
+    telling = {
+        (route.operation_id, field.encode_name)
+        for route in ROUTES
+        if route.query is not None
+        for field in msgspec.structs.fields(route.query)
+        if _TELLING.search(field.encode_name)
+    }
+
+    assert telling == set(_ASKED_FOR)

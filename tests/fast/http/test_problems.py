@@ -86,6 +86,7 @@ def test_parameters_of_an_error_are_told() -> None:
     assert _document(response)["params"] == {"permission": "user:list"}
 
 
+@pytest.mark.asvs("16.5.1")
 @pytest.mark.parametrize("error", [UserServiceError("the cause"), ProgrammingError("the cause", where="here")])
 def test_an_error_of_ours_tells_nothing_of_itself(error: UserServiceError) -> None:
     """The log has the cause; the client has the id to ask for it."""

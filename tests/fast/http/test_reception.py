@@ -74,6 +74,7 @@ def test_json_in_utf_8_is_read(value: str) -> None:
     require_readable(_ROUTER.match("POST", "/auth/login").route, _request(("content-type", value), body=b"{}"))
 
 
+@pytest.mark.asvs("3.5.2")
 @pytest.mark.parametrize(
     "headers",
     [
@@ -97,6 +98,7 @@ def test_a_body_that_may_be_missing_needs_no_type_when_it_is() -> None:
     require_readable(_ROUTER.match("POST", "/auth/logout").route, _request())
 
 
+@pytest.mark.asvs("3.5.1", "7.2.2")
 @pytest.mark.parametrize(
     ("value", "token"),
     [
@@ -114,6 +116,7 @@ def test_the_access_token_is_that_of_the_bearer_scheme(value: str, token: str | 
     assert access_token_of(_request(("authorization", value))) == token
 
 
+@pytest.mark.asvs("15.3.7")
 def test_a_repeated_authorization_is_malformed() -> None:
     """Two proxies could each believe another one; it makes no difference whether a server has joined them."""
     for headers in ((("authorization", "Bearer a"),) * 2, (("authorization", "Bearer a,Bearer b"),)):
@@ -145,6 +148,7 @@ def test_a_trace_is_taken_if_it_is_well_formed(value: str, expected: str | None)
     assert traceparent_of(_request(("traceparent", value))) == expected
 
 
+@pytest.mark.asvs("4.1.3", "15.3.4")
 @pytest.mark.parametrize(
     ("hops", "forwarded", "expected"),
     [

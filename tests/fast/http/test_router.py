@@ -79,6 +79,7 @@ def test_a_parameter_is_read_from_the_path(sent: str) -> None:
     assert match.parameters == {"id": NOBODY}
 
 
+@pytest.mark.asvs("1.1.1")
 @pytest.mark.parametrize("path", ["/users/%", "/users/%4", "/users/%zz", "/users/%00", "/users/%ff", "/users/\xff"])
 def test_a_path_that_is_no_text_is_malformed(path: str) -> None:
     """Broken percent-encoding, NUL and bytes that are no UTF-8 are told apart from a path without a route."""

@@ -21,6 +21,7 @@ def test_operation_ids_are_unique() -> None:
     assert len({route.operation_id for route in _ALL}) == len(_ALL)
 
 
+@pytest.mark.asvs("8.2.1", "8.3.1")
 def test_a_route_without_a_rule_of_who_may_call_it_cannot_be_made() -> None:
     """Forgetting the rule is an error at import and not an open door."""
     arguments = _as_arguments(ROUTES[0])

@@ -27,6 +27,7 @@ def test_what_is_published_is_known(kind: type[Event], data: st.DataObject) -> N
     assert fault_of(wire_type(event), {**published, "new": 1}) is None
 
 
+@pytest.mark.asvs("1.5.2")
 @pytest.mark.parametrize("kind", EVENT_TYPES, ids=lambda kind: kind.__name__)
 def test_what_lacks_its_members_is_told(kind: type[Event]) -> None:
     """Unless all of them may be missing."""

@@ -57,6 +57,7 @@ def _notification(
     return outbox_record(event.key, None, topic=_NOTIFICATIONS, event_id=event_id, payload=payload)
 
 
+@pytest.mark.asvs("1.2.2")
 def test_a_mail_has_the_token_in_its_link() -> None:
     """Unsealed on the way out, and escaped for the link."""
     sender, record = InMemoryMailSender(), _notification()
@@ -85,6 +86,7 @@ def test_a_mail_without_a_token_has_no_link() -> None:
     ]
 
 
+@pytest.mark.asvs("1.3.5", "1.3.7")
 @pytest.mark.parametrize("kind", NotificationKind)
 def test_every_kind_of_mail_has_a_text(kind: NotificationKind) -> None:
     """Subject, words and, just where there is a token, the link; no field is left unfilled."""

@@ -115,6 +115,7 @@ def test_a_token_is_read_back(
     assert attrs.evolve(CLAIMS, key_id=ring.current_signing_key.id) == _verifier(ring, clock).verify(token)
 
 
+@pytest.mark.asvs("9.2.2", "9.2.4", "10.3.4")
 def test_a_token_is_what_rfc_9068_says(ring: KeyRing, issuer: JwtAccessTokenIssuer) -> None:
     """Header and claims have the members and types of the profile; PyJWT alone can read it."""
     token = issuer.issue(CLAIMS)
@@ -170,6 +171,7 @@ def test_the_published_keys_verify(issuer: JwtAccessTokenIssuer, clock: FakeCloc
     assert _verifier(keys, clock).verify(issuer.issue(CLAIMS)).user_id == CLAIMS.user_id
 
 
+@pytest.mark.asvs("11.2.2")
 def test_tokens_outlive_the_change_of_the_signing_key(
     ring: KeyRing, issuer: JwtAccessTokenIssuer, clock: FakeClock
 ) -> None:
@@ -187,6 +189,7 @@ def test_tokens_outlive_the_change_of_the_signing_key(
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("9.2.1")
 @pytest.mark.parametrize(("second", "good"), [(0, True), (629, True), (630, False), (10_000, False)])
 def test_a_token_ends_with_its_leeway(
     issuer: JwtAccessTokenIssuer, verifier: JwtAccessTokenVerifier, clock: FakeClock, second: int, *, good: bool
@@ -215,6 +218,7 @@ def test_a_remembered_token_ends_too(
     _assert_refused(verifier, token)
 
 
+@pytest.mark.asvs("9.2.1")
 @pytest.mark.parametrize(("second", "good"), [(-30, True), (-31, False)])
 def test_a_token_from_the_future_is_refused(
     issuer: JwtAccessTokenIssuer, verifier: JwtAccessTokenVerifier, clock: FakeClock, second: int, *, good: bool
@@ -228,6 +232,7 @@ def test_a_token_from_the_future_is_refused(
         _assert_refused(verifier, issuer.issue(CLAIMS))
 
 
+@pytest.mark.asvs("1.4.2", "9.2.1")
 @pytest.mark.parametrize("name", ["exp", "iat", "auth_time", "nbf"])
 @pytest.mark.parametrize("value", ["1780000000", 1.5, True, -1, 2**63, [1], {}, 10**400])
 def test_a_time_that_is_no_whole_second_is_refused(
@@ -237,6 +242,7 @@ def test_a_time_that_is_no_whole_second_is_refused(
     _assert_refused(verifier, _signed(ring, _payload(issuer, **{name: value})))
 
 
+@pytest.mark.asvs("9.2.1")
 def test_not_before_is_honoured(ring: KeyRing, issuer: JwtAccessTokenIssuer, verifier: JwtAccessTokenVerifier) -> None:
     """We do not write it; where it stands it counts."""
     second = int(NOON.timestamp())
@@ -288,6 +294,7 @@ _WRONG_CLAIMS: list[tuple[str, object]] = [
 ]
 
 
+@pytest.mark.asvs("9.2.3", "10.3.1")
 @pytest.mark.parametrize(("name", "value"), _WRONG_CLAIMS)
 def test_a_well_signed_token_with_a_wrong_claim_is_refused(
     ring: KeyRing, issuer: JwtAccessTokenIssuer, verifier: JwtAccessTokenVerifier, name: str, value: object
@@ -296,6 +303,7 @@ def test_a_well_signed_token_with_a_wrong_claim_is_refused(
     _assert_refused(verifier, _signed(ring, _payload(issuer, **{name: value})))
 
 
+@pytest.mark.asvs("9.2.3")
 def test_one_audience_of_several_will_do(
     ring: KeyRing, issuer: JwtAccessTokenIssuer, verifier: JwtAccessTokenVerifier
 ) -> None:
@@ -347,6 +355,7 @@ def test_the_header_we_write_is_taken(
     assert verifier.verify(_with_header(ring, issuer, header)).token_id == "jti-1"
 
 
+@pytest.mark.asvs("9.1.2", "11.4.3")
 @pytest.mark.parametrize(
     "algorithm", ["none", "None", "NoNe", "NONE", "", "HS256", "ES256", "RS256", "eddsa", "Ed25519", 7, None]
 )
@@ -361,6 +370,7 @@ def test_the_algorithm_follows_from_the_key(
     _assert_refused(verifier, token.rpartition(".")[0] + ".")
 
 
+@pytest.mark.asvs("9.2.2")
 @pytest.mark.parametrize(
     "typ", ["JWT", "at+JWT", "AT+JWT", "application/at+jwt", "at+jwt ", "logout+jwt", "", None, ["at+jwt"]]
 )
@@ -373,6 +383,7 @@ def test_the_type_is_compared_as_a_whole(
     _assert_refused(verifier, _with_header(ring, issuer, json.dumps(header)))
 
 
+@pytest.mark.asvs("9.1.3")
 @pytest.mark.parametrize("kid", [None, "", "other", 7, ["x"], {}, "../../dev/null", "' OR 1=1 --"])
 def test_an_unknown_key_is_refused(
     ring: KeyRing, issuer: JwtAccessTokenIssuer, verifier: JwtAccessTokenVerifier, kid: object
@@ -383,6 +394,7 @@ def test_an_unknown_key_is_refused(
     _assert_refused(verifier, _with_header(ring, issuer, json.dumps(header)))
 
 
+@pytest.mark.asvs("9.1.3")
 @pytest.mark.parametrize(
     "member",
     [
@@ -409,6 +421,7 @@ def test_a_header_that_asks_for_more_is_refused(
     _assert_refused(verifier, _with_header(ring, issuer, header))
 
 
+@pytest.mark.asvs("9.1.2")
 @pytest.mark.parametrize("algorithm", list(SigningAlgorithm))
 @pytest.mark.parametrize("hash_name", ["sha256", "sha384", "sha512"])
 def test_a_public_key_is_no_hmac_secret(
@@ -436,6 +449,7 @@ def test_a_public_key_is_no_hmac_secret(
         _assert_refused(_verifier(ring, clock), f"{signed}.{encode_base64url(tag)}")
 
 
+@pytest.mark.asvs("9.1.1", "9.1.3")
 def test_a_token_signed_by_another_key_under_our_id_is_refused(
     ring: KeyRing, issuer: JwtAccessTokenIssuer, verifier: JwtAccessTokenVerifier
 ) -> None:
@@ -502,6 +516,7 @@ def test_a_huge_token_is_refused_before_it_is_read(
     _assert_refused(verifier, "." * 10_000_000)
 
 
+@pytest.mark.asvs("7.2.1", "9.1.1")
 @given(position=st.integers(min_value=0), bit=st.integers(min_value=0, max_value=7))
 def test_no_bit_of_a_token_can_be_changed(position: int, bit: int) -> None:
     """Header, payload and signature are covered bit by bit."""
@@ -518,6 +533,7 @@ def test_no_bit_of_a_token_can_be_changed(position: int, bit: int) -> None:
     _assert_refused(_verifier(ring, FakeClock()), ".".join(encode_base64url(bytes(part)) for part in data))
 
 
+@pytest.mark.asvs("11.2.5")
 @given(text=st.text(alphabet=st.characters(codec=None), max_size=200))
 def test_no_text_raises_anything_but_the_refusal(text: str) -> None:
     """Whatever stands in the Authorization header."""

@@ -8,6 +8,7 @@ from userservice_core.domain.passwords import LEAST_MIN_CHARACTERS, PasswordPoli
 from userservice_core.infrastructure.security.common_passwords import common_passwords
 
 
+@pytest.mark.asvs("6.2.4")
 @pytest.mark.parametrize(
     "password",
     [

@@ -62,6 +62,7 @@ def test_a_key_for_something_else_is_refused(ring: KeyRing, changes: dict[str, o
         read_public_key(_jwk(ring, **changes))
 
 
+@pytest.mark.asvs("11.2.3")
 def test_a_point_off_the_curve_is_refused(rings: dict[SigningAlgorithm, KeyRing]) -> None:
     """An invalid-curve key does not come near a signature."""
     jwk = _jwk(rings[SigningAlgorithm.ES256], y=encode_base64url(bytes(32)))
@@ -70,6 +71,7 @@ def test_a_point_off_the_curve_is_refused(rings: dict[SigningAlgorithm, KeyRing]
         read_public_key(jwk)
 
 
+@pytest.mark.asvs("11.2.3")
 def test_a_short_rsa_key_is_refused() -> None:
     """2048 bits are too few."""
     key = rsa.generate_private_key(public_exponent=65_537, key_size=2048)
@@ -126,6 +128,7 @@ def test_a_set_has_a_hundred_keys_at_most(ring: KeyRing) -> None:
     assert read_key_set({"keys": entries})[0] == {}
 
 
+@pytest.mark.asvs("11.2.3", "11.6.1")
 @pytest.mark.parametrize("exponent", [1, 3, 65_536, 2**33 + 1])
 def test_a_weak_or_costly_exponent_is_refused(rings: dict[SigningAlgorithm, KeyRing], exponent: int) -> None:
     """Small ones are weak, even ones are none, long ones make each verification slow."""

@@ -40,6 +40,7 @@ def test_a_ring_is_read_back_as_it_was_written(
     assert ring.current_signing_key.verification.algorithm is algorithm
 
 
+@pytest.mark.asvs("11.5.1", "11.6.1")
 def test_two_rings_have_nothing_in_common() -> None:
     """Every generated ring is another one."""
     first, second = (KeyRing.generate(NOON, SystemEntropy()) for _ in range(2))

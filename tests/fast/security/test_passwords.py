@@ -36,6 +36,7 @@ def hasher() -> Argon2PasswordHasher:
     return _hasher()
 
 
+@pytest.mark.asvs("6.2.8", "11.4.2")
 def test_a_hash_belongs_to_its_password_alone(hasher: Argon2PasswordHasher) -> None:
     """Byte for byte, past any length that other algorithms cut at, and salted."""
     password = "é" * 100 + "x"
@@ -58,6 +59,7 @@ def test_an_unreadable_hash_matches_nothing(hasher: Argon2PasswordHasher, unread
     assert hasher.is_outdated(unreadable)
 
 
+@pytest.mark.asvs("11.2.4")
 def test_absence_costs_the_work_of_the_present_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     """For nobody's account, and for an unreadable hash, one hash with the live parameters is verified."""
     hasher = _hasher(memory_kib=128, time_cost=2)
@@ -75,6 +77,7 @@ def test_absence_costs_the_work_of_the_present_parameters(monkeypatch: pytest.Mo
     assert worked_on == ["$argon2id$v=19$m=128,t=2,", "unreadable ", "$argon2id$v=19$m=128,t=2,"]
 
 
+@pytest.mark.asvs("11.2.2")
 def test_a_hash_of_other_parameters_is_verified_and_outdated(hasher: Argon2PasswordHasher) -> None:
     """So it can be replaced at the next sign-in; a present one is not."""
     older = _hasher(memory_kib=32).hash("password")
@@ -149,6 +152,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Gate]:
     gate.open()
 
 
+@pytest.mark.asvs("15.2.2")
 def test_so_many_at_work_so_many_waiting_and_not_one_more(gate: _Gate) -> None:
     """Whoever comes past the bound is told at once, and the bound holds again afterwards."""
     hasher = _hasher(slots=2, queue=3)

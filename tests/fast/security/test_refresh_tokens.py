@@ -40,6 +40,7 @@ def test_a_token_of_any_generation_is_read_back(user: UUID, session: UUID, steps
     assert token.secret_hash == hashlib.sha256(_secret_of(token.text)).digest()
 
 
+@pytest.mark.asvs("7.2.3")
 def test_the_first_secret_is_random() -> None:
     """Two sign-ins have nothing in common."""
     first, second = (_TOKENS.first(user_id=USER, session_id=SESSION) for _ in range(2))
@@ -66,6 +67,7 @@ def test_a_successor_depends_on_session_and_secret() -> None:
     assert _TOKENS.successor(one).secret_hash != _TOKENS.successor(two).secret_hash
 
 
+@pytest.mark.asvs("11.2.2")
 def test_a_chain_outlives_the_change_of_the_secret_key() -> None:
     """A session stays with its key, so its successor is the same before and after the change."""
     token = _TOKENS.first(user_id=USER, session_id=SESSION)
@@ -88,6 +90,7 @@ def test_a_token_of_another_ring_is_refused() -> None:
         _TOKENS.parse(other.first(user_id=USER, session_id=SESSION).text)
 
 
+@pytest.mark.asvs("7.2.3")
 @given(position=st.integers(min_value=0, max_value=99), bit=st.integers(min_value=0, max_value=7))
 def test_no_bit_of_a_token_can_be_changed(position: int, bit: int) -> None:
     """User, session, generation, secret and tag are covered."""

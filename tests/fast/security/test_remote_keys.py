@@ -212,6 +212,7 @@ def test_after_hours_without_a_token_the_keys_are_renewed_before_they_are_used(
 # --- unknown keys -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("9.1.3")
 def test_invented_key_ids_cause_one_fetch_in_a_cool_down(endpoint: KeyEndpoint, clock: _Clock) -> None:
     """A thousand of them, from many threads; good tokens keep working meanwhile."""
     issuer = new_issuer()
@@ -453,6 +454,7 @@ def _certificate(folder: Path, address: str) -> Path:
     return file
 
 
+@pytest.mark.asvs("12.3.1", "12.3.2", "12.3.3", "12.3.4")
 @pytest.mark.parametrize(
     ("address", "is_trusted", "is_had"),
     [("127.0.0.1", True, True), ("127.0.0.1", False, False), ("127.0.0.2", True, False)],
@@ -483,6 +485,7 @@ def test_over_https_the_certificate_must_be_trusted_and_the_hosts_own(
 # --- addresses --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("15.3.2")
 @pytest.mark.parametrize(
     "url",
     [

@@ -19,6 +19,7 @@ _RING = KeyRing.generate(NOON, SystemEntropy())
 _SEALER = AesGcmSecretSealer(_RING, SystemEntropy())
 
 
+@pytest.mark.asvs("11.3.1")
 @given(plaintext=st.binary(max_size=200), context=st.text(max_size=50))
 def test_what_was_sealed_is_opened_in_its_context(plaintext: bytes, context: str) -> None:
     """The sealed text is safe in URLs and holds nothing of what was sealed."""
@@ -28,6 +29,7 @@ def test_what_was_sealed_is_opened_in_its_context(plaintext: bytes, context: str
     assert set(sealed) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
 
 
+@pytest.mark.asvs("11.3.2", "11.3.3")
 @given(context=st.text(max_size=20), other=st.text(max_size=20))
 def test_another_context_does_not_open_it(context: str, other: str) -> None:
     """A sealed token copied into another event is worth nothing."""
@@ -38,11 +40,13 @@ def test_another_context_does_not_open_it(context: str, other: str) -> None:
             _SEALER.unseal(sealed, context=other)
 
 
+@pytest.mark.asvs("11.3.4")
 def test_the_same_value_is_never_sealed_alike() -> None:
     """Equal secrets cannot be told from what is stored."""
     assert _SEALER.seal(b"x", context="c") != _SEALER.seal(b"x", context="c")
 
 
+@pytest.mark.asvs("11.3.1", "11.3.2", "11.3.3")
 @given(position=st.integers(min_value=0, max_value=32), bit=st.integers(min_value=0, max_value=7))
 def test_no_bit_can_be_changed(position: int, bit: int) -> None:
     """Nonce, ciphertext and tag are covered."""

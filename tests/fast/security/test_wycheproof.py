@@ -59,6 +59,7 @@ def _disagreements(group: dict[str, Any], key: VerificationKey | None) -> list[s
     ]
 
 
+@pytest.mark.asvs("9.1.1")
 def test_es256_is_judged_as_the_vectors_do() -> None:
     """Every vector of a key that the loader takes, which is the P-256 one."""
     judged, disagreements = 0, []
@@ -85,6 +86,7 @@ def test_keys_that_are_not_taken_are_told() -> None:
     assert refused == len(_groups()) - 2
 
 
+@pytest.mark.asvs("9.1.1")
 def test_rs256_is_judged_as_the_vectors_do() -> None:
     """Their RSA keys are too short for the loader, so it is passed by: padding and signature are what is tried here."""
     judged, disagreements = 0, []
@@ -101,6 +103,7 @@ def test_rs256_is_judged_as_the_vectors_do() -> None:
     assert judged == 233
 
 
+@pytest.mark.asvs("9.1.1")
 def test_base64url_is_judged_as_the_vectors_do() -> None:
     """The group on encodings is signed by HMAC, which is never taken; so its tag is computed here, after our parser."""
     (group,) = (group for group in _groups() if group["comment"] == "base64")

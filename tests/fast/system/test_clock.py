@@ -6,9 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from uuid import RFC_4122, UUID
 
+import pytest
+
 from userservice_core.infrastructure.system.clock import SystemClock, SystemEntropy, Uuid7Generator
 
 
+@pytest.mark.asvs("16.2.2")
 def test_now_is_aware_and_in_utc() -> None:
     """It is the machine's time."""
     before, now, after = datetime.now(UTC), SystemClock().now(), datetime.now(UTC)
@@ -49,6 +52,7 @@ def test_ids_of_many_threads_differ_and_stay_in_order_within_each() -> None:
     assert len(set().union(*runs)) == 16_000
 
 
+@pytest.mark.asvs("11.5.1")
 def test_entropy_has_the_length_asked_for_and_differs() -> None:
     """None of it is ever the same."""
     entropy = SystemEntropy()

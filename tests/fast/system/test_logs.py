@@ -36,6 +36,7 @@ def _lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
+@pytest.mark.asvs("16.2.3", "16.2.4", "16.4.1")
 def test_an_event_is_one_json_object_on_one_line(stream: io.StringIO) -> None:
     """With time, level, logger, and the request it belongs to; line breaks stay inside the text."""
     configure_logging(stream=stream)
@@ -57,6 +58,7 @@ def test_an_event_is_one_json_object_on_one_line(stream: io.StringIO) -> None:
     assert "request_id" not in second
 
 
+@pytest.mark.asvs("16.2.3")
 def test_records_of_libraries_take_the_same_way(stream: io.StringIO) -> None:
     """Their messages are formatted, masked and written as ours."""
     configure_logging(stream=stream)
@@ -140,6 +142,7 @@ def test_what_is_named_like_a_secret_is_masked(name: str, value: object) -> None
     assert masked == {"event": "x", name: MASK, "nested": [{"request": {name: MASK}}]}
 
 
+@pytest.mark.asvs("14.2.4", "16.2.5")
 @pytest.mark.parametrize(
     ("text", "secret"),
     [

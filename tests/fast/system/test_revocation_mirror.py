@@ -237,6 +237,7 @@ def test_it_stops_listening_when_it_is_closed(setup: _Setup) -> None:
 # --- whether it may be trusted ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("7.4.1", "16.5.3")
 def test_a_mirror_that_is_too_old_asks_the_primary(setup: _Setup) -> None:
     """Each time; and if the primary does not answer either, nobody knows."""
     mirror = setup.started(max_age_seconds=0.0)

@@ -241,6 +241,7 @@ def test_versions_are_compared_exactly(values: RedisValues, version: int) -> Non
 _FAR = "999999999999999"
 
 
+@pytest.mark.asvs("1.5.2")
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -310,6 +311,7 @@ def test_a_flush_during_a_load_costs_nothing_but_the_lock(
     assert process().get(NAMES, "k", load) == "value"
 
 
+@pytest.mark.asvs("16.5.2")
 @pytest.mark.exclusive
 def test_a_redis_that_dies_is_missed_by_nobody(redis_server: RedisServer, process: Callable[[], DogpileCache]) -> None:
     """Before, during and after: right answers; when it is back it is shared again."""

@@ -90,6 +90,7 @@ class TestKafkaConsumer(ConsumerSuite):
 
     # --- what only Kafka does -----------------------------------------------------------------------------------------
 
+    @pytest.mark.asvs("1.5.2")
     def test_a_poison_record_blocks_nobody(
         self, bus: KafkaBus, consumer: EventConsumer, metrics: InMemoryMetrics
     ) -> None:

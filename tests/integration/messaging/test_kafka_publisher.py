@@ -132,6 +132,7 @@ def test_what_was_sent_before_a_refused_record_has_arrived(publisher: KafkaEvent
     assert [arrival.key for arrival in topics.arrivals()] == ["a"]
 
 
+@pytest.mark.asvs("16.5.2")
 def test_a_broker_that_is_away_is_told_and_leaves_nothing_behind() -> None:
     """No thread goes on trying to send what somebody else may have sent by then."""
     publisher = KafkaEventPublisher(

@@ -115,6 +115,7 @@ def test_a_server_that_knows_ascii_only_gets_ascii(smtp_sink: SmtpSink) -> None:
     assert [received.recipients for received in smtp_sink.mails] == [("ann@xn--bcher-kva.example",)]
 
 
+@pytest.mark.asvs("1.3.11")
 @pytest.mark.parametrize(
     "address",
     [
@@ -131,6 +132,7 @@ def test_an_address_cannot_begin_a_header_or_a_command(smtp_sink: SmtpSink, addr
     assert (refusal.permanent, smtp_sink.mails) == (True, ())
 
 
+@pytest.mark.asvs("1.3.11")
 def test_an_address_goes_to_one_recipient(smtp_sink: SmtpSink) -> None:
     """A comma does not make two of it."""
     with contextlib.suppress(MailDeliveryError):
@@ -195,6 +197,7 @@ def test_a_mail_that_was_taken_stays_taken_whatever_follows(smtp_sink: SmtpSink)
 # --- encryption -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("12.3.1")
 def test_a_server_without_starttls_is_refused_where_it_is_required(smtp_sink: SmtpSink) -> None:
     """Whoever strips the offer gets no token."""
     refusal = _refusal(_sender(smtp_sink.port, scheme="smtp+starttls"))
@@ -256,6 +259,7 @@ def test_starttls_is_used_where_it_is_offered_and_logs_in_behind_it(
     assert (logins, len(smtp_sink.mails)) == ([(b"us@er", b"p:w")], 1)
 
 
+@pytest.mark.asvs("12.3.2", "12.3.3")
 def test_a_certificate_of_another_name_is_refused(smtp_sink: SmtpSink, certificate: ssl.SSLContext) -> None:
     """Encryption to somebody else is none."""
     with _server(smtp_sink, tls_context=certificate) as port:

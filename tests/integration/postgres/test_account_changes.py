@@ -135,6 +135,7 @@ def test_one_of_fifty_users_gets_the_address_that_all_confirm(office: Office, ob
     assert observer.execute("SELECT count(*) FROM user_emails").fetchone() == (_AT_ONCE,)
 
 
+@pytest.mark.asvs("2.3.4", "6.4.1")
 def test_a_link_that_is_opened_fifty_times_changes_the_address_once(
     office: Office, observer: psycopg.Connection
 ) -> None:
@@ -162,6 +163,7 @@ def test_an_address_is_given_back_once(office: Office, observer: psycopg.Connect
     assert observer.execute("SELECT count(*) FROM revocations").fetchone() == (1,)
 
 
+@pytest.mark.asvs("2.3.2", "2.4.1")
 def test_three_of_fifty_requests_at_once_are_mailed(office: Office, observer: psycopg.Connection) -> None:
     """The count is exact, and one link of them is good."""
     user = sample_user()

@@ -151,6 +151,7 @@ def test_of_two_administrators_who_delete_each_other_one_stays(house: House) -> 
         administration.erase(actor=house.admin, user_id=second)
 
 
+@pytest.mark.asvs("7.4.2")
 def test_no_sign_in_outlives_a_suspension(house: House) -> None:
     """Fifty sign-ins and refreshes and one suspension: no session is left open, and each event has its number."""
     user = house.register("ada@example.com")
@@ -247,6 +248,7 @@ def test_nothing_happens_to_a_user_after_their_deletion(house: House, is_hard: b
     assert numbers == list(range(1, len(numbers) + 1))
 
 
+@pytest.mark.asvs("14.2.7")
 @pytest.mark.parametrize("by", ["administrator", "retention"])
 def test_nothing_is_left_of_who_is_erased(house: House, by: str) -> None:
     """No column of any table holds anything of theirs but the id; events that wait to be relayed are on their way."""

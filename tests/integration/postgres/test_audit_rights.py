@@ -44,6 +44,7 @@ def roles(database: str, observer: psycopg.Connection) -> Iterator[tuple[str, st
         observer.execute(f"DROP ROLE {name}")
 
 
+@pytest.mark.asvs("13.2.2", "16.4.2")
 @pytest.mark.parametrize("change", _CHANGES)
 def test_the_role_that_serves_cannot_change_the_log(roles: tuple[str, str], change: str) -> None:
     """It is a matter of rights, before any trigger is asked."""
@@ -56,6 +57,7 @@ def test_the_role_that_serves_cannot_change_the_log(roles: tuple[str, str], chan
         connection.execute(change.encode())
 
 
+@pytest.mark.asvs("16.4.2")
 @pytest.mark.parametrize("change", _CHANGES)
 @pytest.mark.usefixtures("audited")
 def test_the_owner_cannot_change_the_log_by_mistake(observer: psycopg.Connection, change: str) -> None:
@@ -74,6 +76,7 @@ def audited(database: str) -> Subject:
     return subject
 
 
+@pytest.mark.asvs("13.2.2")
 def test_the_role_that_serves_can_do_its_work(roles: tuple[str, str]) -> None:
     """Register, sign in, relay, read and write the log: its rights suffice for that, and to see the schema's age."""
     app, _ = roles

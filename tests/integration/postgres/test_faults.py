@@ -171,6 +171,7 @@ def test_a_transaction_that_never_succeeds_is_given_up(uow: PostgresUnitOfWork, 
     assert _count_events(observer) == 0
 
 
+@pytest.mark.asvs("15.4.3")
 def test_a_real_deadlock_is_survived(uow: PostgresUnitOfWork) -> None:
     """Two transactions that lock two users in opposite order both come to their end."""
     one = uow.run(lambda transaction: register(transaction, new_user()))
@@ -272,6 +273,7 @@ def test_a_frozen_process_loses_its_locks(uow: PostgresUnitOfWork, database: str
 # --- during COMMIT ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("2.3.3")
 @pytest.mark.parametrize("server_gets_it", [True, False])
 def test_a_line_that_breaks_at_commit_leaves_the_outcome_unknown(
     database: str, observer: psycopg.Connection, *, server_gets_it: bool

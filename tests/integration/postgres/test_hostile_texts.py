@@ -60,6 +60,7 @@ def target(database: str, observer: psycopg.Connection) -> Iterator[Target]:
         yield Target(client=PipelineClient(service.pipeline), sign_in=sign_in, user_id=user_id)
 
 
+@pytest.mark.asvs("1.2.1", "1.2.4")
 @pytest.mark.parametrize(
     "route", [route for route in ROUTES if route.operation_id in _STORING], ids=lambda route: str(route.operation_id)
 )

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import attrs
+import pytest
 
 from tests.integration.postgres.building import new_user, register
 from userservice_core.application.invitations import Invitations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _RIVALS = 4
 
 
+@pytest.mark.asvs("2.3.4", "6.4.1")
 def test_one_of_many_invitations_opens_the_account(
     pool: Database, uow: PostgresUnitOfWork, observer: psycopg.Connection
 ) -> None:

@@ -51,6 +51,7 @@ def _rotation(session: Session, *, successor: int) -> Rotation:
     )
 
 
+@pytest.mark.asvs("10.4.5")
 def test_one_of_many_rotations_at_once_wins(pool: Database, uow: PostgresUnitOfWork) -> None:
     """The others find their condition gone when they have waited for the row."""
     user, session = _signed_in(uow)
@@ -65,6 +66,7 @@ def test_one_of_many_rotations_at_once_wins(pool: Database, uow: PostgresUnitOfW
     assert winners[0].session.generation == 1
 
 
+@pytest.mark.asvs("7.4.2")
 def test_a_rotation_that_waited_for_a_suspension_sees_it(
     pool: Database, uow: PostgresUnitOfWork, observer: psycopg.Connection
 ) -> None:

@@ -167,6 +167,7 @@ def test_a_read_that_waited_sees_what_was_committed_meanwhile(
     assert found.credential.password_hash == "newer"
 
 
+@pytest.mark.asvs("15.4.3")
 def test_transactions_of_one_user_lock_in_one_order(uow: PostgresUnitOfWork) -> None:
     """Whatever order they write in, they wait for each other: none is rolled back as a deadlock."""
     user = new_user()
@@ -266,6 +267,7 @@ def test_an_event_larger_than_the_bus_takes_fails_its_transaction(
     assert observer.execute("SELECT count(*) FROM users").fetchone() == (0,)
 
 
+@pytest.mark.asvs("15.4.2")
 def test_reads_of_a_transaction_lock_what_they_return(uow: PostgresUnitOfWork, observer: psycopg.Connection) -> None:
     """And nothing else, and not against rows that merely refer to them."""
     user = new_user()
