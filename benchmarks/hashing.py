@@ -14,11 +14,8 @@ if TYPE_CHECKING:
 
 def verifications_per_second(settings: Settings, *, threads: int, seconds: float) -> float:
     """Verify one hash of these settings over and over, and count."""
-    hasher = argon2.PasswordHasher(
-        time_cost=settings.argon2_time_cost,
-        memory_cost=settings.argon2_memory_kib,
-        parallelism=settings.argon2_parallelism,
-    )
+    cost = settings.hashing_cost
+    hasher = argon2.PasswordHasher(time_cost=cost.time_cost, memory_cost=cost.memory_kib, parallelism=cost.parallelism)
     password = "a sentence works well"
     password_hash = hasher.hash(password)
     counts = [0] * threads

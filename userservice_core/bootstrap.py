@@ -34,6 +34,7 @@ from userservice_core.application.authorization import Authorization
 from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.hash_mix import HashMix
 from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.invitations import Invitations
 from userservice_core.application.link_requests import LinkRequests
@@ -236,6 +237,7 @@ class _Rules:
     lifetimes: TokenLifetimes
     periods: RetentionPeriods
     wildcards_in_any_role: bool = False
+    hides_emails: bool = False
 
 
 def _use_cases(
@@ -274,6 +276,7 @@ def _use_cases(
         sessions=driven.sessions,
         access=access,
         hasher=driven.hasher,
+        mix=HashMix(sign_ins=driven.sign_ins, sealer=sealer, clock=driven.clock),
         proofs=proofs,
         policy=rules.policy,
         pacer=pacer,
@@ -309,9 +312,11 @@ def _use_cases(
             users=driven.users,
             hasher=driven.hasher,
             policy=rules.policy,
+            pacer=pacer,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
             ids=driven.ids,
+            hides_emails=rules.hides_emails,
         ),
         email_verification=EmailVerification(
             uow=driven.uow,
@@ -782,9 +787,9 @@ def _on_postgres(
         hasher=Argon2PasswordHasher(
             slots=hash_slots(settings.workers),
             queue=settings.hashing_queue,
-            memory_kib=settings.argon2_memory_kib,
-            time_cost=settings.argon2_time_cost,
-            parallelism=settings.argon2_parallelism,
+            memory_kib=settings.hashing_cost.memory_kib,
+            time_cost=settings.hashing_cost.time_cost,
+            parallelism=settings.hashing_cost.parallelism,
             metrics=common.metrics,
         ),
         clock=common.clock,
@@ -856,6 +861,7 @@ def _rules(settings: Settings) -> _Rules:
         ),
         periods=_periods(settings),
         wildcards_in_any_role=settings.wildcards_in_any_role,
+        hides_emails=settings.hide_registered_emails,
     )
 
 
@@ -1012,6 +1018,7 @@ def bootstrap_in_memory(
     clock: Clock | None = None,
     hasher: PasswordHasher | None = None,
     ring: KeyRing | None = None,
+    hide_registered_emails: bool = False,
 ) -> InMemoryUserService:
     """
     Wire the service in memory, with real tokens and seals.
@@ -1021,6 +1028,7 @@ def bootstrap_in_memory(
         clock: The machine's if not given.
         hasher: Of passwords; Argon2id with the least work if not given.
         ring: Its keys; new ones if not given.
+        hide_registered_emails: Whether registering tells nobody that an address has an account.
     """
     from userservice_core.infrastructure import memory
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
@@ -1068,6 +1076,7 @@ def bootstrap_in_memory(
         policy=PasswordPolicy(blocked=common_passwords()),
         lifetimes=TokenLifetimes(),
         periods=RetentionPeriods(),
+        hides_emails=hide_registered_emails,
     )
     use_cases = _use_cases(driven, ring, rules, PrimaryRevocationChecker(driven.revocation_log), signing_keys=ring)
     health = AssumedHealth()

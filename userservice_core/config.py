@@ -60,6 +60,41 @@ class LogFormat(enum.StrEnum):
     JSON = "json"
 
 
+class HashingProfile(enum.StrEnum):
+    """What hashing one password costs; see :data:`HASHING_COSTS`."""
+
+    MINIMUM = "minimum"
+    DEFAULT = "default"
+    HIGH = "high"
+
+
+@attrs.frozen
+class HashingCost:
+    """Parameters of Argon2id (RFC 9106 §3.1): memory in KiB, passes over it, lanes."""
+
+    memory_kib: int
+    time_cost: int
+    parallelism: int
+
+
+HASHING_COSTS: Final = {
+    # The least of those that OWASP's cheat sheet on password storage takes for equal, with the least memory.
+    HashingProfile.MINIMUM: HashingCost(7_168, 5, 1),
+    # The one that it names first.
+    HashingProfile.DEFAULT: HashingCost(19_456, 2, 1),
+    # RFC 9106 §4, second recommended option, in one lane: lanes beyond the processors only add waiting.
+    HashingProfile.HIGH: HashingCost(65_536, 3, 1),
+}
+
+
+class BreachCheck(enum.StrEnum):
+    """Whether new passwords are looked up among leaked ones, and what happens while that cannot be done."""
+
+    OFF = "off"
+    FAIL_OPEN = "fail-open"
+    FAIL_CLOSED = "fail-closed"
+
+
 @attrs.frozen(kw_only=True)
 class Declaration:
     """
@@ -384,11 +419,23 @@ class Settings:
     password_min_characters: int = _setting(
         _whole(8, 64, "characters"), "The least length of a new password.", default=15
     )
-    argon2_memory_kib: int = _setting(
-        _whole(8, 4_194_304, "KiB"), "Memory that hashing one password takes (Argon2id).", default=19_456
+    password_hashing: HashingProfile = _setting(
+        _choice(HashingProfile),
+        "What hashing a password costs with Argon2id: minimum takes 7 MiB and 5 passes, default 19 MiB and 2, high"
+        " 64 MiB and 3, all in one lane; hashes of other costs are replaced when their owners sign in.",
+        default=HashingProfile.DEFAULT,
     )
-    argon2_time_cost: int = _setting(_whole(1, 100, "passes"), "Passes over that memory.", default=2)
-    argon2_parallelism: int = _setting(_whole(1, 16, "lanes"), "Threads that hash one password.", default=1)
+    argon2_memory_kib: int | None = _setting(
+        _whole(8, 4_194_304, "KiB"),
+        "Memory that hashing one password takes (Argon2id), in the place of the profile's.",
+        default=None,
+    )
+    argon2_time_cost: int | None = _setting(
+        _whole(1, 100, "passes"), "Passes over that memory, in the place of the profile's.", default=None
+    )
+    argon2_parallelism: int | None = _setting(
+        _whole(1, 16, "lanes"), "Threads that hash one password, in the place of the profile's.", default=None
+    )
     access_token_seconds: int = _setting(
         _whole(60, 3_600, "seconds"), "How long an access token is good, less up to a twentieth by random.", default=600
     )
@@ -408,6 +455,11 @@ class Settings:
         _decimal(0, 604_800, "seconds"),
         "How long a relay waits between two runs of what erases expired accounts and rows; 0 for never.",
         default=3_600.0,
+    )
+    hide_registered_emails: bool = _setting(
+        _SWITCH,
+        "Whether registering answers the same whether the address has an account or not; its owner gets a mail.",
+        default=False,
     )
     wildcards_in_any_role: bool = _setting(
         _SWITCH, "Whether roles other than those of the system may grant wildcards such as invoice:*.", default=False
@@ -444,6 +496,16 @@ class Settings:
     def masked(self) -> tuple[tuple[str, str], ...]:
         """Return every variable with its value as text, secrets masked, in the order of the declarations."""
         return tuple((variable(field), _shown(field, getattr(self, field.name))) for field in attrs.fields(Settings))
+
+    @property
+    def hashing_cost(self) -> HashingCost:
+        """What hashing a password costs: the profile's parameters, but for those that are given one by one."""
+        profile = HASHING_COSTS[self.password_hashing]
+        return HashingCost(
+            self.argon2_memory_kib or profile.memory_kib,
+            self.argon2_time_cost or profile.time_cost,
+            self.argon2_parallelism or profile.parallelism,
+        )
 
     @property
     def link_base(self) -> str:
@@ -585,11 +647,29 @@ def _unfit_for_production(values: Mapping[str, Any], *, unknown: set[str]) -> It
         yield f"{PREFIX}KEYRING is missing: in production expected what `userservice generate-keys` prints"
     if values.get("mail_url", "console:") == "console:" and "mail_url" not in unknown:
         yield f"{PREFIX}MAIL_URL is console: in production expected a mail server, since printed mails reach nobody"
+    if not unknown.intersection(_HASHING):
+        yield from _too_cheap_hashing(values)
     if "failpoint" in values:
         yield f"{PREFIX}FAILPOINT is set: in production no step may kill the process"
     for name in ("issuer", "public_url"):
         if values.get(name, "").startswith("http://"):
             yield f"{PREFIX}{name.upper()} is {values[name]!r}: in production expected a URL that begins with https://"
+
+
+_HASHING: Final = ("password_hashing", "argon2_memory_kib", "argon2_time_cost")
+
+
+def _too_cheap_hashing(values: Mapping[str, Any]) -> Iterator[str]:
+    least = HASHING_COSTS[HashingProfile.MINIMUM]
+    profile = HASHING_COSTS[values.get("password_hashing", HashingProfile.DEFAULT)]
+    memory_kib = values.get("argon2_memory_kib", profile.memory_kib)
+    time_cost = values.get("argon2_time_cost", profile.time_cost)
+    if memory_kib < least.memory_kib or memory_kib * time_cost < least.memory_kib * least.time_cost:
+        yield (
+            f"{PREFIX}ARGON2_MEMORY_KIB={memory_kib} with {PREFIX}ARGON2_TIME_COST={time_cost} costs too little: in"
+            f" production expected {least.memory_kib} KiB and more, and {least.memory_kib * least.time_cost} KiB and"
+            f" more in all passes together"
+        )
 
 
 def _shown(field: attrs.Attribute[Any], value: Any) -> str:  # noqa: ANN401 - any setting

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
+import psycopg
 import pytest
 
 from tests.e2e.flow import PASSWORD
@@ -79,6 +80,41 @@ def test_an_unknown_address_takes_the_time_of_a_known_one(database: str, tmp_pat
     assert slower == pytest.approx(0.5, abs=_TOLERATED)
 
 
+def test_hashes_of_another_system_do_not_tell_who_has_an_account(database: str, tmp_path: Path) -> None:
+    """
+    Half of the accounts have hashes that take many times as long as new ones, and so do half of the other addresses.
+
+    Some accounts answer slowly and some fast, and so do addresses without one, which are never the same account.
+    """
+    settings = settings_for(database, tmp_path, ARGON2_MEMORY_KIB="1024", ARGON2_TIME_COST="1")
+    rng = random.Random(20_263)  # noqa: S311 - the order of the questions is no secret
+    with bootstrap(Settings.from_environment(settings), background=False) as service:
+        for number in range(10):
+            answer = _post(service.pipeline, "/auth/register", email=f"known{number}@example.com", password=PASSWORD)
+            assert answer.status == 201
+        with psycopg.connect(database) as connection:
+            imported = connection.execute(
+                "UPDATE credentials SET password_hash = 'pbkdf2_sha256$50000$saltsaltsalt$' || repeat('A', 43) || '='"
+                " WHERE user_id IN (SELECT user_id FROM user_emails WHERE email_key < 'known5')"
+            )
+            assert imported.rowcount == 5
+        numbers = {"known": range(10), "unknown": range(200)}
+        questions = ["known", "unknown"] * (_TRIES // 2 + _WARM_UP)
+        rng.shuffle(questions)
+        seconds: dict[str, list[float]] = {"known": [], "unknown": []}
+        for question in questions:
+            email = f"{question}{rng.choice(numbers[question])}@example.com"
+            began = time.perf_counter()
+            answer = _post(service.pipeline, "/auth/login", email=email, password="certainly not this one")
+            seconds[question].append(time.perf_counter() - began)
+            assert answer.status == 401
+
+    known, unknown = (sorted(times[_WARM_UP:]) for times in (seconds["known"], seconds["unknown"]))
+    assert known[-len(known) // 4] > 2 * known[len(known) // 4]
+    assert unknown[-len(unknown) // 4] > 2 * unknown[len(unknown) // 4]
+    assert _chance_that_known_is_slower(known, unknown) == pytest.approx(0.5, abs=_TOLERATED)
+
+
 @pytest.mark.asvs("6.3.8")
 def test_a_link_for_an_unknown_address_takes_the_time_of_one_that_is_mailed(database: str, tmp_path: Path) -> None:
     """Each known address is asked for once, so that its owner is mailed each time; the unknown one has nobody."""
@@ -95,6 +131,28 @@ def test_a_link_for_an_unknown_address_takes_the_time_of_one_that_is_mailed(data
         for kind, number in questions:
             began = time.perf_counter()
             answer = _post(service.pipeline, "/auth/request-password-reset", email=f"{kind}{number}@example.com")
+            seconds[kind].append(time.perf_counter() - began)
+            assert (answer.status, answer.body) == (202, b"")
+
+    slower = _chance_that_known_is_slower(seconds["known"][_WARM_UP:], seconds["unknown"][_WARM_UP:])
+    assert slower == pytest.approx(0.5, abs=_TOLERATED_OF_FEW)
+
+
+@pytest.mark.asvs("6.3.8")
+def test_an_address_that_has_an_account_takes_the_time_of_a_new_one(database: str, tmp_path: Path) -> None:
+    """Where registering hides who has an account; each address is sent once, so that every owner is mailed."""
+    settings = settings_for(database, tmp_path, HIDE_REGISTERED_EMAILS="true")
+    rng = random.Random(20_263)  # noqa: S311 - the order of the questions is no secret
+    numbers = range(_OWNERS)
+    with bootstrap(Settings.from_environment(settings), background=False) as service:
+        for number in numbers:
+            _post(service.pipeline, "/auth/register", email=f"known{number}@example.com", password=PASSWORD)
+        questions = [(kind, number) for kind in ("known", "unknown") for number in numbers]
+        rng.shuffle(questions)
+        seconds: dict[str, list[float]] = {"known": [], "unknown": []}
+        for kind, number in questions:
+            began = time.perf_counter()
+            answer = _post(service.pipeline, "/auth/register", email=f"{kind}{number}@example.com", password=PASSWORD)
             seconds[kind].append(time.perf_counter() - began)
             assert (answer.status, answer.body) == (202, b"")
 

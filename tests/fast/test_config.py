@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from userservice_core.config import LogFormat, Profile, Settings, declaration_of, variable
+from userservice_core.config import HashingCost, LogFormat, Profile, Settings, declaration_of, variable
 from userservice_core.errors import ConfigurationError
 
 DSN = "postgresql://service:hunter2@database.example.com:5432/users"
@@ -420,3 +420,36 @@ def test_every_default_is_within_its_own_bounds(field: attrs.Attribute[Any]) -> 
     default = field.default
 
     assert declaration_of(field).parse(str(default).lower() if isinstance(default, bool) else str(default)) == default
+
+
+def test_a_profile_says_what_hashing_costs() -> None:
+    """What is given beside it takes the place of one of its parameters."""
+    of_profile = Settings.from_environment({**LEAST, "USERSERVICE_PASSWORD_HASHING": "high"})
+    mixed = Settings.from_environment(
+        {**LEAST, "USERSERVICE_PASSWORD_HASHING": "high", "USERSERVICE_ARGON2_MEMORY_KIB": "100000"}
+    )
+
+    assert Settings.from_environment(LEAST).hashing_cost == HashingCost(19_456, 2, 1)
+    assert of_profile.hashing_cost == HashingCost(65_536, 3, 1)
+    assert mixed.hashing_cost == HashingCost(100_000, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "is_enough"),
+    [
+        ({}, True),
+        ({"PASSWORD_HASHING": "minimum"}, True),
+        ({"ARGON2_TIME_COST": "1"}, False),
+        ({"ARGON2_MEMORY_KIB": "7168"}, False),
+        ({"ARGON2_MEMORY_KIB": "4096", "ARGON2_TIME_COST": "100"}, False),
+        ({"ARGON2_MEMORY_KIB": "47104", "ARGON2_TIME_COST": "1"}, True),
+    ],
+)
+def test_production_hashes_with_enough_work(given: dict[str, str], is_enough: bool) -> None:  # noqa: FBT001
+    """Less than the least profile is refused there, and there alone."""
+    variables = {f"USERSERVICE_{name}": value for name, value in given.items()}
+    problems = problems_of({**PRODUCTION, **variables})
+
+    assert is_enough == (problems == ())
+    assert all("costs too little" in problem for problem in problems)
+    assert problems_of({**LEAST, **variables}) == ()

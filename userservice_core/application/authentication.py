@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from userservice_core.application.access import Access, Principal
+    from userservice_core.application.hash_mix import HashMix
     from userservice_core.application.mailed_tokens import MailedTokens
     from userservice_core.application.password_proofs import PasswordProofs
     from userservice_core.application.security_notices import NoticeKind
@@ -134,6 +135,7 @@ class Authentication:
         sessions: SessionStore,
         access: Access,
         hasher: PasswordHasher,
+        mix: HashMix,
         proofs: PasswordProofs,
         policy: PasswordPolicy,
         pacer: Pacer,
@@ -151,6 +153,7 @@ class Authentication:
         self._sessions = sessions
         self._access = access
         self._hasher = hasher
+        self._mix = mix
         self._proofs = proofs
         self._policy = policy
         self._pacer = pacer
@@ -187,7 +190,8 @@ class Authentication:
         began = self._pacer.start()
         key = _sign_in_key(email)
         found = self._sign_ins.find_sign_in(key)
-        credential = self._verified_credential(found, normalise_password(password))
+        self._mix.renew()
+        credential = self._verified_credential(found, password, key)
         if found is None or credential is None:
             self._record_failure(found, key, reason=_WRONG, origin=origin)
             self._pacer.hold("failed sign-in", since=began)
@@ -205,10 +209,10 @@ class Authentication:
             credential = self._replaced(found.user, credential, password, new_password)
         return self._begin_session(found, credential, origin=origin)
 
-    def _verified_credential(self, found: SignIn | None, password: str) -> Credential | None:
+    def _verified_credential(self, found: SignIn | None, password: str, key: str) -> Credential | None:
         """Return the credential that *password* opens; takes the same work whether there is one or not."""
         if found is None or found.credential is None:
-            self._hasher.verify_nobody(password)
+            self._hasher.verify_nobody(password, like=self._mix.pick(key))
             return None
         return found.credential if self._hasher.verify(found.credential.password_hash, password) else None
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from userservice_core.domain.audit import Actor, AuditAction, AuditEntry, Outcome, Subject
 from userservice_core.domain.events import LoginFailed
 from userservice_core.domain.ids import AuditEntryId, EventId
-from userservice_core.domain.passwords import normalise_password
 from userservice_core.errors import InvalidAccessTokenError, InvalidCredentialsError, UserNotFoundError
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class PasswordProofs:
             raise InvalidAccessTokenError from error
         if found.credential is None:
             raise InvalidCredentialsError
-        if not self._hasher.verify(found.credential.password_hash, normalise_password(password)):
+        if not self._hasher.verify(found.credential.password_hash, password):
             self._record_failure(user_id, origin)
             raise InvalidCredentialsError
         return found

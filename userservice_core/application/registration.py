@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from userservice_core.application.mailed_tokens import MAILED_TO_ANYONE, may_mail
-from userservice_core.domain.audit import ANONYMOUS, AuditAction, AuditEntry, Subject
+from userservice_core.domain.audit import ANONYMOUS, AuditAction, AuditEntry, Outcome, Subject
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import NotificationKind, UserRegistered
@@ -17,10 +17,12 @@ from userservice_core.errors import EmailTakenError, Fault, InvalidInputError
 from userservice_core.ports.failpoints import failpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from userservice_core.application.mailed_tokens import MailedTokens
     from userservice_core.ports.clock import Clock, IdGenerator
+    from userservice_core.ports.pacing import Pacer
     from userservice_core.ports.security import PasswordHasher
     from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
     from userservice_core.ports.users import UserReader
@@ -36,14 +38,19 @@ class Registration:
         users: UserReader,
         hasher: PasswordHasher,
         policy: PasswordPolicy,
+        pacer: Pacer,
         mailed_tokens: MailedTokens,
         clock: Clock,
         ids: IdGenerator,
+        hides_emails: bool = False,
     ) -> None:
+        """Say by *hides_emails* which of the two ways to register is to be offered."""
+        self.hides_emails = hides_emails
         self._uow = uow
         self._users = users
         self._hasher = hasher
         self._policy = policy
+        self._pacer = pacer
         self._mailed_tokens = mailed_tokens
         self._clock = clock
         self._ids = ids
@@ -72,9 +79,42 @@ class Registration:
         now = self._clock.now()
         user = User.register(user_id=UserId(self._ids.new()), email=address, now=now)
         credential = Credential(user_id=user.id, password_hash=password_hash, changed_at=now)
-        self._store(user, credential, now=now)
+        self._uow.run(self._opening(user, credential, now=now))
         failpoint("register.stored")
         return user
+
+    def register_or_tell_owner(self, *, email: str, password: str) -> None:
+        """
+        Do what :meth:`register` does, and tell nobody but the owner of an address that it has an account.
+
+        That owner is mailed a link, up to three an hour: to choose a new password, or to restore a deleted account;
+        none where the account cannot be used. Either way a password is hashed and a transaction committed.
+
+        Raises:
+            InvalidInputError: If the address or the password breaks a rule; names every one.
+            OverloadedError: If too many passwords are being hashed already; nothing was stored.
+        """
+        address = self._validate(email, password)
+        began = self._pacer.start()
+        password_hash = self._hasher.hash(normalise_password(password))
+        now = self._clock.now()
+        user = User.register(user_id=UserId(self._ids.new()), email=address, now=now)
+        credential = Credential(user_id=user.id, password_hash=password_hash, changed_at=now)
+        open_account = self._opening(user, credential, now=now)
+
+        def work(transaction: Transaction) -> None:
+            holder = transaction.users.find_by_email(address.key)
+            if holder is None:
+                open_account(transaction)
+            else:
+                self._tell_owner(transaction, holder, now=now)
+
+        try:
+            self._uow.run(work)
+        except EmailTakenError:
+            # Somebody else has registered the address since it was looked up, and is told, too.
+            self._uow.run(work)
+        self._pacer.hold("registration", since=began)
 
     def _validate(self, email: str, password: str) -> EmailAddress:
         address = None
@@ -100,7 +140,29 @@ class Registration:
 
         self._uow.run(work)
 
-    def _store(self, user: User, credential: Credential, *, now: datetime) -> None:
+    def _tell_owner(self, transaction: Transaction, holder: User, *, now: datetime) -> None:
+        """Mail whoever has the account a link to it, and write down that somebody tried to register its address."""
+        may = may_mail(transaction, holder.id, MAILED_TO_ANYONE, now=now)
+        if may and holder.deleted_at is not None:
+            self._mailed_tokens.restore_link(holder, now=now).write_into(transaction)
+        elif may and holder.may_choose_password:
+            self._mailed_tokens.issue(
+                holder, purpose=TokenPurpose.RESET_PASSWORD, kind=NotificationKind.ALREADY_REGISTERED, now=now
+            ).write_into(transaction)
+        transaction.audit.add(
+            AuditEntry(
+                id=AuditEntryId(self._ids.new()),
+                at=now,
+                action=AuditAction.USER_REGISTERED,
+                actor=ANONYMOUS,
+                subject=Subject.user(holder.id),
+                outcome=Outcome.REFUSED,
+                reason=EmailTakenError.code,
+            )
+        )
+
+    def _opening(self, user: User, credential: Credential, *, now: datetime) -> Callable[[Transaction], None]:
+        """Return what writes a new account, its mail included."""
         mailed = self._mailed_tokens.issue(
             user, purpose=TokenPurpose.VERIFY_EMAIL, kind=NotificationKind.VERIFY_EMAIL, now=now
         )
@@ -123,7 +185,7 @@ class Registration:
             transaction.record(mailed.request)
             transaction.audit.add(entry)
 
-        self._uow.run(work)
+        return work
 
 
 def user_registered(user: User, *, event_id: EventId) -> UserRegistered:

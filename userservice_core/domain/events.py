@@ -536,6 +536,7 @@ class NotificationKind(enum.StrEnum):
     ACCOUNT_DELETED = "account_deleted"
     ACCOUNT_RESTORED = "account_restored"
     RESTORE_ACCOUNT = "restore_account"
+    ALREADY_REGISTERED = "already_registered"
     REACTIVATE_ACCOUNT = "reactivate_account"
 
 

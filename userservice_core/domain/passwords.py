@@ -25,6 +25,16 @@ def normalise_password(password: str) -> str:
     return unicodedata.normalize("NFC", password)
 
 
+def spellings(password: str) -> tuple[bytes, ...]:
+    """
+    Return what a stored hash may have been made of, first *password* as typed, then in NFC where that differs.
+
+    New hashes are made in NFC; other systems hashed what they got.
+    """
+    encoded = (text.encode(errors="surrogatepass") for text in (password, normalise_password(password)))
+    return tuple(dict.fromkeys(encoded))
+
+
 @attrs.frozen(kw_only=True)
 class PasswordPolicy:
     """

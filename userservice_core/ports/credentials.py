@@ -29,6 +29,14 @@ class SignInReader(Protocol):
         """
         ...
 
+    def sample_hashes(self, *, limit: int) -> tuple[str, ...]:
+        """
+        Return the password hashes of at most *limit* accounts, picked about at random; all where there are fewer.
+
+        To learn what they were made with; takes about as long however many accounts there are.
+        """
+        ...
+
 
 class SignInRepository(Protocol):
     """The credentials and login states of one transaction."""

@@ -28,15 +28,30 @@ class PasswordHasher(Protocol):
         ...
 
     def verify(self, password_hash: str, password: str) -> bool:
-        """Tell whether *password* belongs to *password_hash*; an unreadable hash gives False after the same work."""
+        """
+        Tell whether *password*, as typed, belongs to *password_hash*.
+
+        It does if the hash was made of it as it is, or of its NFC. A hash that is unreadable, or whose parameters ask
+        for more work than is reasonable, belongs to nothing, which is told after the work of the live parameters.
+        """
         ...
 
-    def verify_nobody(self, password: str) -> None:
-        """Do the work of :meth:`verify` with the live parameters for an account that does not exist."""
+    def verify_nobody(self, password: str, *, like: str | None = None) -> None:
+        """
+        Do the work of :meth:`verify` for an account that does not exist.
+
+        Args:
+            password: As typed.
+            like: A stored hash, whose parameters are taken; the live ones if not given, or if it is not verifiable.
+        """
         ...
 
     def is_outdated(self, password_hash: str) -> bool:
         """Tell whether the hash was made with other parameters than the present ones."""
+        ...
+
+    def is_verifiable(self, password_hash: str) -> bool:
+        """Tell whether :meth:`verify` can tell what belongs to it; for hashes that come from elsewhere."""
         ...
 
 

@@ -8,6 +8,8 @@ import itertools
 import threading
 from typing import TYPE_CHECKING, Final
 
+from userservice_core.domain.passwords import spellings
+
 if TYPE_CHECKING:
     from userservice_core.errors import UserServiceError
 
@@ -37,15 +39,22 @@ class FakePasswordHasher:
 
     def verify(self, password_hash: str, password: str) -> bool:
         version, salt = _parameters_of(password_hash) or (self._version, 0)
-        expected = self._hash(password, salt=salt, version=version)
-        return hmac.compare_digest(expected.encode(), password_hash.encode(errors="replace"))
+        made = [
+            self._hash(spelling.decode(errors="surrogatepass"), salt=salt, version=version)
+            for spelling in spellings(password)
+        ]
+        stored = password_hash.encode(errors="replace")
+        return any(hmac.compare_digest(each.encode(), stored) for each in made)
 
-    def verify_nobody(self, password: str) -> None:
-        self.verify("", password)
+    def verify_nobody(self, password: str, *, like: str | None = None) -> None:
+        self.verify(like or "", password)
 
     def is_outdated(self, password_hash: str) -> bool:
         parameters = _parameters_of(password_hash)
         return parameters is None or parameters[0] != self._version
+
+    def is_verifiable(self, password_hash: str) -> bool:
+        return _parameters_of(password_hash) is not None
 
     def _hash(self, password: str, *, salt: int, version: int) -> str:
         with self._lock:

@@ -35,6 +35,7 @@ _SITES: Final = {
     "userservice_core/domain/sessions.py": 2,
     "userservice_core/infrastructure/security/cursors.py": 1,
     "userservice_core/infrastructure/security/refresh_tokens.py": 1,
+    "userservice_core/infrastructure/security/stored_hashes.py": 2,
 }
 """Where secrets are compared, and how often; passwords are compared by Argon2, signatures by `cryptography`."""
 

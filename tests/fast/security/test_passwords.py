@@ -63,18 +63,35 @@ def test_an_unreadable_hash_matches_nothing(hasher: Argon2PasswordHasher, unread
 def test_absence_costs_the_work_of_the_present_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     """For nobody's account, and for an unreadable hash, one hash with the live parameters is verified."""
     hasher = _hasher(memory_kib=128, time_cost=2)
+    worked_on = _watched(monkeypatch)
+    hasher.verify_nobody("password")
+    hasher.verify("unreadable", "password")
+    hasher.verify_nobody("password", like="unreadable")
+
+    assert worked_on == ["$argon2id$v=19$m=128,t=2,p=1"] * 3
+
+
+def test_absence_costs_the_work_of_what_is_imitated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hash that is imitated is not verified itself: its password opens nothing."""
+    older = _hasher(memory_kib=32).hash("password")
+    hasher = _hasher(memory_kib=128, time_cost=2)
+    worked_on = _watched(monkeypatch)
+    hasher.verify_nobody("password", like=older)
+
+    assert worked_on == ["$argon2id$v=19$m=32,t=1,p=1"]
+
+
+def _watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets the parameters of every hash of Argon2 that is verified."""
     worked_on: list[str] = []
     verify = argon2.PasswordHasher.verify
 
     def recording_verify(of: argon2.PasswordHasher, password_hash: str, password: str) -> bool:
-        worked_on.append(password_hash.rpartition("p=")[0])
+        worked_on.append(password_hash.rpartition("$")[0].rpartition("$")[0])
         return verify(of, password_hash, password)
 
     monkeypatch.setattr(argon2.PasswordHasher, "verify", recording_verify)
-    hasher.verify_nobody("password")
-    hasher.verify("unreadable p=", "password")
-
-    assert worked_on == ["$argon2id$v=19$m=128,t=2,", "unreadable ", "$argon2id$v=19$m=128,t=2,"]
+    return worked_on
 
 
 @pytest.mark.asvs("11.2.2")

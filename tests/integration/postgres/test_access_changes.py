@@ -207,6 +207,43 @@ def test_many_holders_lose_a_role_in_batches(staff: Staff, observer: psycopg.Con
     assert counted == (len(users), len(users), len(users) + 2)
 
 
+def test_a_role_that_ten_thousand_hold_is_deleted_while_it_is_given(staff: Staff, observer: psycopg.Connection) -> None:
+    """Deleted users among them; each has their event, no transaction writes many, and nobody holds what is gone."""
+    role = staff.add_role()
+    observer.execute(
+        "INSERT INTO users SELECT (jsonb_populate_record(users, jsonb_build_object('user_id', gen_random_uuid(),"
+        " 'deleted_at', CASE WHEN number %% 100 = 0 THEN now() END))).*"
+        " FROM users, generate_series(1, 10000) AS number WHERE user_id = %s",
+        (staff.admin,),
+    )
+    observer.execute("INSERT INTO user_roles (user_id, role_id) SELECT user_id, %s FROM users", (role.id,))
+    late = [staff.add_user() for _ in range(10)]
+
+    def give(user_id: UserId) -> object:
+        return staff.assignments.assign(actor=staff.admin, user_id=user_id, role_ids=[role.id])
+
+    works: list[Callable[[], object]] = [partial(give, user_id) for user_id in late]
+    works.append(lambda: staff.roles.delete(actor=staff.admin, role_id=role.id, force=True))
+    *outcomes, deleted = race(works)
+
+    given = sum(isinstance(outcome, tuple) for outcome in outcomes)
+    assert {type(outcome) for outcome in outcomes} <= {tuple, RoleNotFoundError}
+    assert deleted is None
+    holders = observer.execute("SELECT count(*) FROM user_roles WHERE role_id = %s", (role.id,)).fetchone()
+    told = observer.execute(
+        "SELECT count(*), count(DISTINCT aggregateid) FROM outbox WHERE type = 'userservice.user.role_removed.v1'"
+    ).fetchone()
+    largest = observer.execute(
+        "SELECT max(number) FROM (SELECT count(*) AS number FROM outbox"
+        " WHERE type = 'userservice.user.role_removed.v1' GROUP BY xmin::text) AS transactions"
+    ).fetchone()
+    # The administrator holds it, too.
+    assert (holders, told) == ((0,), (10_001 + given,) * 2)
+    assert largest is not None
+    assert largest[0] <= 500
+    assert _events(observer, role.id)[-1] == ("deleted", 2)
+
+
 def test_wildcards_in_other_roles_are_a_setting(staff: Staff, pool: Database) -> None:
     """Whoever may do everything by such a role counts as an administrator, and the last one stays."""
     reader = PostgresRoleReader(pool)

@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 def register(call: Call) -> Response:
     """Create an account that waits for its e-mail address to be confirmed."""
     body = call.body(RegisterBody)
-    user = call.services.use_cases.registration.register(email=body.email, password=body.password)
+    registration = call.services.use_cases.registration
+    if registration.hides_emails:
+        registration.register_or_tell_owner(email=body.email, password=body.password)
+        return empty_response(202)
+    user = registration.register(email=body.email, password=body.password)
     return json_response(201, UserAnswer.of(user))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import attrs
@@ -95,6 +96,10 @@ class InMemorySignInReader:
         if user is None:
             raise UserNotFoundError
         return sign_in_of(rows, user)
+
+    def sample_hashes(self, *, limit: int) -> tuple[str, ...]:
+        credentials = self._store.read().credentials.values()
+        return tuple(credential.password_hash for credential in itertools.islice(credentials, limit))
 
 
 class InMemorySessionStore:

@@ -38,6 +38,7 @@ _PATHS: Final[Mapping[NotificationKind, str]] = {
     NotificationKind.CHANGE_EMAIL: "verify-email",
     NotificationKind.EMAIL_CHANGED: "verify-email",
     NotificationKind.RESTORE_ACCOUNT: "restore-account",
+    NotificationKind.ALREADY_REGISTERED: "reset-password",
     NotificationKind.REACTIVATE_ACCOUNT: "restore-account",
 }
 """Below the base of links, for the kinds that carry a token."""
@@ -375,6 +376,13 @@ _TEXTS: Final[Mapping[NotificationKind, tuple[str, ...]]] = {
         "Your account was deleted, and every device was signed out.",
         "To have it back, ask for a new password within 30 days: you will get a link that restores the account.",
         "After that, everything is erased for good.",
+    ),
+    NotificationKind.ALREADY_REGISTERED: (
+        "You have an account already",
+        "Somebody, probably you, tried to open an account with this address, which has one.",
+        "Sign in to it as before. If you do not know the password, choose a new one with this link within an hour:",
+        "{link}",
+        "If it was not you, do nothing: your account stays as it is, and nobody was told that there is one.",
     ),
     NotificationKind.RESTORE_ACCOUNT: (
         "Restore your account",

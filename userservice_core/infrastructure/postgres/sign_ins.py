@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from userservice_core.domain.credentials import LoginState
@@ -34,6 +34,14 @@ _FIND_BY_EMAIL: Final = Statement(
 _GET: Final = Statement(select(*SIGN_IN_COLUMNS).select_from(_SIGN_INS).where(users.c.user_id == bindparam("user_id")))
 _LOCK: Final = Statement(
     select(login_states.c.user_id).where(login_states.c.user_id == bindparam("user_id")).with_for_update(key_share=True)
+)
+
+_SAMPLE: Final = Statement(
+    text(
+        # By pages, so that it takes as long however many there are; twice as many rows as wanted are expected.
+        "SELECT password_hash FROM credentials TABLESAMPLE SYSTEM ((SELECT least(100, 200.0 * :size /"
+        " greatest(reltuples, 1)) FROM pg_catalog.pg_class WHERE oid = 'credentials'::regclass)) LIMIT :size"
+    )
 )
 
 _INSERT_STATE: Final = Statement(insert(login_states), columns=[column.name for column in login_states.c])
@@ -74,6 +82,9 @@ class PostgresSignInReader:
         if row is None:
             raise UserNotFoundError
         return sign_in_of(row)
+
+    def sample_hashes(self, *, limit: int) -> tuple[str, ...]:
+        return tuple(row[0] for row in self._database.fetch_all(_SAMPLE, size=limit))
 
 
 class PostgresSignInRepository:

@@ -11,10 +11,11 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import argon2
-from argon2.exceptions import HashingError, InvalidHashError, VerificationError, VerifyMismatchError
-from argon2.low_level import error_to_str
+from argon2.exceptions import HashingError, VerificationError
 
+from userservice_core.domain.passwords import spellings
 from userservice_core.errors import DeadlineExceededError, OverloadedError
+from userservice_core.infrastructure.security.stored_hashes import NO_ROOM, HashRefusedError, StoredHash, read_hash
 from userservice_core.ports.context import current_call
 
 if TYPE_CHECKING:
@@ -26,15 +27,14 @@ _T = TypeVar("_T")
 
 _NICENESS: Final = 10
 _TIMING: Final = "password_hash"
-_NO_ROOM: Final = frozenset(error_to_str(code) for code in (-22, -33))
-"""What the library says where memory or a thread could not be had (argon2.h: ARGON2_MEMORY_ALLOCATION_ERROR, …)."""
-
 _NO_ROOM_DETAIL: Final = "There is no memory to check a password with. Nothing was done; try again shortly."
 
 
 class Argon2PasswordHasher:
     """
     Argon2id (RFC 9106) with at most *slots* hashes at work and *queue* callers waiting for one of them.
+
+    What other systems made is verified, too, see :mod:`~userservice_core.infrastructure.security.stored_hashes`.
 
     The work is done by threads of its own, of a lower priority: where processors are short, a request that asks for
     little does not wait for a hash. The caller's thread keeps its priority, since it may hold locks of the database.
@@ -61,6 +61,7 @@ class Argon2PasswordHasher:
         self._places = _Places(slots, queue)
         self._workers = ThreadPoolExecutor(slots, thread_name_prefix="userservice-argon2", initializer=_give_way)
         self._metrics = metrics
+        self._allowed = (memory_kib, time_cost)
         self._hash_of_nobody = self._argon2.hash(secrets.token_urlsafe())
 
     def hash(self, password: str) -> str:
@@ -70,15 +71,23 @@ class Argon2PasswordHasher:
     def verify(self, password_hash: str, password: str) -> bool:
         with self._places.one(), self._metrics.timing(_TIMING):
             try:
-                return self._run(lambda: self._argon2.verify(password_hash, password))
-            except VerifyMismatchError:
+                stored = self._read(password_hash)
+                is_right = self._try(stored, password)
+            except HashRefusedError as error:
+                self._metrics.count("password_hash_refused", outcome=error.reason)
+                self._try(self._read(self._hash_of_nobody).decoy(), password)
                 return False
-            except (InvalidHashError, UnicodeEncodeError, VerificationError):
-                return self._fail_after_same_work(password)
+        if is_right and self.is_outdated(password_hash):
+            self._metrics.count("password_hash_outdated", outcome=stored.scheme)
+        return is_right
 
-    def verify_nobody(self, password: str) -> None:
+    def verify_nobody(self, password: str, *, like: str | None = None) -> None:
         with self._places.one(), self._metrics.timing(_TIMING):
-            self._fail_after_same_work(password)
+            try:
+                model = self._read(like or self._hash_of_nobody)
+            except HashRefusedError:
+                model = self._read(self._hash_of_nobody)
+            self._try(model.decoy(), password)
 
     def is_outdated(self, password_hash: str) -> bool:
         try:
@@ -86,11 +95,18 @@ class Argon2PasswordHasher:
         except ValueError:
             return True
 
-    def _fail_after_same_work(self, password: str) -> bool:
-        """Check *password* against that of nobody: a random one, hashed with the parameters of every new hash."""
-        with suppress(VerifyMismatchError):
-            self._run(lambda: self._argon2.verify(self._hash_of_nobody, password))
-        return False
+    def is_verifiable(self, password_hash: str) -> bool:
+        try:
+            self._read(password_hash)
+        except HashRefusedError:
+            return False
+        return True
+
+    def _read(self, password_hash: str) -> StoredHash:
+        return read_hash(password_hash, argon2_allowed=self._allowed)
+
+    def _try(self, stored: StoredHash, password: str) -> bool:
+        return self._run(lambda: any(stored.matches(spelling) for spelling in spellings(password)))
 
     def _run(self, work: Callable[[], _T]) -> _T:
         """Have a worker do it; tell a lack of memory or threads, which passes, from what is wrong with a hash."""
@@ -99,7 +115,7 @@ class Argon2PasswordHasher:
         except HashingError as error:
             raise OverloadedError(_NO_ROOM_DETAIL) from error
         except VerificationError as error:
-            if str(error) in _NO_ROOM:
+            if str(error) in NO_ROOM:
                 raise OverloadedError(_NO_ROOM_DETAIL) from error
             raise
 

@@ -69,15 +69,29 @@ class PasswordHasherContract:
         """It is no error, and outdated."""
         assert not hasher.verify(unreadable, "password")
         assert hasher.is_outdated(unreadable)
+        assert not hasher.is_verifiable(unreadable)
 
-    def test_nobody_is_verified_without_a_hash(self, hasher: PasswordHasher) -> None:
-        """Nothing is told about it."""
+    def test_nobody_is_verified_without_a_hash(self, hasher: PasswordHasher, outdated_hash: str) -> None:
+        """Nothing is told about it, whatever hash is imitated."""
         hasher.verify_nobody("password")
         hasher.verify_nobody("")
+        hasher.verify_nobody("password", like=outdated_hash)
+        hasher.verify_nobody("password", like="unreadable")
+
+    def test_a_password_is_verified_as_typed_and_in_nfc(self, hasher: PasswordHasher) -> None:
+        """Whichever of the two the hash was made of."""
+        composed, decomposed = "caf\u00e9 au lait", "cafe\u0301 au lait"
+
+        assert hasher.verify(hasher.hash(composed), decomposed)
+        assert hasher.verify(hasher.hash(decomposed), decomposed)
+        assert not hasher.verify(hasher.hash(decomposed), composed)
 
     def test_a_fresh_hash_is_up_to_date(self, hasher: PasswordHasher) -> None:
         """It was made with the present parameters."""
-        assert not hasher.is_outdated(hasher.hash("password"))
+        password_hash = hasher.hash("password")
+
+        assert not hasher.is_outdated(password_hash)
+        assert hasher.is_verifiable(password_hash)
 
     def test_a_hash_of_other_parameters_is_outdated(self, hasher: PasswordHasher, outdated_hash: str) -> None:
         """And verified all the same, so that it can be replaced."""

@@ -48,6 +48,24 @@ class SignInsContract(StoredContract):
         with pytest.raises(UserNotFoundError):
             backend.uow.run(lambda transaction: transaction.sign_ins.get(sample_user_id()))
 
+    def test_hashes_are_sampled(self, backend: Backend) -> None:
+        """All of them where there are few, and never more than asked for; accounts without a password have none."""
+
+        def work(transaction: Transaction) -> None:
+            for number in range(3):
+                user = sample_user()
+                transaction.users.add(user)
+                transaction.sign_ins.add(attrs.evolve(sample_credential(user), password_hash=f"$x$sampled{number}$y"))
+            without = sample_user()
+            transaction.users.add(without)
+            transaction.sign_ins.add_state(LoginState(user_id=without.id))
+
+        backend.uow.run(work)
+
+        sampled = backend.sign_ins.sample_hashes(limit=100_000)
+        assert {"$x$sampled0$y", "$x$sampled1$y", "$x$sampled2$y"} <= set(sampled)
+        assert len(backend.sign_ins.sample_hashes(limit=2)) == 2
+
     @pytest.mark.parametrize("must_change", [False, True])
     def test_a_new_credential_comes_with_a_fresh_state(self, backend: Backend, must_change: bool) -> None:  # noqa: FBT001
         """User, credential and state are read together, outside a transaction and in one."""
