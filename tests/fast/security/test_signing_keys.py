@@ -39,11 +39,13 @@ from userservice_core.infrastructure.security.signing_keys import HeldSigningKey
 from userservice_core.infrastructure.system.clock import SystemEntropy, Uuid7Generator
 from userservice_core.ports.security import AccessClaims
 from userservice_core.testing.clocks import NOON, FakeClock
+from userservice_core.testing.contracts.signing_keys import SigningKeyMakerContract
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from userservice_core.infrastructure.security.jwk import VerificationKey
+    from userservice_core.ports.signing_keys import SigningKeyMaker
 
 _ISSUER: Final = "https://accounts.example.com"
 _LIFETIME: Final = timedelta(minutes=10)
@@ -445,6 +447,15 @@ def test_a_process_with_a_thread_reads_by_itself(installation: _Installation) ->
         until(lambda: len(held.verification_keys) == 2)
     finally:
         held.close()
+
+
+class TestSealingKeyMaker(SigningKeyMakerContract):
+    """What makes the keys of the database."""
+
+    @pytest.fixture
+    def maker(self, installation: _Installation) -> SigningKeyMaker:
+        """With a ring of its own."""
+        return SealingKeyMaker(installation.sealer, SystemEntropy(), SigningAlgorithm.ES256)
 
 
 # --- states -----------------------------------------------------------------------------------------------------------

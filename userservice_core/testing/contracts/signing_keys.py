@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import pytest
 
 from userservice_core.domain.signing_keys import SigningAlgorithm, StoredSigningKey
 from userservice_core.testing.contracts.backend import StoredContract
@@ -16,6 +17,7 @@ from userservice_core.testing.samples import NOW
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from userservice_core.ports.signing_keys import SigningKeyMaker
     from userservice_core.ports.unit_of_work import Transaction
     from userservice_core.testing.contracts.backend import Backend
 
@@ -90,3 +92,22 @@ class SigningKeysContract(StoredContract):
         )
 
         assert _own(seen, key) == [key]
+
+
+class SigningKeyMakerContract:
+    """For :class:`~userservice_core.ports.signing_keys.SigningKeyMaker`."""
+
+    @pytest.fixture
+    def maker(self) -> SigningKeyMaker:
+        """What makes keys."""
+        raise NotImplementedError("override this fixture")
+
+    def test_a_key_is_new_and_sealed(self, maker: SigningKeyMaker) -> None:
+        """It begins when it is told to, no other has its id or its seal, and the seal does not show."""
+        later = NOW + timedelta(minutes=10)
+
+        keys = [maker.make(now=NOW, signs_from=later) for _ in range(2)]
+
+        assert [(key.created_at, key.signs_from, key.revoked_at) for key in keys] == [(NOW, later, None)] * 2
+        assert len({key.id for key in keys}) == len({key.sealed for key in keys}) == 2
+        assert all(key.sealed and key.sealed not in repr(key) for key in keys)
