@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import psycopg
 
+from userservice_core.application.authentication import SignedIn
 from userservice_core.bootstrap import bootstrap, effective_cpus
 from userservice_core.domain.sessions import Origin
 
@@ -38,6 +39,7 @@ def create_accounts(settings: Settings, number: int) -> tuple[Account, ...]:
 
         def sign_in(email: str) -> Account:
             signed_in = authentication.sign_in(email=email, password=PASSWORD, origin=Origin())
+            assert isinstance(signed_in, SignedIn)
             return Account(str(signed_in.user.id), email, signed_in.access_token)
 
         return tuple(threads.map(sign_in, emails))

@@ -32,7 +32,7 @@ from userservice_core.domain.events import EVENT_TYPES, Event, SequencedBy
 from userservice_core.http.openapi import openapi_document
 from userservice_core.http.possible_problems import possible_problems
 from userservice_core.http.problems import INTERNAL_STATUS, STATUS_BY_CODE
-from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Caller, Holder, Route
+from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Caller, Holder, Route, shapes_of
 from userservice_core.http.vocabulary import term_of
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ FAULT_CODES: Final = {
     "invalid-name": "A name has another form than is wanted.",
     "invalid-encoding": "A parameter of the query is not percent-encoded UTF-8.",
     "number-out-of-range": "A number is too large or too small.",
+    "wrong-code": "A one-time password is wrong, or its time is over.",
     "conflicting": "Two parameters or members exclude each other.",
     "repeated": "A member or parameter is given more than once.",
     "too-deep": "The JSON is nested too deeply.",
@@ -284,7 +285,8 @@ def _route(route: Route) -> str:
             content = f" with a body of `{route.content_type}`" if route.content_type != "application/json" else ""
             parts.append(f"Answers {status}{content or ' without a body'}.")
         else:
-            parts.append(f"Answers {status}:\n\n{_shape(shape)}")
+            shapes = "\n\nor\n\n".join(map(_shape, shapes_of(shape)))
+            parts.append(f"Answers {status}:\n\n{shapes}")
     parts.append(f"Refuses with {_refusals(route)}.")
     return "\n\n".join(parts)
 

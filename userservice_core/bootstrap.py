@@ -39,6 +39,7 @@ from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.invitations import Invitations
 from userservice_core.application.link_requests import LinkRequests
 from userservice_core.application.mailed_tokens import MailedTokens
+from userservice_core.application.mfa import Mfa
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.password_proofs import PasswordProofs
 from userservice_core.application.passwords import Passwords
@@ -50,6 +51,7 @@ from userservice_core.application.registration import Registration
 from userservice_core.application.retention import Retention, RetentionPeriods
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
+from userservice_core.application.second_factors import SecondFactors
 from userservice_core.application.service_clients import ServiceClients
 from userservice_core.application.sessions import Sessions
 from userservice_core.application.signing_keys import SigningKeys
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.idempotency import AnswerStore, JoiningUnitOfWork
     from userservice_core.ports.mail import MailSender
     from userservice_core.ports.metrics import Metrics
+    from userservice_core.ports.mfa import FactorSecrets
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
     from userservice_core.ports.personal_data import PersonalDataReader
     from userservice_core.ports.profiles import ProfileReader
@@ -211,6 +214,7 @@ class _Driven:
     sign_ins: SignInReader
     sessions: SessionStore
     one_time_tokens: OneTimeTokenReader
+    factor_secrets: FactorSecrets
     profiles: ProfileReader
     addresses: AddressReader
     roles: RoleReader
@@ -237,6 +241,7 @@ class _Rules:
     lifetimes: TokenLifetimes
     periods: RetentionPeriods
     wildcards_in_any_role: bool = False
+    service_name: str = "User Service"
     hides_emails: bool = False
 
 
@@ -249,11 +254,15 @@ def _use_cases(
     from userservice_core.infrastructure.security.cursors import HmacCursorSigner
     from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+    from userservice_core.infrastructure.security.totp import PyotpOneTimePasswords
     from userservice_core.infrastructure.system.pacer import RecentPacer
 
     issuer = JwtAccessTokenIssuer(signing_keys, issuer=rules.issuer, audience=rules.audience)
     sealer = AesGcmSecretSealer(ring, driven.entropy)
     mailed_tokens = MailedTokens(entropy=driven.entropy, sealer=sealer, ids=driven.ids)
+    factors = SecondFactors(
+        passwords=PyotpOneTimePasswords(issuer=rules.service_name), sealer=sealer, entropy=driven.entropy
+    )
     access = Access(
         verifier=JwtAccessTokenVerifier(signing_keys, issuer=rules.issuer, audience=rules.audience, clock=driven.clock),
         revocations=revocations,
@@ -278,6 +287,7 @@ def _use_cases(
         hasher=driven.hasher,
         mix=HashMix(sign_ins=driven.sign_ins, sealer=sealer, clock=driven.clock),
         proofs=proofs,
+        factors=factors,
         policy=rules.policy,
         pacer=pacer,
         sealer=sealer,
@@ -337,6 +347,15 @@ def _use_cases(
             access_lifetime=rules.lifetimes.access,
         ),
         authorization=Authorization(access=access),
+        mfa=Mfa(
+            uow=driven.uow,
+            factors=factors,
+            secrets=driven.factor_secrets,
+            sealer=sealer,
+            clock=driven.clock,
+            ids=driven.ids,
+            access_lifetime=rules.lifetimes.access,
+        ),
         passwords=Passwords(
             uow=driven.uow,
             users=driven.users,
@@ -748,6 +767,7 @@ def _on_postgres(
     from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
     from userservice_core.infrastructure.postgres.clients import PostgresClientReader
     from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
+    from userservice_core.infrastructure.postgres.mfa import PostgresFactorSecrets
     from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
     from userservice_core.infrastructure.postgres.personal_data import PostgresPersonalDataReader
     from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
@@ -775,6 +795,7 @@ def _on_postgres(
         sign_ins=PostgresSignInReader(database),
         sessions=PostgresSessionStore(database),
         one_time_tokens=PostgresOneTimeTokenReader(database),
+        factor_secrets=PostgresFactorSecrets(database),
         profiles=PostgresProfileReader(database),
         addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
@@ -861,6 +882,7 @@ def _rules(settings: Settings) -> _Rules:
         ),
         periods=_periods(settings),
         wildcards_in_any_role=settings.wildcards_in_any_role,
+        service_name=settings.service_name,
         hides_emails=settings.hide_registered_emails,
     )
 
@@ -1055,6 +1077,7 @@ def bootstrap_in_memory(
         sign_ins=memory.InMemorySignInReader(store),
         sessions=memory.InMemorySessionStore(store),
         one_time_tokens=memory.InMemoryOneTimeTokenReader(store),
+        factor_secrets=memory.InMemoryFactorSecrets(store),
         profiles=memory.InMemoryProfileReader(store),
         addresses=memory.InMemoryAddressReader(store),
         roles=memory.InMemoryRoleReader(store),

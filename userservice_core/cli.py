@@ -228,6 +228,24 @@ def apply_retention() -> None:
     click.echo(json.dumps({"erasedUsers": removed.users, "removedRows": removed.rows}))
 
 
+@main.command("seal-anew")
+def seal_anew() -> None:
+    """
+    Seal secrets of second factors under the current key, so that earlier ones can leave the ring; print how many.
+
+    Ends with 1 if some cannot be read, since their key is not in the ring.
+    """
+    from userservice_core.bootstrap import bootstrap, configure_logging
+
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings)
+    with _stop_signal() as stop, bootstrap(settings, background=False) as service:
+        done = service.use_cases.mfa.seal_anew(is_stopped=stop.is_set)
+    click.echo(json.dumps({"sealed": done.sealed, "unreadable": done.unreadable}))
+    if done.unreadable:
+        sys.exit(1)
+
+
 @main.command("apply-access")
 @click.argument("file", type=click.File("rb"))
 def apply_access(file: BinaryIO) -> None:

@@ -286,6 +286,11 @@ class Settings:
         "What mailed links begin with, such as the address of a web application; the issuer if not given.",
         default=None,
     )
+    service_name: str = _setting(
+        _TEXT,
+        "What authenticator apps show beside the account, such as the name of the product.",
+        default="User Service",
+    )
     keyring: str | None = _setting(
         _TEXT,
         "All keys that sign and seal, as `userservice generate-keys` prints them; outside production they can be left"

@@ -269,6 +269,27 @@ class AccountStatusError(ConflictError):
     default_detail = "This cannot be done to an account of this status, or to one that is deleted."
 
 
+class MfaAlreadyEnabledError(ConflictError):
+    """A second factor is on already."""
+
+    code = "mfa-already-enabled"
+    default_detail = "A second factor is on already. Turn it off first, to set up another one."
+
+
+class MfaNotSetUpError(ConflictError):
+    """There is no secret that a code could confirm, or it was shown too long ago."""
+
+    code = "mfa-not-set-up"
+    default_detail = "There is nothing to confirm, or no longer. Set the second factor up anew."
+
+
+class MfaNotEnabledError(ConflictError):
+    """No second factor is on."""
+
+    code = "mfa-not-enabled"
+    default_detail = "No second factor is on."
+
+
 class LimitReachedError(ConflictError):
     """There are as many objects of this kind as an installation may have."""
 
@@ -312,6 +333,27 @@ class InvalidRefreshTokenError(AuthenticationError):
 
     code = "invalid-refresh-token"
     default_detail = "The refresh token is not valid. Sign in again."
+
+
+class MfaChallengeInvalidError(AuthenticationError):
+    """A sign-in that waits for its second factor is unknown, over, ended, or had too many wrong codes."""
+
+    code = "mfa-challenge-invalid"
+    default_detail = "This sign-in cannot be finished any more. Begin again with the password."
+
+
+class MfaCodeWrongError(AuthenticationError):
+    """A one-time password or recovery code is wrong, over, or was used already."""
+
+    code = "mfa-code-wrong"
+    default_detail = "The code is wrong, or was used already. Each code counts once: wait for the next one."
+
+
+class MfaCodeRequiredError(AuthenticationError):
+    """The account has a second factor, and no code of it was given."""
+
+    code = "mfa-code-required"
+    default_detail = "Give the code that your authenticator shows."
 
 
 class InvalidClientError(AuthenticationError):

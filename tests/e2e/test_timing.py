@@ -80,6 +80,7 @@ def test_an_unknown_address_takes_the_time_of_a_known_one(database: str, tmp_pat
     assert slower == pytest.approx(0.5, abs=_TOLERATED)
 
 
+@pytest.mark.asvs("6.3.8")
 def test_hashes_of_another_system_do_not_tell_who_has_an_account(database: str, tmp_path: Path) -> None:
     """
     Half of the accounts have hashes that take many times as long as new ones, and so do half of the other addresses.

@@ -434,6 +434,7 @@ def test_a_profile_says_what_hashing_costs() -> None:
     assert mixed.hashing_cost == HashingCost(100_000, 3, 1)
 
 
+@pytest.mark.asvs("11.4.2")
 @pytest.mark.parametrize(
     ("given", "is_enough"),
     [

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+import pyotp
 import pytest
 
 from tests.paths import NOBODY
@@ -103,6 +104,17 @@ def _with_role(desk: _Desk) -> str:
 
 
 _SUSPENDED: Final = {"status": "suspended", "statusReason": "chargeback"}
+
+
+def _with_second_factor(desk: _Desk) -> str:
+    body = {"email": "user@example.com", "password": "correct horse battery staple"}
+    token = json_of(send_json(desk.client, "POST", "/auth/login", body))["accessToken"]
+    secret = json_of(send_json(desk.client, "POST", "/auth/mfa/setup", token=token))["secret"]
+    code = pyotp.TOTP(secret).at(desk.installation.clock.now())
+    assert send_json(desk.client, "POST", "/auth/mfa/verify", {"code": code}, token=token).status == 200
+    return desk.user_id
+
+
 _DEEDS: Final[dict[str, Callable[[_Desk], Callable[[], Response]]]] = {
     "create_role": lambda desk: lambda: desk.send("POST", "/admin/roles", {"name": "Clerk"}),
     "replace_role": lambda desk: _prepared(desk, desk.role(), "PUT", "/admin/roles/{}", {"name": "Chief"}),
@@ -148,6 +160,7 @@ _DEEDS: Final[dict[str, Callable[[_Desk], Callable[[], Response]]]] = {
     "unlock_user": lambda desk: _after(
         desk.wrong_password(), lambda: desk.send("POST", f"/admin/users/{desk.user_id}/unlock")
     ),
+    "reset_user_mfa": lambda desk: _prepared(desk, _with_second_factor(desk), "DELETE", "/admin/users/{}/mfa"),
     "delete_user_sessions": lambda desk: lambda: desk.send("DELETE", f"/admin/users/{desk.user_id}/sessions"),
     "delete_user_session": lambda desk: _prepared(
         desk, desk.session_id(), "DELETE", f"/admin/users/{desk.user_id}/sessions/{{}}"

@@ -53,6 +53,7 @@ def _sign_in(client: HostClient, email: str, password: str) -> int:
     return send_json(client, "POST", "/auth/login", {"email": email, "password": password}).status
 
 
+@pytest.mark.asvs("6.3.8")
 def test_the_answer_is_the_same_for_every_address(hiding_client: HostClient, hiding: Installation) -> None:
     """Status, headers and body: new, active, pending, suspended, deactivated, deleted."""
     administrator = hiding.administrator_token("root@example.com")

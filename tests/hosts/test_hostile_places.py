@@ -48,6 +48,7 @@ def _paths(route: Route, text: str) -> Iterator[str]:
             yield "/".join([*path[:place], path[place] + _escaped(text), *path[place + 1 :]])
 
 
+@pytest.mark.asvs("1.2.1")
 @pytest.mark.parametrize("route", _WITH_ID, ids=lambda route: str(route.operation_id))
 def test_what_is_no_id_names_nothing(target: Target, route: Route) -> None:
     """It is not found, or refused, on every host the same; what UTF-8 does not have is no exception."""
@@ -58,6 +59,7 @@ def test_what_is_no_id_names_nothing(target: Target, route: Route) -> None:
             assert response.status in {400, 404}, (kind, path, response.status)
 
 
+@pytest.mark.asvs("1.2.1", "15.3.3")
 @pytest.mark.parametrize("route", _WITH_BODY, ids=lambda route: str(route.operation_id))
 def test_a_member_of_no_sensible_name_is_refused(target: Target, route: Route) -> None:
     """At the top of the body, and in an object that takes any member, such as preferences."""

@@ -66,7 +66,7 @@ class _Stage:
     def cast(self) -> _Cast:
         """Make everybody."""
         return _Cast(
-            user=self._installation.access_token("user@example.com"),
+            user=self._signed_in("user@example.com"),
             leavers={
                 route: self._installation.access_token(f"leaver{number}@example.com")
                 for number, route in enumerate(_LEAVING)

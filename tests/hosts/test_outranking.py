@@ -23,6 +23,7 @@ _BODIES: Final[dict[str, dict[str, Any] | None]] = {
     "delete_user": None,
     "restore_user": None,
     "unlock_user": None,
+    "reset_user_mfa": None,
     "invite_user": None,
     "mail_password_reset": None,
     "replace_user_profile": {"firstName": "Ada"},

@@ -79,6 +79,7 @@ def quiet_house(pipeline_client: PipelineClient, installation: Installation) -> 
     return _House(pipeline_client, installation)
 
 
+@pytest.mark.asvs("7.5.2")
 def test_open_sessions_are_shown(house: _House) -> None:
     """Most recently used first, the caller's own marked; the list has a strong tag."""
     house.register("ada@example.com")
@@ -103,6 +104,7 @@ def test_open_sessions_are_shown(house: _House) -> None:
     assert (response.status, again.status) == (200, 304)
 
 
+@pytest.mark.asvs("7.5.2")
 def test_one_session_is_ended(house: _House) -> None:
     """It and no other, at once; it is not there any more then, and its owner may end the one that they call from."""
     house.register("ada@example.com")
@@ -121,6 +123,7 @@ def test_one_session_is_ended(house: _House) -> None:
     assert house.works(here) == (False, False)
 
 
+@pytest.mark.asvs("8.2.2")
 def test_a_session_of_another_user_is_not_there(house: _House) -> None:
     """Neither to see nor to end; nor is one that never was."""
     house.register("ada@example.com")
@@ -135,6 +138,7 @@ def test_a_session_of_another_user_is_not_there(house: _House) -> None:
     assert house.works(ada) == (True, True)
 
 
+@pytest.mark.asvs("7.4.5")
 def test_an_administrator_sees_and_ends_the_sessions_of_a_user(house: _House) -> None:
     """One, then all; nothing of others', and nothing that is mailed is ended by it."""
     administrator = house.installation.administrator_token("root@example.com")
@@ -222,6 +226,7 @@ def test_whoever_ends_a_session_is_told_of(quiet_house: _House) -> None:
     assert by == ["administrator", "administrator", "you"]
 
 
+@pytest.mark.asvs("7.4.1")
 def test_no_access_token_outlives_its_session(quiet_house: _House) -> None:
     """One that is had shortly before the session's absolute end is good until then."""
     quiet_house.register("ada@example.com")

@@ -63,6 +63,7 @@ def _refuses_all(client: HostClient, forger: Forger) -> None:
     assert controls == dict.fromkeys(controls, 200)
 
 
+@pytest.mark.asvs("9.1.2", "9.1.3", "11.2.5")
 @pytest.mark.parametrize("host", HOSTS)
 def test_forged_tokens_are_refused_alike(host: str, clock: FakeClock) -> None:
     """Status, body and challenge do not tell which of the hundreds of attacks came how far."""
@@ -71,6 +72,7 @@ def test_forged_tokens_are_refused_alike(host: str, clock: FakeClock) -> None:
     _refuses_all(HOSTS[host](installation.service), forger)
 
 
+@pytest.mark.asvs("9.1.2")
 @pytest.mark.parametrize("algorithm", [SigningAlgorithm.ES256, SigningAlgorithm.RS256])
 def test_forged_tokens_of_other_algorithms_are_refused_alike(algorithm: SigningAlgorithm, clock: FakeClock) -> None:
     """The public half of a key of any kind is no secret of another kind, either."""

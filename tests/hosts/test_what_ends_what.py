@@ -538,6 +538,7 @@ def _shown(house: _House, subject: T, credentials: Mapping[str, Callable[[T], bo
     return found
 
 
+@pytest.mark.asvs("7.4.1", "7.4.2", "7.4.3")
 @pytest.mark.parametrize("host", _SERVED)
 @pytest.mark.parametrize("change", _ACTIVE_CHANGES)
 def test_what_ends_with_a_change_of_an_active_account(host: str, change: str) -> None:

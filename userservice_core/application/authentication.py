@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from userservice_core.application.mailed_tokens import MAILED_TO_ANYONE, may_mail
+from userservice_core.application.mailed_tokens import MAILED_TO_ANYONE, may_mail, read_mailed_token
 from userservice_core.application.password_proofs import require_same_password
+from userservice_core.application.second_factors import GivenCode
 from userservice_core.application.security_notices import security_notice
 from userservice_core.application.session_ends import end_session
 from userservice_core.application.token_times import jittered
@@ -20,6 +21,8 @@ from userservice_core.domain.events import (
     LoggedIn,
     LoggedOut,
     LoginFailed,
+    MfaChange,
+    MfaChanged,
     NotificationKind,
     PasswordChange,
     RefreshReused,
@@ -28,6 +31,7 @@ from userservice_core.domain.events import (
     UserPasswordChanged,
 )
 from userservice_core.domain.ids import AuditEntryId, EventId, SessionId, UserId
+from userservice_core.domain.mfa import MAX_CHALLENGE_TRIES
 from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
 from userservice_core.domain.passwords import NOT_ISSUED, normalise_password
 from userservice_core.domain.sessions import (
@@ -46,6 +50,10 @@ from userservice_core.errors import (
     InvalidCredentialsError,
     InvalidInputError,
     InvalidRefreshTokenError,
+    MfaChallengeInvalidError,
+    MfaCodeRequiredError,
+    MfaCodeWrongError,
+    OneTimeTokenInvalidError,
     PasswordChangeRequiredError,
     SessionNotFoundError,
     UserNotFoundError,
@@ -59,11 +67,13 @@ if TYPE_CHECKING:
 
     from userservice_core.application.access import Access, Principal
     from userservice_core.application.hash_mix import HashMix
-    from userservice_core.application.mailed_tokens import MailedTokens
+    from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
     from userservice_core.application.password_proofs import PasswordProofs
+    from userservice_core.application.second_factors import Judgement, SecondFactors
     from userservice_core.application.security_notices import NoticeKind
     from userservice_core.domain.credentials import SignIn
     from userservice_core.domain.events import NotificationRequested
+    from userservice_core.domain.mfa import MfaFactor
     from userservice_core.domain.passwords import PasswordPolicy
     from userservice_core.domain.roles import PermissionSet
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
@@ -98,6 +108,18 @@ class SignedIn:
     expires_in_seconds: int
     refresh_expires_in_seconds: int
     user: User
+
+
+@attrs.frozen(kw_only=True)
+class MfaRequired:
+    """
+    The password was right, and a second factor is wanted.
+
+    Attributes:
+        session_token: To be given with the code, within the lifetime of its purpose.
+    """
+
+    session_token: str = attrs.field(repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -137,6 +159,7 @@ class Authentication:
         hasher: PasswordHasher,
         mix: HashMix,
         proofs: PasswordProofs,
+        factors: SecondFactors,
         policy: PasswordPolicy,
         pacer: Pacer,
         sealer: SecretSealer,
@@ -155,6 +178,7 @@ class Authentication:
         self._hasher = hasher
         self._mix = mix
         self._proofs = proofs
+        self._factors = factors
         self._policy = policy
         self._pacer = pacer
         self._sealer = sealer
@@ -168,9 +192,11 @@ class Authentication:
 
     # --- signing in -------------------------------------------------------------------------------------------------
 
-    def sign_in(self, *, email: str, password: str, origin: Origin, new_password: str | None = None) -> SignedIn:
+    def sign_in(
+        self, *, email: str, password: str, origin: Origin, new_password: str | None = None
+    ) -> SignedIn | MfaRequired:
         """
-        Begin a session for whoever knows the password.
+        Begin a session for whoever knows the password, or ask them for the second factor where there is one.
 
         One that was issued has to be replaced by *new_password* at the first sign-in.
 
@@ -234,21 +260,12 @@ class Authentication:
             changed_at=self._clock.now(),
         )
 
-    def _begin_session(self, found: SignIn, credential: Credential, *, origin: Origin) -> SignedIn:
+    def _begin_session(self, found: SignIn, credential: Credential, *, origin: Origin) -> SignedIn | MfaRequired:
         now = self._clock.now()
         permissions = self._access.permissions_of_roles(found.user.roles)
-        session_id = SessionId(self._ids.new())
-        token = self._refresh_tokens.first(user_id=found.user.id, session_id=session_id)
-        session = Session.start(
-            session_id=session_id,
-            user_id=found.user.id,
-            now=now,
-            lifetime=self._lifetimes.administrator_session if permissions.names else self._lifetimes.session,
-            first_hash=token.secret_hash,
-            origin=origin,
-        )
+        session, token = self._new_session(found.user, permissions, now=now, origin=origin)
 
-        def work(transaction: Transaction) -> User:
+        def work(transaction: Transaction) -> User | MfaRequired:
             latest = transaction.sign_ins.get(found.user.id)
             require_same_password(found, latest)
             latest.user.require_sign_in_allowed()
@@ -257,30 +274,166 @@ class Authentication:
                 raise PasswordChangeRequiredError
             sessions = transaction.sessions.list_open(found.user.id, now=now)
             is_new_device = self._is_new_device(transaction, latest, origin)
-            for surplus in sessions if is_replaced else sessions[MAX_SESSIONS_PER_USER - 1 :]:
-                self._end_session(transaction, surplus, now=now)
-                reason = "password-changed" if is_replaced else "session-limit"
-                transaction.record(self._session_revoked(surplus, reason=reason, now=now))
-                transaction.audit.add(self._session_ended(surplus, cause=reason, now=now))
+            if is_replaced:
+                self._end_surplus(transaction, sessions, reason="password-changed", now=now)
+                sessions = ()
             if credential != latest.credential:
                 transaction.sign_ins.save_credential(credential)
-            transaction.sessions.add(session)
-            transaction.sign_ins.save_state(latest.state.signed_in(now=now))
-            transaction.record(self._logged_in(session, now=now))
-            transaction.audit.add(
-                self._own_action(AuditAction.LOGGED_IN, session.user_id, now=now, after={"sessionId": session.id})
-            )
+            if not latest.user.mfa_enabled:
+                self._open(transaction, latest, session, sessions, is_new_device=is_new_device)
             if is_replaced:
                 self._tell_of_first_password(transaction, latest.user, now=now)
-            if is_new_device:
-                transaction.record(self._notice(latest.user, NotificationKind.NEW_DEVICE, now=now))
-            return latest.user
+            return self._challenge(transaction, latest.user, now=now) if latest.user.mfa_enabled else latest.user
 
         try:
-            user = self._uow.run(work)
+            begun = self._uow.run(work)
         except UserNotFoundError as error:
             raise InvalidCredentialsError from error
+        if isinstance(begun, MfaRequired):
+            return begun
+        return self._answer(session, begun, token, permissions=permissions)
+
+    def _new_session(
+        self, user: User, permissions: PermissionSet, *, now: datetime, origin: Origin
+    ) -> tuple[Session, RefreshToken]:
+        """Make a session and its first refresh token; nothing is stored."""
+        session_id = SessionId(self._ids.new())
+        token = self._refresh_tokens.first(user_id=user.id, session_id=session_id)
+        session = Session.start(
+            session_id=session_id,
+            user_id=user.id,
+            now=now,
+            lifetime=self._lifetimes.administrator_session if permissions.names else self._lifetimes.session,
+            first_hash=token.secret_hash,
+            origin=origin,
+        )
+        return session, token
+
+    def _open(
+        self,
+        transaction: Transaction,
+        latest: SignIn,
+        session: Session,
+        others: tuple[Session, ...],
+        *,
+        is_new_device: bool,
+    ) -> None:
+        """Store a session that begins, end those that there is no room for beside it, and tell of it."""
+        now = session.created_at
+        self._end_surplus(transaction, others[MAX_SESSIONS_PER_USER - 1 :], reason="session-limit", now=now)
+        transaction.sessions.add(session)
+        transaction.sign_ins.save_state(latest.state.signed_in(now=now))
+        transaction.record(self._logged_in(session, now=now))
+        transaction.audit.add(
+            self._own_action(AuditAction.LOGGED_IN, session.user_id, now=now, after={"sessionId": session.id})
+        )
+        if is_new_device:
+            transaction.record(self._notice(latest.user, NotificationKind.NEW_DEVICE, now=now))
+
+    def _end_surplus(
+        self, transaction: Transaction, sessions: tuple[Session, ...], *, reason: str, now: datetime
+    ) -> None:
+        for surplus in sessions:
+            self._end_session(transaction, surplus, now=now)
+            transaction.record(self._session_revoked(surplus, reason=reason, now=now))
+            transaction.audit.add(self._session_ended(surplus, cause=reason, now=now))
+
+    # --- the second factor ------------------------------------------------------------------------------------------
+
+    def _challenge(self, transaction: Transaction, user: User, *, now: datetime) -> MfaRequired:
+        """Let a sign-in wait for the second factor; one that waits already ends."""
+        stored, text = self._mailed_tokens.challenge(user, now=now)
+        transaction.one_time_tokens.add(stored)
+        transaction.audit.add(self._own_action(AuditAction.MFA_CHALLENGED, user.id, now=now, after={}))
+        return MfaRequired(session_token=text)
+
+    def answer_challenge(self, *, session_token: str, given: GivenCode, origin: Origin) -> SignedIn:
+        """
+        Finish a sign-in that waits for its second factor.
+
+        Raises:
+            MfaChallengeInvalidError: If none waits, or no longer: it is over, ended, or had too many wrong codes.
+            MfaCodeWrongError: If the code is wrong, or was used already.
+            TooManyRequestsError: If too many wrong ones were given for the user of late.
+        """
+        try:
+            reference = read_mailed_token(session_token)
+            # Whoever is wrong is told so by the transaction; this is for the length of the session alone.
+            permissions = self._access.permissions_of_roles(self._sign_ins.get(reference.user_id).user.roles)
+            done = self._uow.run(lambda transaction: self._pass(transaction, reference, given, permissions, origin))
+        except (OneTimeTokenInvalidError, UserNotFoundError) as error:
+            raise MfaChallengeInvalidError from error
+        if done is None:
+            raise MfaCodeWrongError
+        session, user, token = done
         return self._answer(session, user, token, permissions=permissions)
+
+    def _pass(
+        self,
+        transaction: Transaction,
+        reference: TokenReference,
+        given: GivenCode,
+        permissions: PermissionSet,
+        origin: Origin,
+    ) -> tuple[Session, User, RefreshToken] | None:
+        """Begin the session, or count a wrong code and return None."""
+        now = self._clock.now()
+        latest = transaction.sign_ins.get(reference.user_id)
+        user = latest.user
+        stored = transaction.one_time_tokens.find(user.id, reference.digest)
+        factor = transaction.mfa.find(user.id)
+        is_open = stored is not None and stored.is_good_for(
+            TokenPurpose.MFA_CHALLENGE, email_key=user.email.key, now=now
+        )
+        if stored is None or factor is None or not (is_open and factor.is_on and user.is_live):
+            raise MfaChallengeInvalidError
+        judged = self._factors.judge(transaction, factor, given, now=now)
+        if not judged.is_good:
+            judged.write_into(transaction)
+            transaction.one_time_tokens.save(stored.failed(now=now, allowed=MAX_CHALLENGE_TRIES))
+            self._tell_of_wrong_code(transaction, user, AuditAction.LOGGED_IN, origin=origin, now=now)
+            return None
+        begun, token = self._new_session(user, permissions, now=now, origin=origin)
+        session = attrs.evolve(begun, amr=judged.amr)
+        sessions = transaction.sessions.list_open(user.id, now=now)
+        is_new_device = self._is_new_device(transaction, latest, origin)
+        judged.write_into(transaction)
+        transaction.one_time_tokens.save(stored.used(now=now))
+        self._open(transaction, latest, session, sessions, is_new_device=is_new_device)
+        if judged.recovery_code is not None:
+            self._tell_of_recovery_code(transaction, user, now=now)
+        return session, user, token
+
+    def _tell_of_wrong_code(
+        self, transaction: Transaction, user: User, action: AuditAction, *, origin: Origin, now: datetime
+    ) -> None:
+        reason = MfaCodeWrongError.code
+        transaction.record(self._login_failed(user.id, reason=reason, origin=origin, now=now))
+        transaction.audit.add(
+            AuditEntry(
+                id=AuditEntryId(self._ids.new()),
+                at=now,
+                action=action,
+                actor=ANONYMOUS if action is AuditAction.LOGGED_IN else Actor.user(user.id),
+                subject=Subject.user(user.id),
+                outcome=Outcome.REFUSED,
+                reason=reason,
+            )
+        )
+
+    def _tell_of_recovery_code(self, transaction: Transaction, user: User, *, now: datetime) -> None:
+        transaction.record(
+            MfaChanged(
+                id=EventId(self._ids.new()),
+                occurred_at=now,
+                user_id=user.id,
+                change=MfaChange.RECOVERY_CODE_USED.value,
+            )
+        )
+        transaction.record(self._notice(user, NotificationKind.RECOVERY_CODE_USED, now=now))
+        transaction.audit.add(
+            self._own_action(AuditAction.MFA_RECOVERY_CODE_USED, user.id, now=now, after={}, changed=("mfa",))
+        )
 
     def _tell_of_first_password(self, transaction: Transaction, user: User, *, now: datetime) -> None:
         transaction.one_time_tokens.end_all(user.id, now=now, keep=KEPT_BESIDE_NEWER)
@@ -438,26 +591,56 @@ class Authentication:
 
     # --- proving it again -------------------------------------------------------------------------------------------
 
-    def reauthenticate(self, *, caller: Principal, password: str, origin: Origin) -> Reauthenticated:
+    def reauthenticate(
+        self, *, caller: Principal, password: str | None = None, code: str | None = None, origin: Origin
+    ) -> Reauthenticated:
         """
         Let a user who is signed in prove again who they are, for operations that want a recent proof (RFC 9470).
 
         The session and its refresh token stay as they are; tokens that a refresh yields say the new time from then on.
+        Where a second factor is on, its code is wanted, and suffices: the password alone does not, or whoever has
+        learnt it could turn the second factor off in a session that they took over.
+
+        Args:
+            caller: Who is signed in.
+            password: Checked if given.
+            code: That the authenticator shows; None where there is none.
+            origin: Where the request came from.
 
         Raises:
-            InvalidCredentialsError: If the password is wrong.
+            InvalidCredentialsError: If the password is wrong, or neither is given.
+            MfaCodeRequiredError: If a second factor is on, and no code is given.
+            MfaCodeWrongError: If the code is wrong, or was used already.
+            TooManyRequestsError: If too many wrong ones were given of late.
             InvalidAccessTokenError: If the session has ended, or the account cannot be used.
             OverloadedError: If too many passwords are being hashed already.
         """
-        checked = self._proofs.require(user_id=caller.user_id, password=password, origin=origin)
+        checked = None
+        if password is not None:
+            checked = self._proofs.require(user_id=caller.user_id, password=password, origin=origin)
 
-        def work(transaction: Transaction) -> tuple[User, Session]:
+        def work(transaction: Transaction) -> tuple[User, Session] | None:
             now = self._clock.now()
             latest = transaction.sign_ins.get(caller.user_id)
-            require_same_password(checked, latest)
-            session = transaction.sessions.get(caller.user_id, caller.session_id).proved(now=now)
+            if checked is not None:
+                require_same_password(checked, latest)
+            session = transaction.sessions.get(caller.user_id, caller.session_id)
+            factor = transaction.mfa.find(caller.user_id)
             if not (latest.user.is_live and session.is_open(now=now)):
                 raise InvalidAccessTokenError
+            if factor is not None and factor.is_on:
+                judged = self._judged_code(transaction, factor, code, now=now)
+                judged.write_into(transaction)
+                if not judged.is_good:
+                    self._tell_of_wrong_code(
+                        transaction, latest.user, AuditAction.REAUTHENTICATED, origin=origin, now=now
+                    )
+                    return None
+                session = session.proved(now=now, amr=judged.amr)
+            elif checked is None:
+                raise InvalidCredentialsError
+            else:
+                session = session.proved(now=now)
             transaction.sessions.save(session)
             transaction.audit.add(
                 self._own_action(AuditAction.REAUTHENTICATED, session.user_id, now=now, after={"sessionId": session.id})
@@ -465,11 +648,21 @@ class Authentication:
             return latest.user, session
 
         try:
-            user, session = self._uow.run(work)
+            proved = self._uow.run(work)
         except (UserNotFoundError, SessionNotFoundError) as error:
             raise InvalidAccessTokenError from error
+        if proved is None:
+            raise MfaCodeWrongError
+        user, session = proved
         claims = self._claims(session, user, permissions=self._access.permissions_of_roles(user.roles))
         return Reauthenticated(access_token=self._issuer.issue(claims), expires_in_seconds=_lifetime_of(claims))
+
+    def _judged_code(
+        self, transaction: Transaction, factor: MfaFactor, code: str | None, *, now: datetime
+    ) -> Judgement:
+        if code is None:
+            raise MfaCodeRequiredError
+        return self._factors.judge(transaction, factor, GivenCode(totp=code), now=now)
 
     # --- signing out ------------------------------------------------------------------------------------------------
 

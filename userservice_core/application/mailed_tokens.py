@@ -104,7 +104,7 @@ class MailedTokens:
     ) -> MailedToken:
         """Make a token for the address of *user*, or the one in *to*; nothing is stored or sent."""
         email = user.email if to is None else to
-        raw = user.id.bytes + self._entropy.token_bytes(_SECRET_BYTES)
+        raw = self._raw(user)
         text = base64.urlsafe_b64encode(raw)
         event_id = EventId(self._ids.new())
         stored = OneTimeToken.issue(
@@ -124,6 +124,22 @@ class MailedTokens:
             sealed_token=self._sealer.seal(text, context=f"notification:{event_id}"),
         )
         return MailedToken(stored, request)
+
+    def challenge(self, user: User, *, now: datetime) -> tuple[OneTimeToken, str]:
+        """Make the token of a sign-in that waits for its second factor; it is mailed to nobody."""
+        raw = self._raw(user)
+        stored = OneTimeToken.issue(
+            digest=hashlib.sha256(raw).digest(),
+            user_id=user.id,
+            email_key=user.email.key,
+            address=user.email.address,
+            purpose=TokenPurpose.MFA_CHALLENGE,
+            now=now,
+        )
+        return stored, base64.urlsafe_b64encode(raw).decode()
+
+    def _raw(self, user: User) -> bytes:
+        return user.id.bytes + self._entropy.token_bytes(_SECRET_BYTES)
 
     def restore_link(self, user: User, *, now: datetime) -> MailedToken:
         """Make what the owner of a deleted account gets in place of whatever they ask for."""

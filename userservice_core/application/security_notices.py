@@ -24,6 +24,11 @@ NoticeKind = Literal[
     NotificationKind.ACCOUNT_DEACTIVATED,
     NotificationKind.ACCOUNT_DELETED,
     NotificationKind.ACCOUNT_RESTORED,
+    NotificationKind.MFA_ENABLED,
+    NotificationKind.MFA_DISABLED,
+    NotificationKind.MFA_RESET,
+    NotificationKind.RECOVERY_CODES_REPLACED,
+    NotificationKind.RECOVERY_CODE_USED,
 ]
 """The mails that carry no token; those that carry one come from :class:`.mailed_tokens.MailedTokens`."""
 

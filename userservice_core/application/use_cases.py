@@ -17,6 +17,7 @@ from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.invitations import Invitations
+from userservice_core.application.mfa import Mfa
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
@@ -42,6 +43,7 @@ class UseCases:
     email_verification: EmailVerification
     email_changes: EmailChanges
     authentication: Authentication
+    mfa: Mfa
     sessions: Sessions
     passwords: Passwords
     authorization: Authorization

@@ -140,6 +140,13 @@ class AuditAction(enum.StrEnum):
     LOGGED_IN = "auth.logged_in"
     LOGGED_OUT = "auth.logged_out"
     REAUTHENTICATED = "auth.reauthenticated"
+    MFA_CHALLENGED = "auth.mfa_challenged"
+    """The right password was given, and the second factor was asked for."""
+    MFA_ENABLED = "auth.mfa_enabled"
+    MFA_DISABLED = "auth.mfa_disabled"
+    MFA_RECOVERY_CODES_REPLACED = "auth.mfa_recovery_codes_replaced"
+    MFA_RECOVERY_CODE_USED = "auth.mfa_recovery_code_used"
+    MFA_RESET = "user.mfa_reset"
     SESSION_REVOKED = "auth.session_revoked"
     REFRESH_REUSED = "auth.refresh_reused"
 

@@ -517,6 +517,31 @@ class SessionRevoked(SignInEvent):
     reason: str
 
 
+class MfaChange(enum.StrEnum):
+    """What became of a user's second factor."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    RESET = "reset"
+    RECOVERY_CODES_REPLACED = "recovery-codes-replaced"
+    RECOVERY_CODE_USED = "recovery-code-used"
+
+
+@attrs.frozen(kw_only=True)
+class MfaChanged(SignInEvent):
+    """
+    Something about a user's second factor is different.
+
+    Attributes:
+        change: `enabled` or `disabled` by its owner, `reset` by an administrator; `recovery-codes-replaced`; or
+            `recovery-code-used`, in the place of the authenticator, at a sign-in.
+    """
+
+    type = "auth.mfa_changed"
+
+    change: str
+
+
 class NotificationKind(enum.StrEnum):
     """Which mail is to be sent."""
 
@@ -538,6 +563,11 @@ class NotificationKind(enum.StrEnum):
     RESTORE_ACCOUNT = "restore_account"
     ALREADY_REGISTERED = "already_registered"
     REACTIVATE_ACCOUNT = "reactivate_account"
+    MFA_ENABLED = "mfa_enabled"
+    MFA_DISABLED = "mfa_disabled"
+    MFA_RESET = "mfa_reset"
+    RECOVERY_CODES_REPLACED = "recovery_codes_replaced"
+    RECOVERY_CODE_USED = "recovery_code_used"
 
 
 @attrs.frozen(kw_only=True)
@@ -597,5 +627,6 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     LoggedOut,
     RefreshReused,
     SessionRevoked,
+    MfaChanged,
     NotificationRequested,
 )

@@ -23,6 +23,8 @@ class TokenPurpose(enum.StrEnum):
     """Does what a reset of the password does, for an account that has none yet."""
     RESTORE_ACCOUNT = "restore_account"
     REACTIVATE_ACCOUNT = "reactivate_account"
+    MFA_CHALLENGE = "mfa_challenge"
+    """Never mailed: whoever gave the right password holds it, until they give the second factor."""
 
 
 KEPT_BESIDE_NEWER: Final = frozenset({TokenPurpose.UNDO_EMAIL_CHANGE})
@@ -44,6 +46,7 @@ LIFETIMES: dict[TokenPurpose, timedelta] = {
     TokenPurpose.INVITE: timedelta(hours=72),
     TokenPurpose.RESTORE_ACCOUNT: timedelta(days=30),
     TokenPurpose.REACTIVATE_ACCOUNT: timedelta(hours=24),
+    TokenPurpose.MFA_CHALLENGE: timedelta(minutes=5),
 }
 
 
@@ -57,6 +60,7 @@ class OneTimeToken:
         email_key: Key of the address it was sent to; the token ends when the user's address changes.
         address: That address as it was written, None where it was not kept.
         used_at: When it was used up, or ended by a newer one of its purpose.
+        failures: Wrong codes that were given with it, where it takes one.
     """
 
     digest: bytes = attrs.field(repr=False)
@@ -67,6 +71,7 @@ class OneTimeToken:
     expires_at: datetime
     used_at: datetime | None = None
     address: str | None = None
+    failures: int = 0
 
     @classmethod
     def issue(
@@ -106,3 +111,8 @@ class OneTimeToken:
     def used(self, *, now: datetime) -> OneTimeToken:
         """Use the token up."""
         return attrs.evolve(self, used_at=now)
+
+    def failed(self, *, now: datetime, allowed: int) -> OneTimeToken:
+        """Count a wrong code that was given with it; the last of so many that are *allowed* uses it up."""
+        failures = self.failures + 1
+        return attrs.evolve(self, failures=failures, used_at=now if failures >= allowed else None)

@@ -170,6 +170,10 @@ class User:
             return self
         return attrs.evolve(self, pending_email=None, updated_at=now, version=self.version + 1)
 
+    def with_mfa(self, *, enabled: bool, now: datetime) -> User:
+        """Note whether signing in takes a second factor."""
+        return attrs.evolve(self, mfa_enabled=enabled, updated_at=now, version=self.version + 1)
+
     def with_attributes(self, attributes: JsonObject, *, now: datetime) -> User:
         """
         Let administrators note *attributes*; if these are what is noted already, the user is returned unchanged.

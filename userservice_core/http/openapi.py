@@ -10,7 +10,7 @@ from msgspec import UNSET
 from userservice_core.http import problems
 from userservice_core.http.possible_problems import possible_problems
 from userservice_core.http.problems import STATUS_BY_CODE, TYPE_PREFIX
-from userservice_core.http.routes import Caller, Holder, Route
+from userservice_core.http.routes import Caller, Holder, Route, shapes_of
 from userservice_core.http.vocabulary import term_of
 from userservice_core.http.wire import OAuthErrorAnswer, ProblemAnswer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from userservice_core.http.possible_problems import ErrorKind
+    from userservice_core.http.routes import Shape
 
 API_VERSION: Final = "1"
 
@@ -326,7 +327,7 @@ def _responses(route: Route) -> Json:
     return dict(sorted(responses.items()))
 
 
-def _response(route: Route, status: int, shape: type[msgspec.Struct] | None) -> Json:
+def _response(route: Route, status: int, shape: Shape | None) -> Json:
     names = _sent_with_success(route) if status < _FIRST_PROBLEM else _problem_headers(status)
     answer: Json = {"description": _MEANINGS[status], "headers": _headers((*names, "x-request-id"))}
     if shape is not None:
@@ -340,8 +341,9 @@ def _sent_with_success(route: Route) -> tuple[str, ...]:
     return (*route.sends, "idempotency-replayed") if route.takes_key else tuple(route.sends)
 
 
-def _content(shape: type[msgspec.Struct], *, content_type: str = _JSON) -> Json:
-    return {content_type: {"schema": {"$ref": _SCHEMAS + shape.__name__}}}
+def _content(shape: Shape, *, content_type: str = _JSON) -> Json:
+    references = [{"$ref": _SCHEMAS + each.__name__} for each in shapes_of(shape)]
+    return {content_type: {"schema": references[0] if len(references) == 1 else {"anyOf": references}}}
 
 
 def _headers(names: Iterable[str]) -> Json:
@@ -409,7 +411,7 @@ def _schemas(routes: Iterable[Route]) -> dict[str, Json]:
     routes = tuple(routes)
     taken = {route.body for route in routes if route.body is not None}
     told: set[type[msgspec.Struct]] = {ProblemAnswer, OAuthErrorAnswer}
-    given = told | {shape for route in routes for shape in route.answers.values() if shape is not None}
+    given = told.union(*map(_answers, routes))
     taken_schemas = _components(taken)
     schemas = {**_open(_components(given)), **taken_schemas}
     for name, schema in schemas.items():
@@ -419,9 +421,13 @@ def _schemas(routes: Iterable[Route]) -> dict[str, Json]:
     for name, schema in schemas.items():
         if "properties" in schema:
             schema["examples"] = [_example(name, schemas)]
-    for name in {shape.__name__ for route in routes if route.is_list for shape in route.answers.values() if shape}:
+    for name in {shape.__name__ for route in routes if route.is_list for shape in _answers(route)}:
         _let_rows_be_partial(name, schemas)
     return dict(sorted(schemas.items()))
+
+
+def _answers(route: Route) -> set[type[msgspec.Struct]]:
+    return {each for shape in route.answers.values() if shape is not None for each in shapes_of(shape)}
 
 
 def _let_rows_be_partial(name: str, schemas: dict[str, Json]) -> None:

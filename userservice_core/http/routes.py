@@ -9,7 +9,8 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from types import UnionType
+from typing import Final, get_args
 
 import attrs
 import msgspec
@@ -27,6 +28,7 @@ from userservice_core.http.handlers import (
     auth,
     authorization,
     clients,
+    mfa,
     oauth,
     permissions,
     profiles,
@@ -39,6 +41,14 @@ from userservice_core.http.handlers import (
 from userservice_core.http.messages import Response
 
 Handler = Callable[[Call], Response]
+
+Shape = type[msgspec.Struct] | UnionType
+
+
+def shapes_of(shape: Shape) -> tuple[type[msgspec.Struct], ...]:
+    """Return the shapes that an answer may have."""
+    return get_args(shape) if isinstance(shape, UnionType) else (shape,)
+
 
 PARAMETER: Final = re.compile(r"\{([a-z][A-Za-z]*)\}")
 """A segment of a path that stands for an id."""
@@ -89,7 +99,7 @@ class Route:
         path: With the names of ids in braces, such as ``/things/{id}``; each id is a UUID.
         operation_id: Its name in OpenAPI, metrics and logs, in snake_case; its handler has the same.
         who: Who may call it.
-        answers: What it answers with when all is well, by status; None for no body.
+        answers: What it answers with when all is well, by status: a shape, or one of several; None for no body.
         body: The shape of the body it takes, None for none.
         body_format: How the body is written.
         body_required: Whether the body must be there; a missing one counts as ``{}`` otherwise.
@@ -114,7 +124,7 @@ class Route:
     summary: str
     handler: Handler
     who: Caller | Holder = attrs.field(validator=attrs.validators.instance_of((Caller, Holder)))
-    answers: Mapping[int, type[msgspec.Struct] | None]
+    answers: Mapping[int, Shape | None]
     rate_class: RateClass
     body: type[msgspec.Struct] | None = None
     body_format: BodyFormat = BodyFormat.JSON
@@ -210,7 +220,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=auth.login,
         who=Caller.ANYONE,
         body=wire.LoginBody,
-        answers={200: wire.SignedInAnswer},
+        answers={200: wire.SignedInAnswer | wire.MfaRequiredAnswer},
         problems=(
             errors.InvalidCredentialsError,
             errors.EmailNotVerifiedError,
@@ -223,6 +233,70 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         method="POST",
+        path="/auth/mfa/challenge",
+        operation_id="answer_mfa_challenge",
+        summary="Finish a sign-in with the code of an authenticator, or a recovery code",
+        handler=mfa.answer_mfa_challenge,
+        who=Caller.BEARER,
+        body=wire.MfaChallengeBody,
+        answers={200: wire.SignedInAnswer},
+        problems=(errors.MfaChallengeInvalidError, errors.MfaCodeWrongError, errors.TooManyRequestsError),
+        rate_class=RateClass.SIGN_IN,
+    ),
+    Route(
+        method="POST",
+        path="/auth/mfa/setup",
+        operation_id="set_up_mfa",
+        summary="Get a secret for an authenticator; it counts once a code made with it was given",
+        handler=mfa.set_up_mfa,
+        who=Caller.USER,
+        answers={200: wire.MfaSetupAnswer},
+        problems=(errors.MfaAlreadyEnabledError,),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        fresh=True,
+    ),
+    Route(
+        method="POST",
+        path="/auth/mfa/verify",
+        operation_id="verify_mfa",
+        summary="Turn the second factor on with the first code of the authenticator, and get recovery codes",
+        handler=mfa.verify_mfa,
+        who=Caller.USER,
+        body=wire.MfaCodeBody,
+        answers={200: wire.RecoveryCodesAnswer},
+        problems=(errors.MfaAlreadyEnabledError, errors.MfaNotSetUpError, errors.TooManyRequestsError),
+        rate_class=RateClass.SIGN_IN,
+        sensitive=True,
+    ),
+    Route(
+        method="POST",
+        path="/auth/mfa/disable",
+        operation_id="disable_mfa",
+        summary="Turn the second factor off",
+        handler=mfa.disable_mfa,
+        who=Caller.USER,
+        answers={204: None},
+        problems=(errors.MfaNotEnabledError,),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        fresh=True,
+    ),
+    Route(
+        method="POST",
+        path="/auth/mfa/recovery-codes",
+        operation_id="replace_recovery_codes",
+        summary="Get new recovery codes; those from before are good no more",
+        handler=mfa.replace_recovery_codes,
+        who=Caller.USER,
+        answers={200: wire.RecoveryCodesAnswer},
+        problems=(errors.MfaNotEnabledError,),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        fresh=True,
+    ),
+    Route(
+        method="POST",
         path="/auth/reauthenticate",
         operation_id="reauthenticate",
         summary="Prove again who you are, for operations that want a recent sign-in",
@@ -230,7 +304,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.USER,
         body=wire.ReauthenticateBody,
         answers={200: wire.ReauthenticatedAnswer},
-        problems=(errors.InvalidCredentialsError,),
+        problems=(
+            errors.InvalidCredentialsError,
+            errors.MfaCodeRequiredError,
+            errors.MfaCodeWrongError,
+            errors.TooManyRequestsError,
+        ),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
         sensitive=True,
@@ -706,6 +785,20 @@ ROUTES: Final[tuple[Route, ...]] = (
         rate_class=RateClass.WRITE,
         sensitive=True,
         audit=AuditAction.USER_UNLOCKED,
+    ),
+    Route(
+        method="DELETE",
+        path="/admin/users/{id}/mfa",
+        operation_id="reset_user_mfa",
+        summary="Turn off the second factor of a user who has lost it",
+        handler=admin_users.reset_user_mfa,
+        who=Holder("user:reset_mfa"),
+        answers={204: None},
+        problems=(errors.UserNotFoundError, errors.TargetOutranksActorError),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        fresh=True,
+        audit=AuditAction.MFA_RESET,
     ),
     Route(
         method="GET",

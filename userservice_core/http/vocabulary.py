@@ -36,6 +36,8 @@ _CLIENT_ID: Final = "0192f0c1-2a4b-7c3d-8e5f-00000000000d"
 _AUTH_METHODS: Final = ["client_secret_basic", "client_secret_post"]
 _TIME: Final = "2026-03-01T12:00:00Z"
 
+_ONE_TIME_PASSWORD: Final = Term("The six digits that the authenticator shows; each counts once.", "492039")
+
 TERMS: Final[Mapping[str, Term]] = {
     # --- accounts ---------------------------------------------------------------------------------------------------
     "attributes": Term("What administrators noted about the user, as a JSON object.", {"department": "sales"}),
@@ -92,6 +94,24 @@ TERMS: Final[Mapping[str, Term]] = {
     ),
     "refreshExpiresIn": Term("Seconds until the refresh token expires unless it is used before.", 1_209_600),
     "refreshToken": Term("Good for one exchange, then replaced by the next one. Keep it secret.", "r1.AAEC.AwQF"),
+    "MfaCodeBody.code": _ONE_TIME_PASSWORD,
+    "MfaChallengeBody.code": _ONE_TIME_PASSWORD,
+    "ReauthenticateBody.code": _ONE_TIME_PASSWORD,
+    "recoveryCode": Term("A recovery code, with its dashes or without; each counts once.", "MZXW-6YTB-OI7A-2345"),
+    "recoveryCodes": Term(
+        "To keep where they are found without the device; each counts once.", ["MZXW-6YTB-OI7A-2345"]
+    ),
+    "mfaRequired": Term("Says that no session has begun yet.", example=True),
+    "mfaSessionToken": Term(
+        "To be given to `POST /auth/mfa/challenge` within five minutes.",
+        "dGhlIHRva2VuIG9mIGEgc2lnbi1pbiB0aGF0IHdhaXRz",
+    ),
+    "otpauthUrl": Term(
+        "What authenticator apps open.",
+        "otpauth://totp/User%20Service:robin%40example.com?secret=JBSWY3DPEHPK3PXP&issuer=User%20Service",
+    ),
+    "MfaSetupAnswer.secret": Term("The same in base32, to type in.", "JBSWY3DPEHPK3PXP"),
+    "qrSvg": Term("The same as a QR code, an `svg` element.", '<svg xmlns="http://www.w3.org/2000/svg"></svg>'),
     "token": Term("The token of a mailed link, as it stands in the link.", "dGhlIHRva2VuIG9mIGEgbWFpbGVkIGxpbms"),
     "tokenType": Term("How to send the access token (RFC 6749 §5.1).", "Bearer"),
     "purpose": Term("What a mailed token is for; null where it is unknown.", "verify_email"),

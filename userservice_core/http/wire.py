@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.sessions import Session
     from userservice_core.domain.users import User
     from userservice_core.ports.audit import AuditRecord
+    from userservice_core.ports.mfa import Enrolment
     from userservice_core.ports.personal_data import PersonalData
     from userservice_core.ports.security import AccessClaims
 
@@ -42,6 +43,7 @@ MAX_TEXT_CHARACTERS = 1_024
 MAX_LONG_TEXT_CHARACTERS = 4_096
 MAX_TOKEN_CHARACTERS = 8_192
 MAX_MAILED_TOKEN_CHARACTERS = 512
+MAX_CODE_CHARACTERS = 64
 MAX_PERMISSION_CHARACTERS = 129
 MAX_CURSOR_CHARACTERS = 2_048
 MIN_EMAIL_PART_CHARACTERS = 3
@@ -52,6 +54,9 @@ Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARACTERS)]
 LongText = Annotated[str, msgspec.Meta(max_length=MAX_LONG_TEXT_CHARACTERS)]
 TokenText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TOKEN_CHARACTERS)]
 MailedTokenText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_MAILED_TOKEN_CHARACTERS)]
+
+
+CodeText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CODE_CHARACTERS)]
 
 
 PermissionName = Annotated[
@@ -99,9 +104,24 @@ class LoginBody(Body, frozen=True, kw_only=True):
 
 
 class ReauthenticateBody(Body, frozen=True, kw_only=True):
-    """How somebody who is signed in proves again who they are."""
+    """How somebody who is signed in proves again who they are: by the code where a second factor is on."""
 
-    password: Text
+    password: Text | None = None
+    code: CodeText | None = None
+
+
+class MfaCodeBody(Body, frozen=True, kw_only=True):
+    """The code that an authenticator shows."""
+
+    code: CodeText
+
+
+class MfaChallengeBody(Body, frozen=True, kw_only=True):
+    """The second factor of a sign-in: the code of the authenticator, or a recovery code."""
+
+    mfa_session_token: MailedTokenText
+    code: CodeText | None = None
+    recovery_code: CodeText | None = None
 
 
 class ChangePasswordBody(Body, frozen=True, kw_only=True):
@@ -563,6 +583,32 @@ class SignedInAnswer(Body, frozen=True, kw_only=True):
             refresh_expires_in=signed_in.refresh_expires_in_seconds,
             user=UserAnswer.of(signed_in.user),
         )
+
+
+class MfaRequiredAnswer(Body, frozen=True, kw_only=True):
+    """That the password was right, and that the sign-in waits for the second factor."""
+
+    mfa_required: bool = True
+    mfa_session_token: str
+
+
+class MfaSetupAnswer(Body, frozen=True, kw_only=True):
+    """What an authenticator app takes, in three forms; it is shown this once."""
+
+    otpauth_url: str
+    secret: str
+    qr_svg: str
+
+    @classmethod
+    def of(cls, enrolment: Enrolment) -> MfaSetupAnswer:
+        """Show *enrolment*."""
+        return cls(otpauth_url=enrolment.uri, secret=enrolment.secret, qr_svg=enrolment.qr_svg)
+
+
+class RecoveryCodesAnswer(Body, frozen=True, kw_only=True):
+    """Codes that stand for the authenticator, each once; they are shown this once."""
+
+    recovery_codes: tuple[str, ...]
 
 
 class ReauthenticatedAnswer(Body, frozen=True, kw_only=True):

@@ -32,7 +32,7 @@ class OneTimeTokenRepository(Protocol):
         ...
 
     def save(self, token: OneTimeToken) -> None:
-        """Store that a token was used."""
+        """Store that a token was used, and how many wrong codes were given with it."""
         ...
 
     def count_since(self, user_id: UserId, purposes: Collection[TokenPurpose], *, since: datetime) -> int:

@@ -58,6 +58,11 @@ class PasswordHasher(Protocol):
 class SecretSealer(Protocol):
     """Authenticated encryption under a key ring, and keyed digests. Safe for many threads."""
 
+    @property
+    def current_prefix(self) -> str:
+        """What everything begins with that :meth:`seal` makes now, and nothing that was made under an earlier key."""
+        ...
+
     def seal(self, plaintext: bytes, *, context: str) -> str:
         """Encrypt under the newest key, bound to *context*; the result is URL-safe text that names its key."""
         ...

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.audit import AuditLog
     from userservice_core.ports.clients import ClientRepository
     from userservice_core.ports.credentials import SignInRepository
+    from userservice_core.ports.mfa import MfaRepository
     from userservice_core.ports.one_time_tokens import OneTimeTokenRepository
     from userservice_core.ports.profiles import ProfileRepository
     from userservice_core.ports.revocations import RevocationWriter
@@ -49,6 +50,11 @@ class Transaction(Protocol):
     @property
     def one_time_tokens(self) -> OneTimeTokenRepository:
         """Mailed tokens."""
+        ...
+
+    @property
+    def mfa(self) -> MfaRepository:
+        """Second factors."""
         ...
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
+from userservice_core.application.authentication import SignedIn
 from userservice_core.bootstrap import InMemoryUserService, bootstrap_in_memory
 from userservice_core.domain.sessions import Origin
 from userservice_core.testing.clocks import FakeClock
@@ -17,7 +18,6 @@ from userservice_core.testing.passwords import FakePasswordHasher
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from userservice_core.application.authentication import SignedIn
     from userservice_core.application.use_cases import UseCases
     from userservice_core.domain.users import User
 
@@ -55,7 +55,9 @@ class World:
 
     def sign_in(self, email: str = "ada@example.com", password: str = PASSWORD) -> SignedIn:
         """Sign in from the usual place."""
-        return self.use_cases.authentication.sign_in(email=email, password=password, origin=ORIGIN)
+        begun = self.use_cases.authentication.sign_in(email=email, password=password, origin=ORIGIN)
+        assert isinstance(begun, SignedIn)
+        return begun
 
     def refresh(self, signed_in: SignedIn) -> SignedIn:
         """Exchange the refresh token."""

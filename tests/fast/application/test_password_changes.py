@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from tests.fast.application.conftest import ORIGIN, PASSWORD
+from userservice_core.application.authentication import SignedIn
 from userservice_core.bootstrap import bootstrap_in_memory
 from userservice_core.errors import (
     CurrentPasswordWrongError,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.fast.application.conftest import World
     from userservice_core.application.access import Principal
-    from userservice_core.application.authentication import Reauthenticated, SignedIn
+    from userservice_core.application.authentication import Reauthenticated
 
 _NEW = "another sentence, as long"
 _WRONG = "not this one, I think"
@@ -151,9 +152,11 @@ def _issued(world: World) -> str:
 
 
 def _first_sign_in(world: World, password: str, new: str | None) -> SignedIn:
-    return world.use_cases.authentication.sign_in(
+    begun = world.use_cases.authentication.sign_in(
         email="root@example.com", password=password, new_password=new, origin=ORIGIN
     )
+    assert isinstance(begun, SignedIn)
+    return begun
 
 
 def test_an_issued_password_is_replaced_at_the_first_sign_in(world: World) -> None:

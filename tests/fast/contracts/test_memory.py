@@ -30,6 +30,7 @@ from userservice_core.testing.contracts.event_publisher import EventPublisherCon
 from userservice_core.testing.contracts.idempotency import IdempotencyContract
 from userservice_core.testing.contracts.mail_sender import MailSenderContract
 from userservice_core.testing.contracts.metrics import MetricsContract
+from userservice_core.testing.contracts.mfa import MfaContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
 from userservice_core.testing.contracts.personal_data import PersonalDataContract
@@ -75,6 +76,10 @@ class TestSessions(_InMemory, SessionsContract):
 
 class TestOneTimeTokens(_InMemory, OneTimeTokensContract):
     """Mailed tokens."""
+
+
+class TestMfa(_InMemory, MfaContract):
+    """Second factors."""
 
 
 class TestProfiles(_InMemory, ProfilesContract):

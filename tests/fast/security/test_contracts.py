@@ -17,10 +17,12 @@ from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher
 from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens
 from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+from userservice_core.infrastructure.security.totp import PyotpOneTimePasswords
 from userservice_core.infrastructure.system.clock import SystemEntropy
 from userservice_core.testing.clocks import NOON, FakeClock
 from userservice_core.testing.contracts.access_tokens import AccessTokensContract
 from userservice_core.testing.contracts.cursors import CursorSignerContract
+from userservice_core.testing.contracts.mfa import OneTimePasswordsContract
 from userservice_core.testing.contracts.passwords import PasswordHasherContract
 from userservice_core.testing.contracts.refresh_tokens import RefreshTokensContract
 from userservice_core.testing.contracts.sealing import SecretSealerContract
@@ -144,6 +146,15 @@ class TestAesGcmSecretSealer(SecretSealerContract):
 
 def _hasher(*, queue: int = 4, memory_kib: int = 64) -> Argon2PasswordHasher:
     return Argon2PasswordHasher(slots=1, queue=queue, memory_kib=memory_kib, time_cost=1, metrics=InMemoryMetrics())
+
+
+class TestPyotpOneTimePasswords(OneTimePasswordsContract):
+    """By time."""
+
+    @pytest.fixture
+    def passwords(self) -> PyotpOneTimePasswords:
+        """Those of a service with a space in its name."""
+        return PyotpOneTimePasswords(issuer="A Service")
 
 
 class TestArgon2PasswordHasher(PasswordHasherContract):

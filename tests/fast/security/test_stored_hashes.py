@@ -91,6 +91,7 @@ def hasher(metrics: InMemoryMetrics) -> Argon2PasswordHasher:
     return Argon2PasswordHasher(slots=1, queue=1, memory_kib=64, time_cost=1, metrics=metrics)
 
 
+@pytest.mark.asvs("11.2.2")
 @pytest.mark.parametrize("name", HASHES)
 def test_the_hash_of_another_system_belongs_to_its_password(
     hasher: Argon2PasswordHasher, metrics: InMemoryMetrics, name: str

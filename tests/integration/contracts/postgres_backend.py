@@ -8,6 +8,7 @@ from userservice_core.infrastructure.postgres.addresses import PostgresAddressRe
 from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
 from userservice_core.infrastructure.postgres.clients import PostgresClientReader
 from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
+from userservice_core.infrastructure.postgres.mfa import PostgresFactorSecrets
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
 from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
 from userservice_core.infrastructure.postgres.personal_data import PostgresPersonalDataReader
@@ -37,6 +38,7 @@ def backend_of(database: Database) -> Backend:
         sign_ins=PostgresSignInReader(database),
         sessions=PostgresSessionStore(database),
         one_time_tokens=PostgresOneTimeTokenReader(database),
+        factor_secrets=PostgresFactorSecrets(database),
         profiles=PostgresProfileReader(database),
         addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),

@@ -19,6 +19,7 @@ from userservice_core.testing.contracts.clients import ClientsContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
 from userservice_core.testing.contracts.health import PingContract
 from userservice_core.testing.contracts.idempotency import IdempotencyContract
+from userservice_core.testing.contracts.mfa import MfaContract
 from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensContract
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
 from userservice_core.testing.contracts.personal_data import PersonalDataContract
@@ -82,6 +83,10 @@ class TestSessions(_InPostgres, SessionsContract):
 
 class TestOneTimeTokens(_InPostgres, OneTimeTokensContract):
     """Mailed tokens."""
+
+
+class TestMfa(_InPostgres, MfaContract):
+    """Second factors."""
 
 
 class TestProfiles(_InPostgres, ProfilesContract):

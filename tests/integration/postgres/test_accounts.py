@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from tests.e2e.processes import eventually, settings_for
+from userservice_core.application.authentication import SignedIn
 from userservice_core.bootstrap import UserService, bootstrap, bootstrap_relay
 from userservice_core.config import Settings
 from userservice_core.domain.ids import UserId
@@ -155,9 +156,14 @@ def test_of_two_administrators_who_delete_each_other_one_stays(house: House) -> 
 def test_no_sign_in_outlives_a_suspension(house: House) -> None:
     """Fifty sign-ins and refreshes and one suspension: no session is left open, and each event has its number."""
     user = house.register("ada@example.com")
-    sign_in = partial(
-        house.service.use_cases.authentication.sign_in, email="ada@example.com", password=_PASSWORD, origin=_ORIGIN
-    )
+
+    def sign_in() -> SignedIn:
+        begun = house.service.use_cases.authentication.sign_in(
+            email="ada@example.com", password=_PASSWORD, origin=_ORIGIN
+        )
+        assert isinstance(begun, SignedIn)
+        return begun
+
     refresh = house.service.use_cases.authentication.refresh
     begun = [sign_in() for _ in range(25)]
     works: list[Callable[[], object]] = []

@@ -63,6 +63,11 @@ _BREAKING: Final = {
     "ck_one_time_tokens_digest": "UPDATE one_time_tokens SET digest = '\\x00'",
     "uq_one_time_tokens_unused": "INSERT INTO one_time_tokens SELECT user_id, decode(repeat('ab', 32), 'hex'),"
     " email_key, purpose, created_at, expires_at FROM one_time_tokens",
+    "pk_mfa_factors": _COPY.format("mfa_factors"),
+    "fk_mfa_factors_user_id_users": _OF_NOBODY.format("mfa_factors", "'secret', now(), NULL, NULL, '{}'"),
+    "pk_recovery_codes": _COPY.format("recovery_codes"),
+    "fk_recovery_codes_user_id_users": "UPDATE recovery_codes SET user_id = gen_random_uuid()",
+    "ck_recovery_codes_digest": "UPDATE recovery_codes SET digest = '\\x00'",
     "pk_user_profiles": _COPY.format("user_profiles"),
     "fk_user_profiles_user_id_users": "UPDATE user_profiles SET user_id = gen_random_uuid()",
     # A row that is no default breaks no other rule, and one that is breaks that of defaults only with another id.
@@ -114,6 +119,8 @@ _MEANING: Final[dict[str, type[UserServiceError]]] = {
     "pk_client_secrets": ConflictError,
     "pk_signing_keys": ConflictError,
     "pk_client_permissions": ConflictError,
+    "pk_mfa_factors": ConflictError,
+    "pk_recovery_codes": ConflictError,
     "pk_idempotency_keys": ConflictError,
     "pk_revocations": ConflictError,
     "uq_one_time_tokens_unused": RetriableError,
@@ -143,6 +150,8 @@ def filled(uow: PostgresUnitOfWork, observer: psycopg.Connection) -> None:
         "INSERT INTO one_time_tokens SELECT user_id, decode(repeat('00', 32), 'hex'), email_key, 'verify_email',"
         " now(), now() FROM users"
     )
+    observer.execute("INSERT INTO mfa_factors SELECT user_id, 'secret', now(), NULL, NULL, '{}' FROM users")
+    observer.execute("INSERT INTO recovery_codes SELECT user_id, decode(repeat('00', 32), 'hex'), now() FROM users")
     observer.execute(
         "INSERT INTO user_profiles (user_id, phone_verified, preferences, communication_preferences, version)"
         " SELECT user_id, false, '{}', '{}', 1 FROM users"

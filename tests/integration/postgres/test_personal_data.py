@@ -46,6 +46,8 @@ _LEFT_OUT: Final = {
     "bus_event": "holds events for as long as the settings keep them; they repeat what the export says",
     "bus_dead_letter": "holds events that a consumer could not take, for an operator to look at",
     "revocations": "tells for minutes what processes must forget, and nothing of the user but the id",
+    "mfa_factors": "holds a secret that makes codes, sealed; that there is one is shown as mfaEnabled",
+    "recovery_codes": "holds digests of codes, which let whoever has them try some",
     "user_emails": "repeats the address of the account",
 }
 """Tables that an export does not show, and why."""
@@ -59,6 +61,7 @@ _UNSHOWN: Final = {
     "sessions.current_hash": "lets whoever has it try tokens",
     "sessions.previous_hash": "as above",
     "one_time_tokens.digest": "as above",
+    "one_time_tokens.failures": "counts wrong codes of the last minutes, and is 0 for whatever was mailed",
     "one_time_tokens.email_key": "the address as it is compared, made of the one that is shown",
     "user_profiles.version": "is in the ETag of the profile",
     "addresses.version": "is in the ETag of the address",

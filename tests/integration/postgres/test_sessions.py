@@ -67,7 +67,9 @@ class House:
 
     def sign_in(self, email: str) -> SignedIn:
         """Begin a session."""
-        return self.here.use_cases.authentication.sign_in(email=email, password=_PASSWORD, origin=_ORIGIN)
+        begun = self.here.use_cases.authentication.sign_in(email=email, password=_PASSWORD, origin=_ORIGIN)
+        assert isinstance(begun, SignedIn)
+        return begun
 
     def link(self, purpose: TokenPurpose, **changes: Any) -> str:  # noqa: ANN401 - each attribute has its type
         """Make an account as *changes* have it, and return the token of a link to it."""

@@ -132,6 +132,12 @@ def unlock_user(call: Call) -> Response:
     return empty_response(204)
 
 
+def reset_user_mfa(call: Call) -> Response:
+    """Turn off the second factor of a user."""
+    call.services.use_cases.mfa.reset(actor=call.require_actor(), user_id=UserId(call.parameter("id")))
+    return empty_response(204)
+
+
 def _administration(call: Call) -> AccountAdministration:
     return call.services.use_cases.account_administration
 

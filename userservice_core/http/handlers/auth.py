@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from userservice_core.application.authentication import MfaRequired
 from userservice_core.domain.passwords import MAX_PASSWORD_BYTES, MAX_PASSWORD_CHARACTERS
+from userservice_core.errors import Fault, InvalidInputError
 from userservice_core.http.call import empty_response, json_response
 from userservice_core.http.wire import (
     AccountRestoredAnswer,
@@ -12,6 +14,7 @@ from userservice_core.http.wire import (
     EmailVerifiedAnswer,
     LoginBody,
     LogoutBody,
+    MfaRequiredAnswer,
     PasswordPolicyAnswer,
     ReauthenticateBody,
     ReauthenticatedAnswer,
@@ -46,18 +49,23 @@ def register(call: Call) -> Response:
 
 
 def login(call: Call) -> Response:
-    """Begin a session."""
+    """Begin a session, or ask for the second factor."""
     body = call.body(LoginBody)
     signed_in = call.services.use_cases.authentication.sign_in(
         email=body.email, password=body.password, new_password=body.new_password, origin=call.origin
     )
+    if isinstance(signed_in, MfaRequired):
+        return json_response(200, MfaRequiredAnswer(mfa_session_token=signed_in.session_token))
     return json_response(200, SignedInAnswer.of(signed_in))
 
 
 def reauthenticate(call: Call) -> Response:
     """Give a new access token of the same session to whoever proves again who they are."""
+    body = call.body(ReauthenticateBody)
+    if body.password is None and body.code is None:
+        raise InvalidInputError((Fault(("password",), "required", "Give the password, or the code."),))
     again = call.services.use_cases.authentication.reauthenticate(
-        caller=call.require_caller(), password=call.body(ReauthenticateBody).password, origin=call.origin
+        caller=call.require_caller(), password=body.password, code=body.code, origin=call.origin
     )
     answer = ReauthenticatedAnswer(access_token=again.access_token, expires_in=again.expires_in_seconds)
     return json_response(200, answer)

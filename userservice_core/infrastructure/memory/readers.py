@@ -150,6 +150,22 @@ class InMemoryOneTimeTokenReader:
         return self._store.read().one_time_tokens.get((user_id, digest))
 
 
+class InMemoryFactorSecrets:
+    """A :class:`~userservice_core.ports.mfa.FactorSecrets`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def list_sealed_otherwise(self, prefix: str, *, after: UserId | None, limit: int) -> tuple[UserId, ...]:
+        factors = self._store.read().mfa_factors.values()
+        due = (
+            factor.user_id
+            for factor in factors
+            if not factor.sealed_secret.startswith(prefix) and (after is None or factor.user_id.int > after.int)
+        )
+        return tuple(sorted(due, key=lambda user_id: user_id.int)[:limit])
+
+
 class InMemoryAnswerStore:
     """An :class:`~userservice_core.ports.idempotency.AnswerStore`."""
 

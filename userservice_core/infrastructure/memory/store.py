@@ -17,6 +17,7 @@ from userservice_core.domain.clients import ServiceClient
 from userservice_core.domain.credentials import Credential, LoginState
 from userservice_core.domain.events import SequencedBy
 from userservice_core.domain.ids import AddressId, ClientId, PermissionId, RoleId, SessionId, UserId
+from userservice_core.domain.mfa import MfaFactor, RecoveryCode
 from userservice_core.domain.one_time_tokens import OneTimeToken
 from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.revocations import Revocation
@@ -93,6 +94,8 @@ class Rows:
     login_states: dict[UserId, LoginState] = attrs.field(factory=dict)
     sessions: dict[tuple[UserId, SessionId], Session] = attrs.field(factory=dict)
     one_time_tokens: dict[tuple[UserId, bytes], OneTimeToken] = attrs.field(factory=dict)
+    mfa_factors: dict[UserId, MfaFactor] = attrs.field(factory=dict)
+    recovery_codes: dict[tuple[UserId, bytes], RecoveryCode] = attrs.field(factory=dict)
     profiles: dict[UserId, UserProfile] = attrs.field(factory=dict)
     addresses: dict[tuple[UserId, AddressId], Address] = attrs.field(factory=dict)
     roles: dict[RoleId, Role] = attrs.field(factory=lambda: {role.id: role for role in SYSTEM_ROLES})
@@ -119,6 +122,8 @@ class Rows:
             login_states=self.login_states.copy(),
             sessions=self.sessions.copy(),
             one_time_tokens=self.one_time_tokens.copy(),
+            mfa_factors=self.mfa_factors.copy(),
+            recovery_codes=self.recovery_codes.copy(),
             profiles=self.profiles.copy(),
             addresses=self.addresses.copy(),
             roles=self.roles.copy(),
@@ -151,6 +156,11 @@ class Rows:
         """Tell whether any user, deleted ones included, holds a role."""
         return any(role.id == role_id for user in self.users.values() for role in user.roles)
 
+    def remove_mfa(self, user_id: UserId) -> None:
+        """Delete a user's second factor and recovery codes."""
+        self.mfa_factors.pop(user_id, None)
+        self.recovery_codes = {key: value for key, value in self.recovery_codes.items() if key[0] != user_id}
+
     def remove_user(self, user_id: UserId) -> None:
         """Erase a user and everything under their id."""
         user = self.users.pop(user_id, None)
@@ -159,6 +169,7 @@ class Rows:
         self.credentials.pop(user_id, None)
         self.login_states.pop(user_id, None)
         self.profiles.pop(user_id, None)
+        self.remove_mfa(user_id)
         self.addresses = {key: value for key, value in self.addresses.items() if key[0] != user_id}
         self.sessions = {key: value for key, value in self.sessions.items() if key[0] != user_id}
         self.one_time_tokens = {key: value for key, value in self.one_time_tokens.items() if key[0] != user_id}

@@ -54,7 +54,7 @@ from userservice_core.ports.publishing import OutboxRecord, lane_of
 from userservice_core.ports.revocations import OUTBOX_CHANNEL, REVOCATIONS_CHANNEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from datetime import datetime
 
     from userservice_core.domain.addresses import Address
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.credentials import Credential, SignIn
     from userservice_core.domain.events import Event
     from userservice_core.domain.ids import AddressId, ClientId, ClientSecretId, PermissionId, RoleId, SessionId, UserId
+    from userservice_core.domain.mfa import MfaFactor, RecoveryCode
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.revocations import Revocation
@@ -342,7 +343,50 @@ class InMemoryOneTimeTokenRepository:
         def write(rows: Rows) -> None:
             key = (token.user_id, token.digest)
             if key in rows.one_time_tokens:
-                rows.one_time_tokens[key] = attrs.evolve(rows.one_time_tokens[key], used_at=token.used_at)
+                rows.one_time_tokens[key] = attrs.evolve(
+                    rows.one_time_tokens[key], used_at=token.used_at, failures=token.failures
+                )
+
+        self._writes.add(write)
+
+
+class InMemoryMfaRepository:
+    """A :class:`~userservice_core.ports.mfa.MfaRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def find(self, user_id: UserId) -> MfaFactor | None:
+        return self._writes.read().mfa_factors.get(user_id)
+
+    def save(self, factor: MfaFactor) -> None:
+        def write(rows: Rows) -> None:
+            _require_user(rows, factor.user_id)
+            rows.mfa_factors[factor.user_id] = factor
+
+        self._writes.add(write)
+
+    def remove(self, user_id: UserId) -> None:
+        self._writes.add(lambda rows: rows.remove_mfa(user_id))
+
+    def find_code(self, user_id: UserId, digest: bytes) -> RecoveryCode | None:
+        return self._writes.read().recovery_codes.get((user_id, digest))
+
+    def save_code(self, code: RecoveryCode) -> None:
+        def write(rows: Rows) -> None:
+            key = (code.user_id, code.digest)
+            if key in rows.recovery_codes:
+                rows.recovery_codes[key] = attrs.evolve(rows.recovery_codes[key], used_at=code.used_at)
+
+        self._writes.add(write)
+
+    def replace_codes(self, user_id: UserId, codes: Iterable[RecoveryCode]) -> None:
+        replacing = tuple(codes)
+
+        def write(rows: Rows) -> None:
+            _require_user(rows, user_id)
+            others = {key: code for key, code in rows.recovery_codes.items() if key[0] != user_id}
+            rows.recovery_codes = others | {(code.user_id, code.digest): code for code in replacing}
 
         self._writes.add(write)
 
@@ -678,6 +722,7 @@ class InMemoryTransaction:
         self.sign_ins = InMemorySignInRepository(writes)
         self.sessions = InMemorySessionRepository(writes)
         self.one_time_tokens = InMemoryOneTimeTokenRepository(writes)
+        self.mfa = InMemoryMfaRepository(writes)
         self.profiles = InMemoryProfileRepository(writes)
         self.addresses = InMemoryAddressRepository(writes)
         self.roles = InMemoryRoleRepository(writes)

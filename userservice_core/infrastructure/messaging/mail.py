@@ -403,5 +403,32 @@ _TEXTS: Final[Mapping[NotificationKind, tuple[str, ...]]] = {
         "Your account, which was deleted, was restored. Sign in as before.",
         "If it was not you, change your password at once.",
     ),
+    NotificationKind.MFA_ENABLED: (
+        "Signing in takes a second factor now",
+        "From now on, signing in to your account takes a code of the authenticator that was set up.",
+        "Keep the recovery codes where you find them without your device.",
+        "If it was not you, ask whoever runs the service for help: your account may be in other hands.",
+    ),
+    NotificationKind.MFA_DISABLED: (
+        "Signing in takes no second factor any more",
+        "The second factor of your account was turned off: the password alone signs in.",
+        "If it was not you, change your password at once, and set the second factor up again.",
+    ),
+    NotificationKind.MFA_RESET: (
+        "An administrator turned off your second factor",
+        "An administrator turned off the second factor of your account: the password alone signs in.",
+        "Set it up again. If you did not ask for this, change your password at once, and ask whoever runs the service.",
+    ),
+    NotificationKind.RECOVERY_CODES_REPLACED: (
+        "You have new recovery codes",
+        "New recovery codes were made for your account, and the earlier ones are good no more.",
+        "If it was not you, change your password at once, and make new codes.",
+    ),
+    NotificationKind.RECOVERY_CODE_USED: (
+        "A recovery code was used",
+        "Somebody, probably you, signed in to your account with a recovery code in the place of the authenticator.",
+        "Each code is good once. Make new ones before they run out.",
+        "If it was not you, change your password at once, and make new codes.",
+    ),
 }
 """Subject and paragraphs of each mail."""

@@ -59,6 +59,8 @@ BY_CONSTRAINT: Final[Mapping[str, type[UserServiceError]]] = {
     "fk_one_time_tokens_user_id_users": UserNotFoundError,
     # Two tokens of one purpose at the same time: the second try sees the first one and ends it.
     "uq_one_time_tokens_unused": RetriableError,
+    "fk_mfa_factors_user_id_users": UserNotFoundError,
+    "fk_recovery_codes_user_id_users": UserNotFoundError,
     # The first version of a profile is inserted: somebody else wrote one meanwhile.
     "pk_user_profiles": StaleVersionError,
     "fk_user_profiles_user_id_users": UserNotFoundError,

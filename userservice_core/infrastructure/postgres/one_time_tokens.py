@@ -53,7 +53,7 @@ _END_ALL: Final = Statement(
     columns=["used_at"],
 )
 _INSERT: Final = Statement(insert(one_time_tokens), columns=[column.name for column in one_time_tokens.c])
-_SAVE: Final = Statement(update(one_time_tokens).where(_OF_USER, _ONE), columns=["used_at"])
+_SAVE: Final = Statement(update(one_time_tokens).where(_OF_USER, _ONE), columns=["used_at", "failures"])
 
 
 class PostgresOneTimeTokenReader:
@@ -94,11 +94,14 @@ class PostgresOneTimeTokenRepository:
                 expires_at=token.expires_at,
                 used_at=token.used_at,
                 address=token.address,
+                failures=token.failures,
             )
         )
 
     def save(self, token: OneTimeToken) -> None:
-        self._transaction.write(_SAVE(of_user_id=token.user_id, of_digest=token.digest, used_at=token.used_at))
+        self._transaction.write(
+            _SAVE(of_user_id=token.user_id, of_digest=token.digest, used_at=token.used_at, failures=token.failures)
+        )
 
     def count_since(self, user_id: UserId, purposes: Collection[TokenPurpose], *, since: datetime) -> int:
         counted = [purpose.value for purpose in purposes]

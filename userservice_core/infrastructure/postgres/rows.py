@@ -204,7 +204,7 @@ def user_after_session(row: Row) -> User:
 
 def one_time_token_of(row: Row) -> OneTimeToken:
     """Return the token of a row of :data:`ONE_TIME_TOKEN_COLUMNS`."""
-    user_id, digest, email_key, purpose, created_at, expires_at, used_at, address = row
+    user_id, digest, email_key, purpose, created_at, expires_at, used_at, address, failures = row
     return OneTimeToken(
         digest=digest,
         user_id=user_id,
@@ -214,6 +214,7 @@ def one_time_token_of(row: Row) -> OneTimeToken:
         created_at=created_at,
         expires_at=expires_at,
         used_at=used_at,
+        failures=failures,
     )
 
 

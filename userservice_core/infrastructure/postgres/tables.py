@@ -180,6 +180,7 @@ one_time_tokens: Final = Table(
     Column("expires_at", _TIME, nullable=False),
     Column("used_at", _TIME),
     Column("address", Text),
+    Column("failures", SmallInteger, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("user_id", "digest"),
     Index("ix_one_time_tokens_expires_at", "expires_at"),
     CheckConstraint("octet_length(digest) = 32", name="digest"),
@@ -193,6 +194,30 @@ Index(
     one_time_tokens.c.purpose,
     unique=True,
     postgresql_where=text("used_at IS NULL AND purpose <> 'undo_email_change'"),
+)
+
+mfa_factors: Final = Table(
+    "mfa_factors",
+    metadata,
+    _user_id(),
+    Column("secret", Text, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("confirmed_at", _TIME),
+    Column("last_step", BigInteger),
+    Column("failed_at", ARRAY(_TIME), nullable=False),
+    PrimaryKeyConstraint("user_id"),
+    postgresql_with=_UPDATED_OFTEN,
+)
+
+recovery_codes: Final = Table(
+    "recovery_codes",
+    metadata,
+    _user_id(),
+    Column("digest", LargeBinary, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("used_at", _TIME),
+    PrimaryKeyConstraint("user_id", "digest"),
+    CheckConstraint("octet_length(digest) = 32", name="digest"),
 )
 
 # Not of users alone: the owner may be a client, or be made of the key of a call that anyone may make.

@@ -14,6 +14,7 @@ from userservice_core.infrastructure.postgres.clients import PostgresClientRepos
 from userservice_core.infrastructure.postgres.database import DEFAULT_DEADLINE_SECONDS
 from userservice_core.infrastructure.postgres.event_recorder import EventRecorder
 from userservice_core.infrastructure.postgres.idempotency import PostgresJoinedTransaction
+from userservice_core.infrastructure.postgres.mfa import PostgresMfaRepository
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenRepository
 from userservice_core.infrastructure.postgres.profiles import PostgresProfileRepository
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationWriter
@@ -48,6 +49,7 @@ class PostgresTransaction:
         self.sign_ins = PostgresSignInRepository(transaction, recorder)
         self.sessions = PostgresSessionRepository(transaction)
         self.one_time_tokens = PostgresOneTimeTokenRepository(transaction)
+        self.mfa = PostgresMfaRepository(transaction)
         self.profiles = PostgresProfileRepository(transaction)
         self.addresses = PostgresAddressRepository(transaction)
         self.roles = PostgresRoleRepository(transaction, recorder)

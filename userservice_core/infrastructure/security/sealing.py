@@ -33,6 +33,10 @@ class AesGcmSecretSealer:
         self._digest_key = ring.current_secret_key.derive(KeyPurpose.DIGEST)
         self._entropy = entropy
 
+    @property
+    def current_prefix(self) -> str:
+        return f"{_FORMAT}.{self._current_id}."
+
     def seal(self, plaintext: bytes, *, context: str) -> str:
         key_id = self._current_id
         nonce = self._entropy.token_bytes(_NONCE_BYTES)

@@ -13,6 +13,7 @@ from userservice_core.ports.audit import AuditReader
 from userservice_core.ports.clients import ClientReader
 from userservice_core.ports.credentials import SignInReader
 from userservice_core.ports.idempotency import AnswerStore, JoiningUnitOfWork
+from userservice_core.ports.mfa import FactorSecrets
 from userservice_core.ports.one_time_tokens import OneTimeTokenReader
 from userservice_core.ports.personal_data import PersonalDataReader
 from userservice_core.ports.profiles import ProfileReader
@@ -56,6 +57,7 @@ class Backend:
     sign_ins: SignInReader
     sessions: SessionStore
     one_time_tokens: OneTimeTokenReader
+    factor_secrets: FactorSecrets
     profiles: ProfileReader
     addresses: AddressReader
     roles: RoleReader
@@ -84,6 +86,7 @@ class Backend:
             sign_ins=memory.InMemorySignInReader(store),
             sessions=memory.InMemorySessionStore(store),
             one_time_tokens=memory.InMemoryOneTimeTokenReader(store),
+            factor_secrets=memory.InMemoryFactorSecrets(store),
             profiles=memory.InMemoryProfileReader(store),
             addresses=memory.InMemoryAddressReader(store),
             roles=memory.InMemoryRoleReader(store),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
@@ -55,9 +56,9 @@ class OneTimeTokensContract(StoredContract):
         assert user.email.key == token.email.address
 
     def test_a_used_token_is_found(self, backend: Backend) -> None:
-        """Saving stores that it was used, and nothing else."""
+        """Saving stores that it was used and how often it failed, and nothing else."""
         token = backend.add_one_time_token(sample_one_time_token(backend.add_user()))
-        used = token.used(now=_LATER)
+        used = attrs.evolve(token.used(now=_LATER), failures=3)
 
         backend.uow.run(lambda transaction: transaction.one_time_tokens.save(used))
 

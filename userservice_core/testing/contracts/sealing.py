@@ -40,6 +40,16 @@ class SecretSealerContract:
         assert re.fullmatch(r"[A-Za-z0-9._~-]+", sealed)
         assert sealer.unseal(sealed, context="context") == plaintext
 
+    def test_what_an_earlier_key_sealed_is_told_by_its_beginning(
+        self, sealer: SecretSealer, successor: SecretSealer
+    ) -> None:
+        """What the current key sealed begins in its own way."""
+        old, new = (each.seal(b"secret", context="context") for each in (sealer, successor))
+
+        assert old.startswith(sealer.current_prefix)
+        assert new.startswith(successor.current_prefix)
+        assert not old.startswith(successor.current_prefix)
+
     def test_sealed_values_hide_what_they_hold(self, sealer: SecretSealer) -> None:
         """Even that two of them hold the same."""
         assert sealer.seal(b"secret", context="context") != sealer.seal(b"secret", context="context")
