@@ -114,7 +114,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "6.2.9": Row(2, "At least 64 characters are taken; more than 128 are refused and not cut."),
     "6.2.10": Row(2, "A password does not expire."),
     "6.2.11": Row(2, "What is known of the account is no password for it."),
-    "6.2.12": Row(2, "New passwords are held against those that were breached.", short="they are not, beyond the list"),
+    "6.2.12": Row(2, "New passwords are looked up among those that were breached, where the settings say so."),
     "6.3.1": Row(1, "Guessing is counted and held up.", short="sign-ins are not limited yet"),
     "6.3.2": Row(1, "Nobody is there at first; the first administrator has to change the password that was printed."),
     "6.3.3": Row(2, "A second factor can be had and demanded.", short="there is none yet"),

@@ -111,6 +111,7 @@ class KeyEndpoint:
         self.answering = answering
         self._certificate = certificate
         self.requests: list[Mapping[str, str]] = []
+        self.paths: list[str] = []
         self.bytes_sent = 0
         self._over = threading.Event()
 
@@ -144,6 +145,7 @@ class KeyEndpoint:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                endpoint.paths.append(self.path)
                 endpoint.requests.append({name.lower(): value for name, value in self.headers.items()})
                 with contextlib.suppress(OSError):
                     endpoint.answer(self, endpoint.answering)

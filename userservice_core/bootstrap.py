@@ -41,7 +41,9 @@ from userservice_core.application.link_requests import LinkRequests
 from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.application.mfa import Mfa
 from userservice_core.application.own_account import OwnAccount
+from userservice_core.application.parked_events import ParkedEvents
 from userservice_core.application.password_proofs import PasswordProofs
+from userservice_core.application.password_rules import PasswordRules
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.personal_data import PersonalDataExports
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.security.signing_keys import HeldSigningKeys
     from userservice_core.ports.addresses import AddressReader
     from userservice_core.ports.audit import AuditReader
+    from userservice_core.ports.breached_passwords import BreachedPasswords
     from userservice_core.ports.cache import Cache
     from userservice_core.ports.clients import ClientReader
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
@@ -96,7 +99,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
     from userservice_core.ports.personal_data import PersonalDataReader
     from userservice_core.ports.profiles import ProfileReader
-    from userservice_core.ports.publishing import EventPublisher
+    from userservice_core.ports.publishing import EventPublisher, ParkedEventReader
     from userservice_core.ports.retention import ExpiredRows
     from userservice_core.ports.revocations import RevocationChecker, RevocationLog, Signal
     from userservice_core.ports.roles import RoleReader
@@ -219,12 +222,14 @@ class _Driven:
     addresses: AddressReader
     roles: RoleReader
     clients: ClientReader
+    parked_events: ParkedEventReader
     revocation_log: RevocationLog
     audit: AuditReader
     personal_data: PersonalDataReader
     expired_rows: ExpiredRows
     cache: Cache
     hasher: PasswordHasher
+    breached: BreachedPasswords
     clock: Clock
     ids: IdGenerator
     entropy: Entropy
@@ -272,6 +277,7 @@ def _use_cases(
         clients=driven.clients,
         cache=driven.cache,
     )
+    password_rules = PasswordRules(policy=rules.policy, breached=driven.breached)
     proofs = PasswordProofs(
         uow=driven.uow, sign_ins=driven.sign_ins, hasher=driven.hasher, clock=driven.clock, ids=driven.ids
     )
@@ -287,8 +293,8 @@ def _use_cases(
         hasher=driven.hasher,
         mix=HashMix(sign_ins=driven.sign_ins, sealer=sealer, clock=driven.clock),
         proofs=proofs,
+        rules=password_rules,
         factors=factors,
-        policy=rules.policy,
         pacer=pacer,
         sealer=sealer,
         mailed_tokens=mailed_tokens,
@@ -321,7 +327,7 @@ def _use_cases(
             uow=driven.uow,
             users=driven.users,
             hasher=driven.hasher,
-            policy=rules.policy,
+            rules=password_rules,
             pacer=pacer,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
@@ -362,7 +368,8 @@ def _use_cases(
             tokens=driven.one_time_tokens,
             hasher=driven.hasher,
             proofs=proofs,
-            policy=rules.policy,
+            rules=password_rules,
+            profiles=driven.profiles,
             links=links,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
@@ -428,6 +435,7 @@ def _use_cases(
             access_lifetime=rules.lifetimes.access,
         ),
         audit_trail=AuditTrail(log=driven.audit),
+        parked_events=ParkedEvents(uow=driven.uow, parked=driven.parked_events, clock=driven.clock, ids=driven.ids),
         personal_data=PersonalDataExports(
             uow=driven.uow, data=driven.personal_data, clock=driven.clock, ids=driven.ids
         ),
@@ -531,6 +539,12 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
             held.refresh_soon()
         use_cases.access.forget(revocation)
 
+        driven = _on_postgres(settings, common, database, None, PassThroughCache(), opened=opened)
+        use_cases = _use_cases(driven, common.ring, _rules(settings), PrimaryRevocationChecker(driven.revocation_log))
+        return _service(settings, driven, use_cases, AssumedHealth(), opened)
+    signal_port = _signal(settings, opened)
+    cache = _cache(settings, common.metrics, opened)
+    driven = _on_postgres(settings, common, database, signal_port, cache, opened=opened)
     mirror = RevocationMirror(
         driven.revocation_log,
         signal_port,
@@ -761,7 +775,13 @@ def _common(settings: Settings) -> _Common:
 
 
 def _on_postgres(
-    settings: Settings, common: _Common, database: Database, signal_port: Signal | None, cache: Cache
+    settings: Settings,
+    common: _Common,
+    database: Database,
+    signal_port: Signal | None,
+    cache: Cache,
+    *,
+    opened: ExitStack,
 ) -> _Driven:
     from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
     from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
@@ -769,6 +789,7 @@ def _on_postgres(
     from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
     from userservice_core.infrastructure.postgres.mfa import PostgresFactorSecrets
     from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
+    from userservice_core.infrastructure.postgres.parked_events import PostgresParkedEventReader
     from userservice_core.infrastructure.postgres.personal_data import PostgresPersonalDataReader
     from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
     from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
@@ -800,11 +821,13 @@ def _on_postgres(
         addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
         clients=PostgresClientReader(database),
+        parked_events=PostgresParkedEventReader(database),
         revocation_log=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
         personal_data=PostgresPersonalDataReader(database),
         expired_rows=PostgresExpiredRows(database),
         cache=cache,
+        breached=_breached_passwords(settings, common.metrics, opened),
         hasher=Argon2PasswordHasher(
             slots=hash_slots(settings.workers),
             queue=settings.hashing_queue,
@@ -873,7 +896,11 @@ def _rules(settings: Settings) -> _Rules:
     return _Rules(
         issuer=settings.issuer,
         audience=settings.audience,
-        policy=PasswordPolicy(min_characters=settings.password_min_characters, blocked=common_passwords()),
+        policy=PasswordPolicy(
+            min_characters=settings.password_min_characters,
+            blocked=common_passwords(),
+            service_words=settings.service_words,
+        ),
         lifetimes=TokenLifetimes(
             access=timedelta(seconds=settings.access_token_seconds),
             session=SessionLifetime(
@@ -924,6 +951,27 @@ def _cache(settings: Settings, metrics: Metrics, opened: ExitStack) -> DogpileCa
     cache = DogpileCache(max_entries=settings.cache_max_entries, redis_url=settings.cache_url, metrics=metrics)
     opened.callback(cache.close)
     return cache
+
+
+def _breached_passwords(settings: Settings, metrics: Metrics, opened: ExitStack) -> BreachedPasswords:
+    from userservice_core.config import BreachCheck
+    from userservice_core.infrastructure.security import breached_passwords, strict_http
+
+    if settings.breach_check is BreachCheck.OFF:
+        return breached_passwords.NoBreachedPasswords()
+    from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
+
+    # A memory of its own: a range takes as much of it as a hundred of the other values.
+    cache = DogpileCache(max_entries=breached_passwords.CACHED_RANGES, redis_url=settings.cache_url, metrics=metrics)
+    opened.callback(cache.close)
+    checker = breached_passwords.RangeBreachedPasswords(
+        strict_http.HttpUrl.parse(settings.breach_check_url, of="the breach check"),
+        cache=cache,
+        metrics=metrics,
+        fails_open=settings.breach_check is BreachCheck.FAIL_OPEN,
+    )
+    opened.callback(checker.close)
+    return checker
 
 
 def _lines(*, bus: EventPublisher, mails: EventPublisher, topic_prefix: str) -> tuple[Line, ...]:
@@ -1040,6 +1088,7 @@ def bootstrap_in_memory(
     clock: Clock | None = None,
     hasher: PasswordHasher | None = None,
     ring: KeyRing | None = None,
+    breached: BreachedPasswords | None = None,
     hide_registered_emails: bool = False,
 ) -> InMemoryUserService:
     """
@@ -1049,6 +1098,7 @@ def bootstrap_in_memory(
         options: Of HTTP; those of an installation at `https://accounts.example.com` if not given.
         clock: The machine's if not given.
         hasher: Of passwords; Argon2id with the least work if not given.
+        breached: The passwords that count as leaked; none if not given.
         ring: Its keys; new ones if not given.
         hide_registered_emails: Whether registering tells nobody that an address has an account.
     """
@@ -1082,11 +1132,13 @@ def bootstrap_in_memory(
         addresses=memory.InMemoryAddressReader(store),
         roles=memory.InMemoryRoleReader(store),
         clients=memory.InMemoryClientReader(store),
+        parked_events=memory.InMemoryParkedEventReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
         audit=memory.InMemoryAuditReader(store),
         personal_data=memory.InMemoryPersonalDataReader(store),
         expired_rows=memory.InMemoryExpiredRows(store),
         cache=cache,
+        breached=breached or memory.InMemoryBreachedPasswords(),
         hasher=hasher or Argon2PasswordHasher(slots=2, queue=128, memory_kib=8, time_cost=1, metrics=metrics),
         clock=clock,
         ids=ids,

@@ -245,6 +245,7 @@ _PORT = (_whole(1, 65_535, "")[0], "a port from 1 to 65535")
 _DSN = (_parse_dsn, "a URL like postgresql://user:password@host:5432/name")
 _DSNS = (_listed(_parse_dsn), "URLs like postgresql://user:password@host:5432/name, with commas between them")
 _SERVERS = (_listed(_parse_server), "host:port, with commas between them")
+_WORDS = (_listed(_parse_text), "words or phrases, with commas between them")
 _ORIGINS = (_listed(_parse_origin), "origins like https://app.example.com, with commas between them, or *")
 _SWITCH = (_parse_switch, "true or false")
 _BASE_URL = (_parse_base_url, "a URL that begins with https:// or http://, without user, query or fragment")
@@ -441,6 +442,23 @@ class Settings:
     argon2_parallelism: int | None = _setting(
         _whole(1, 16, "lanes"), "Threads that hash one password, in the place of the profile's.", default=None
     )
+    password_context_words: tuple[str, ...] = _setting(
+        _WORDS,
+        "Words that are no password here, such as names of your company and products; the issuer's host and the"
+        " audience are among them already.",
+        default=(),
+    )
+    breach_check: BreachCheck = _setting(
+        _choice(BreachCheck),
+        "Whether new passwords are looked up among leaked ones by the first five digits of their SHA-1; while that"
+        " cannot be done, fail-open lets them pass and fail-closed answers 503.",
+        default=BreachCheck.OFF,
+    )
+    breach_check_url: str = _setting(
+        _BASE_URL,
+        "Where they are looked up: Have I Been Pwned, or a mirror with the same interface; http only on this machine.",
+        default="https://api.pwnedpasswords.com/range",
+    )
     access_token_seconds: int = _setting(
         _whole(60, 3_600, "seconds"), "How long an access token is good, less up to a twentieth by random.", default=600
     )
@@ -501,6 +519,12 @@ class Settings:
     def masked(self) -> tuple[tuple[str, str], ...]:
         """Return every variable with its value as text, secrets masked, in the order of the declarations."""
         return tuple((variable(field), _shown(field, getattr(self, field.name))) for field in attrs.fields(Settings))
+
+    @property
+    def service_words(self) -> tuple[str, ...]:
+        """What an attacker would try first as anybody's password here."""
+        host = urlsplit(self.issuer).hostname or ""
+        return (self.audience, host, self.issuer, *host.split("."), *self.password_context_words)
 
     @property
     def hashing_cost(self) -> HashingCost:
@@ -640,10 +664,15 @@ def _contradictions(values: Mapping[str, Any], *, unknown: set[str]) -> Iterator
     if idle > absolute and not unknown.intersection(_SESSION_ENDS):
         yield f"{PREFIX}SESSION_IDLE_DAYS is {idle:g}: expected no more than {PREFIX}SESSION_ABSOLUTE_DAYS={absolute:g}"
 
+    lookup = values.get("breach_check_url", "")
+    if lookup.startswith("http://") and urlsplit(lookup).hostname not in _THIS_MACHINE:
+        yield f"{PREFIX}BREACH_CHECK_URL is {lookup!r}: expected https:// for another machine, or it could be anybody"
+
     if "*" in values.get("cors_allowed_origins", ()) and values.get("cors_allow_credentials", False):
         yield f"{PREFIX}CORS_ALLOW_CREDENTIALS is true: expected false where {PREFIX}CORS_ALLOWED_ORIGINS has *"
 
 
+_THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
 _SESSION_ENDS: Final = ("session_idle_days", "session_absolute_days")
 
 

@@ -466,6 +466,13 @@ class OverloadedError(UnavailableError):
     default_detail = "The service is busy. Nothing was done; try again shortly."
 
 
+class BreachCheckUnavailableError(UnavailableError):
+    """Whether a new password was leaked cannot be told, and the settings do not let it pass unchecked."""
+
+    code = "breach-check-unavailable"
+    default_detail = "Your new password cannot be checked now. Nothing was changed; try again shortly."
+
+
 class DatabaseUnavailableError(UnavailableError):
     """The database cannot be reached, or refused the work before any of it was committed; nothing was changed."""
 

@@ -454,3 +454,28 @@ def test_production_hashes_with_enough_work(given: dict[str, str], is_enough: bo
     assert is_enough == (problems == ())
     assert all("costs too little" in problem for problem in problems)
     assert problems_of({**LEAST, **variables}) == ()
+
+
+@pytest.mark.parametrize(
+    ("url", "is_taken"),
+    [
+        ("https://passwords.example.com/range", True),
+        ("http://127.0.0.1:8080/range", True),
+        ("http://localhost/range", True),
+        ("http://passwords.example.com/range", False),
+    ],
+)
+def test_leaked_passwords_are_asked_for_where_nobody_is_in_between(url: str, is_taken: bool) -> None:  # noqa: FBT001
+    """Over https, or on this machine."""
+    problems = problems_of({**LEAST, "USERSERVICE_BREACH_CHECK": "fail-open", "USERSERVICE_BREACH_CHECK_URL": url})
+
+    assert is_taken == (problems == ())
+
+
+def test_what_everybody_knows_of_the_service_is_no_password() -> None:
+    """The issuer's host and its parts, the audience, and what the settings name."""
+    settings = Settings.from_environment(
+        {**LEAST, "USERSERVICE_AUDIENCE": "our-api", "USERSERVICE_PASSWORD_CONTEXT_WORDS": "Contoso Travel, Fabrikam"}
+    )
+
+    assert {"a.example.com", "example", "our-api", "Contoso Travel", "Fabrikam"} <= set(settings.service_words)

@@ -17,6 +17,7 @@ from userservice_core.bootstrap import InMemoryUserService, UserService, bootstr
 from userservice_core.domain.ids import SessionId
 from userservice_core.http.pipeline import HttpOptions, Pipeline
 from userservice_core.http.routes import ROUTES, Caller, RateClass, Route
+from userservice_core.infrastructure.memory import InMemoryBreachedPasswords
 from userservice_core.infrastructure.system.clock import Uuid7Generator
 from userservice_core.ports.security import AccessClaims
 from userservice_core.testing.clocks import FakeClock
@@ -58,18 +59,24 @@ One client gives each POST a key of its own, so that every test of the suite als
 """
 
 
+LEAKED_PASSWORD: Final = "nobody but me and the leak"
+
+
 @attrs.frozen(kw_only=True)
 class Installation:
     """A wired service and what a test looks at from outside."""
 
     in_memory: InMemoryUserService
     clock: FakeClock
+    breached: InMemoryBreachedPasswords = attrs.field(factory=InMemoryBreachedPasswords)
     ids: Uuid7Generator = attrs.field(factory=Uuid7Generator)
 
     @classmethod
     def begin(cls, clock: FakeClock) -> Installation:
         """Wire one with nobody in it."""
-        return cls(in_memory=bootstrap_in_memory(options=HttpOptions(issuer=ISSUER), clock=clock), clock=clock)
+        breached = InMemoryBreachedPasswords([LEAKED_PASSWORD])
+        in_memory = bootstrap_in_memory(options=HttpOptions(issuer=ISSUER), clock=clock, breached=breached)
+        return cls(in_memory=in_memory, clock=clock, breached=breached)
 
     @property
     def service(self) -> UserService:

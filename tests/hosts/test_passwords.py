@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.hosts.installation import HOSTS, Installation, sample_route
+from tests.hosts.installation import HOSTS, LEAKED_PASSWORD, Installation, sample_route
 from userservice_core.http.call import empty_response
 from userservice_core.http.routes import Caller
 from userservice_core.testing.clocks import FakeClock
@@ -120,3 +120,46 @@ def test_the_first_administrator_chooses_a_password_at_the_first_sign_in(
     assert wrong.status == 401
     assert [item["pointer"] for item in json_of(short)["errors"]] == ["/newPassword"]
     assert (signed_in.status, _sign_in(client, _NEW).status) == (200, 200)
+
+
+@pytest.mark.asvs("6.2.12")
+@pytest.mark.parametrize("is_away", [False, True])
+def test_a_leaked_password_is_chosen_nowhere(
+    client: HostClient,
+    installation: Installation,
+    token: str,
+    is_away: bool,  # noqa: FBT001
+) -> None:
+    """Not at a registration, a change or a reset: 400, or 503 where it cannot be told; the link stays good."""
+    send_json(client, "POST", "/auth/request-password-reset", {"email": _EMAIL})
+    link = installation.mailed_token(_EMAIL)
+    before = installation.stored().credentials
+    installation.breached.is_away = is_away
+
+    answers = [
+        send_json(client, "POST", "/auth/register", {"email": "eve@example.com", "password": LEAKED_PASSWORD}),
+        send_json(client, "POST", "/auth/reset-password", {"token": link, "password": LEAKED_PASSWORD}),
+        send_json(
+            client,
+            "POST",
+            "/auth/change-password",
+            {"currentPassword": _PASSWORD, "newPassword": LEAKED_PASSWORD},
+            token=token,
+        ),
+    ]
+
+    problems = [(answer.status, json_of(answer)) for answer in answers]
+    if is_away:
+        assert [status for status, _ in problems] == [503, 503, 503]
+        assert {problem["type"].rpartition(":")[2] for _, problem in problems} == {"breach-check-unavailable"}
+        assert all(answer.header("retry-after") for answer in answers)
+    else:
+        assert [status for status, _ in problems] == [400, 400, 400]
+        assert [(item["pointer"], item["code"]) for _, problem in problems for item in problem["errors"]] == [
+            ("/password", "password-breached"),
+            ("/password", "password-breached"),
+            ("/newPassword", "password-breached"),
+        ]
+    assert before == installation.stored().credentials
+    installation.breached.is_away = False
+    assert send_json(client, "POST", "/auth/reset-password", {"token": link, "password": _NEW}).status == 200

@@ -69,12 +69,12 @@ if TYPE_CHECKING:
     from userservice_core.application.hash_mix import HashMix
     from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
     from userservice_core.application.password_proofs import PasswordProofs
+    from userservice_core.application.password_rules import PasswordRules
     from userservice_core.application.second_factors import Judgement, SecondFactors
     from userservice_core.application.security_notices import NoticeKind
     from userservice_core.domain.credentials import SignIn
     from userservice_core.domain.events import NotificationRequested
     from userservice_core.domain.mfa import MfaFactor
-    from userservice_core.domain.passwords import PasswordPolicy
     from userservice_core.domain.roles import PermissionSet
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
@@ -159,8 +159,8 @@ class Authentication:
         hasher: PasswordHasher,
         mix: HashMix,
         proofs: PasswordProofs,
+        rules: PasswordRules,
         factors: SecondFactors,
-        policy: PasswordPolicy,
         pacer: Pacer,
         sealer: SecretSealer,
         mailed_tokens: MailedTokens,
@@ -178,8 +178,8 @@ class Authentication:
         self._hasher = hasher
         self._mix = mix
         self._proofs = proofs
+        self._rules = rules
         self._factors = factors
-        self._policy = policy
         self._pacer = pacer
         self._sealer = sealer
         self._mailed_tokens = mailed_tokens
@@ -212,6 +212,7 @@ class Authentication:
             PasswordChangeRequiredError: If the password was issued, and no new one is given.
             InvalidInputError: If the new password breaks a rule, or none is wanted.
             OverloadedError: If too many passwords are being hashed already.
+            BreachCheckUnavailableError: If it cannot be told whether the new password was leaked, and must be.
         """
         began = self._pacer.start()
         key = _sign_in_key(email)
@@ -252,7 +253,7 @@ class Authentication:
         """Put the password that was chosen in the place of the one that was issued."""
         if not credential.must_change:
             raise InvalidInputError((NOT_ISSUED,))
-        if faults := self._policy.change_faults(chosen, current=issued, email=user.email):
+        if faults := self._rules.change_faults(chosen, current=issued, email=user.email):
             raise InvalidInputError(faults)
         return Credential(
             user_id=user.id,

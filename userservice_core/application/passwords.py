@@ -23,7 +23,7 @@ from userservice_core.domain.events import (
 )
 from userservice_core.domain.ids import AuditEntryId, EventId
 from userservice_core.domain.one_time_tokens import CHOOSE_PASSWORD, KEPT_BESIDE_NEWER, TokenPurpose
-from userservice_core.domain.passwords import PasswordPolicy, known_words, normalise_password
+from userservice_core.domain.passwords import known_words, normalise_password
 from userservice_core.errors import (
     CurrentPasswordWrongError,
     InvalidAccessTokenError,
@@ -41,12 +41,15 @@ if TYPE_CHECKING:
     from userservice_core.application.link_requests import LinkRequests
     from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
     from userservice_core.application.password_proofs import PasswordProofs
+    from userservice_core.application.password_rules import PasswordRules
     from userservice_core.domain.credentials import SignIn
     from userservice_core.domain.one_time_tokens import OneTimeToken
+    from userservice_core.domain.passwords import PasswordPolicy
     from userservice_core.domain.sessions import Origin, Session
     from userservice_core.domain.users import User
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
+    from userservice_core.ports.profiles import ProfileReader
     from userservice_core.ports.security import PasswordHasher
     from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
     from userservice_core.ports.users import UserReader
@@ -65,14 +68,16 @@ class Passwords:
         tokens: OneTimeTokenReader,
         hasher: PasswordHasher,
         proofs: PasswordProofs,
-        policy: PasswordPolicy,
+        rules: PasswordRules,
+        profiles: ProfileReader,
         links: LinkRequests,
         mailed_tokens: MailedTokens,
         clock: Clock,
         ids: IdGenerator,
         access_lifetime: timedelta,
     ) -> None:
-        self.policy = policy
+        self._rules = rules
+        self._profiles = profiles
         self._uow = uow
         self._users = users
         self._tokens = tokens
@@ -83,6 +88,11 @@ class Passwords:
         self._clock = clock
         self._ids = ids
         self._access_lifetime = access_lifetime
+
+    @property
+    def policy(self) -> PasswordPolicy:
+        """What a new password must satisfy."""
+        return self._rules.policy
 
     def request_reset(self, *, email: str) -> None:
         """
@@ -121,13 +131,15 @@ class Passwords:
             OneTimeTokenInvalidError: If the token is unknown, expired, used, replaced, or for another address.
             InvalidInputError: If the password breaks a rule; the token stays good.
             OverloadedError: If too many passwords are being hashed already; the token stays good.
+            BreachCheckUnavailableError: If it cannot be told whether the password was leaked, and must be.
         """
         reference = read_mailed_token(token)
         try:
             user = self._users.get(reference.user_id)
             # Before the costly hash; the transaction decides.
             self._require_good(user, self._tokens.find(reference.user_id, reference.digest))
-            if faults := self.policy.faults(password, context=known_words(user.email)):
+            context = known_words(user.email, self._profiles.get(user.id))
+            if faults := self._rules.faults(password, context=context):
                 raise InvalidInputError(faults)
             password_hash = self._hasher.hash(normalise_password(password))
             return self._uow.run(lambda transaction: self._reset(transaction, reference, password_hash))
@@ -143,10 +155,12 @@ class Passwords:
             CurrentPasswordWrongError: If the current one is wrong, or was replaced at the same moment.
             InvalidAccessTokenError: If the session has ended, or the account cannot be used.
             OverloadedError: If too many passwords are being hashed already.
+            BreachCheckUnavailableError: If it cannot be told whether the password was leaked, and must be.
         """
         try:
             user = self._users.get(caller.user_id)
-            if faults := self.policy.change_faults(new, current=current, email=user.email):
+            profile = self._profiles.get(user.id)
+            if faults := self._rules.change_faults(new, current=current, email=user.email, profile=profile):
                 raise InvalidInputError(faults)
             checked = self._proofs.require(user_id=caller.user_id, password=current, origin=origin)
             password_hash = self._hasher.hash(normalise_password(new))

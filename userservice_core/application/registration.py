@@ -11,7 +11,7 @@ from userservice_core.domain.emails import EmailAddress
 from userservice_core.domain.events import NotificationKind, UserRegistered
 from userservice_core.domain.ids import AuditEntryId, EventId, UserId
 from userservice_core.domain.one_time_tokens import TokenPurpose
-from userservice_core.domain.passwords import PasswordPolicy, known_words, normalise_password
+from userservice_core.domain.passwords import known_words, normalise_password
 from userservice_core.domain.users import User
 from userservice_core.errors import EmailTakenError, Fault, InvalidInputError
 from userservice_core.ports.failpoints import failpoint
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from userservice_core.application.mailed_tokens import MailedTokens
+    from userservice_core.application.password_rules import PasswordRules
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.pacing import Pacer
     from userservice_core.ports.security import PasswordHasher
@@ -37,7 +38,7 @@ class Registration:
         uow: UnitOfWork,
         users: UserReader,
         hasher: PasswordHasher,
-        policy: PasswordPolicy,
+        rules: PasswordRules,
         pacer: Pacer,
         mailed_tokens: MailedTokens,
         clock: Clock,
@@ -49,7 +50,7 @@ class Registration:
         self._uow = uow
         self._users = users
         self._hasher = hasher
-        self._policy = policy
+        self._rules = rules
         self._pacer = pacer
         self._mailed_tokens = mailed_tokens
         self._clock = clock
@@ -65,6 +66,7 @@ class Registration:
             InvalidInputError: If the address or the password breaks a rule; names every one.
             EmailTakenError: If an account holds the address.
             OverloadedError: If too many passwords are being hashed already; nothing was stored.
+            BreachCheckUnavailableError: If it cannot be told whether the password was leaked, and must be.
         """
         address = self._validate(email, password)
         failpoint("register.validated")
@@ -125,7 +127,7 @@ class Registration:
             context.extend(known_words(address))
         except InvalidInputError as error:
             faults = error.faults
-        faults += self._policy.faults(password, context=tuple(context))
+        faults += self._rules.faults(password, context=tuple(context))
         if address is None or faults:
             raise InvalidInputError(faults)
         return address

@@ -19,6 +19,7 @@ from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.invitations import Invitations
 from userservice_core.application.mfa import Mfa
 from userservice_core.application.own_account import OwnAccount
+from userservice_core.application.parked_events import ParkedEvents
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.personal_data import PersonalDataExports
@@ -64,6 +65,7 @@ class UseCases:
     service_clients: ServiceClients
     client_tokens: ClientTokens
     audit_trail: AuditTrail
+    parked_events: ParkedEvents
     personal_data: PersonalDataExports
     token_issuer: AccessTokenIssuer
     cursors: CursorSigner

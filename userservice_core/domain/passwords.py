@@ -11,6 +11,7 @@ from userservice_core.errors import Fault
 
 if TYPE_CHECKING:
     from userservice_core.domain.emails import EmailAddress
+    from userservice_core.domain.profiles import UserProfile
 
 MAX_PASSWORD_CHARACTERS = 128
 MAX_PASSWORD_BYTES = 1_024
@@ -43,10 +44,12 @@ class PasswordPolicy:
     Attributes:
         min_characters: Length in characters after NFC; never below 8.
         blocked: Common passwords, casefolded, compared with the whole password.
+        service_words: What an attacker would try first for anybody here, such as the service's name.
     """
 
     min_characters: int = attrs.field(default=15, validator=attrs.validators.ge(LEAST_MIN_CHARACTERS))
     blocked: frozenset[str] = frozenset()
+    service_words: tuple[str, ...] = ()
 
     def faults(self, password: str, *, context: tuple[str, ...] = (), field: str = "password") -> tuple[Fault, ...]:
         """
@@ -54,8 +57,8 @@ class PasswordPolicy:
 
         Args:
             password: As typed.
-            context: Words an attacker would try first for this account (its e-mail address, its name, the service's
-                name); compared, regardless of case, with the whole password.
+            context: Words an attacker would try first for this account, as :func:`known_words` returns them; compared,
+                regardless of case, with the whole password, as are those of the service.
             field: The member of the input to blame.
         """
         normal = normalise_password(password)
@@ -70,20 +73,32 @@ class PasswordPolicy:
         folded = normal.casefold()
         if folded in self.blocked:
             found.append(("password-too-common", "This password is on lists that attackers try first. Choose another."))
-        if folded in {word.casefold() for word in context}:
+        if folded in {normalise_password(word).casefold() for word in (*context, *self.service_words)}:
             found.append(
                 ("password-too-obvious", "This password repeats what is known of the account. Choose another.")
             )
         return tuple(Fault((field,), code, message) for code, message in found)
 
-    def change_faults(self, new: str, *, current: str, email: EmailAddress) -> tuple[Fault, ...]:
-        """List every rule that *new* breaks in the place of *current*, in an account with the address *email*."""
-        faults = self.faults(new, context=known_words(email), field="newPassword")
+    def change_faults(self, new: str, *, current: str, context: tuple[str, ...] = ()) -> tuple[Fault, ...]:
+        """List every rule that *new* breaks in the place of *current*."""
+        faults = self.faults(new, context=context, field="newPassword")
         if normalise_password(new) == normalise_password(current):
             faults += (Fault(("newPassword",), "password-unchanged", "This is the current password. Choose another."),)
         return faults
 
 
-def known_words(email: EmailAddress) -> tuple[str, ...]:
-    """Return what an address gives away to whoever guesses a password."""
-    return (email.address, email.key, email.key.partition("@")[0])
+def breached(field: str) -> Fault:
+    """Return what is wrong with the password in *field*, which was found in leaked data."""
+    message = "This password was found in data that leaked elsewhere. Choose another."
+    return Fault((field,), "password-breached", message)
+
+
+def known_words(email: EmailAddress, profile: UserProfile | None = None) -> tuple[str, ...]:
+    """Return what an address and a profile give away to whoever guesses a password."""
+    local, _, domain = email.key.partition("@")
+    words = [email.address, email.key, local, domain]
+    if profile is not None:
+        names = [name for name in (profile.first_name, profile.last_name) if name]
+        words += [name for name in (profile.display_name, profile.phone_number) if name]
+        words += [separator.join(order) for separator in ("", " ", ".") for order in (names, names[::-1])]
+    return tuple(words)

@@ -112,6 +112,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "programming-error": INTERNAL_STATUS,
     "unavailable": 503,
     "overloaded": 503,
+    "breach-check-unavailable": 503,
     "database-unavailable": 503,
     "deadline-exceeded": 503,
     "outcome-unknown": 503,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.mfa import MfaRepository
     from userservice_core.ports.one_time_tokens import OneTimeTokenRepository
     from userservice_core.ports.profiles import ProfileRepository
+    from userservice_core.ports.publishing import ParkedEventRepository
     from userservice_core.ports.revocations import RevocationWriter
     from userservice_core.ports.roles import PermissionRepository, RoleRepository
     from userservice_core.ports.sessions import SessionRepository
@@ -95,6 +96,11 @@ class Transaction(Protocol):
     @property
     def audit(self) -> AuditLog:
         """Who did what to whom."""
+        ...
+
+    @property
+    def parked_events(self) -> ParkedEventRepository:
+        """Records of the outbox that could not be published."""
         ...
 
     def record(self, event: Event) -> None:

@@ -11,6 +11,7 @@ from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerS
 from userservice_core.infrastructure.postgres.mfa import PostgresFactorSecrets
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
 from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
+from userservice_core.infrastructure.postgres.parked_events import PostgresParkedEventReader
 from userservice_core.infrastructure.postgres.personal_data import PostgresPersonalDataReader
 from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
 from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
@@ -49,4 +50,5 @@ def backend_of(database: Database) -> Backend:
         personal_data=PostgresPersonalDataReader(database),
         expired_rows=PostgresExpiredRows(database),
         outbox=lambda: PostgresOutboxStore(database),
+        parked_events=PostgresParkedEventReader(database),
     )

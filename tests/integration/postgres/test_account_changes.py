@@ -15,6 +15,7 @@ from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.link_requests import LinkRequests
 from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.application.password_proofs import PasswordProofs
+from userservice_core.application.password_rules import PasswordRules
 from userservice_core.application.passwords import Passwords
 from userservice_core.domain.credentials import LoginState
 from userservice_core.domain.events import NotificationKind
@@ -30,9 +31,11 @@ from userservice_core.errors import (
     TooManyRequestsError,
 )
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
+from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
 from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInReader
 from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
 from userservice_core.infrastructure.postgres.users import PostgresUserReader
+from userservice_core.infrastructure.security.breached_passwords import NoBreachedPasswords
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
 from userservice_core.infrastructure.system.clock import SystemClock, SystemEntropy, Uuid7Generator
@@ -199,7 +202,8 @@ def test_one_of_fifty_changes_of_a_password_at_once_counts(
         proofs=PasswordProofs(
             uow=office.uow, sign_ins=PostgresSignInReader(pool), hasher=hasher, clock=office.clock, ids=ids
         ),
-        policy=PasswordPolicy(),
+        rules=PasswordRules(policy=PasswordPolicy(), breached=NoBreachedPasswords()),
+        profiles=PostgresProfileReader(pool),
         links=LinkRequests(uow=office.uow, pacer=RecentPacer(), clock=office.clock, ids=ids),
         mailed_tokens=office.mailed_tokens,
         clock=office.clock,

@@ -6,6 +6,7 @@ What is stored is gone with the process. The contract suites of :mod:`userservic
 
 from __future__ import annotations
 
+from userservice_core.infrastructure.memory.breached_passwords import InMemoryBreachedPasswords
 from userservice_core.infrastructure.memory.cache import InMemoryCache
 from userservice_core.infrastructure.memory.consuming import InMemoryEventSource, InMemoryInbox
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics, NullMetrics
@@ -22,6 +23,7 @@ from userservice_core.infrastructure.memory.readers import (
     InMemoryClientReader,
     InMemoryFactorSecrets,
     InMemoryOneTimeTokenReader,
+    InMemoryParkedEventReader,
     InMemoryPersonalDataReader,
     InMemoryProfileReader,
     InMemoryRevocationLog,
@@ -39,6 +41,7 @@ __all__ = [
     "InMemoryAddressReader",
     "InMemoryAnswerStore",
     "InMemoryAuditReader",
+    "InMemoryBreachedPasswords",
     "InMemoryCache",
     "InMemoryClientReader",
     "InMemoryEventPublisher",
@@ -50,6 +53,7 @@ __all__ = [
     "InMemoryMetrics",
     "InMemoryOneTimeTokenReader",
     "InMemoryOutboxStore",
+    "InMemoryParkedEventReader",
     "InMemoryPersonalDataReader",
     "InMemoryProfileReader",
     "InMemoryRevocationLog",

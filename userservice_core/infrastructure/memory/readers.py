@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.audit import AuditFilter, AuditRecord
     from userservice_core.ports.clock import Clock
     from userservice_core.ports.idempotency import CallId
+    from userservice_core.ports.publishing import ParkedEvent
     from userservice_core.ports.sessions import Rotation
     from userservice_core.ports.users import UserFilter
 
@@ -253,6 +254,18 @@ class InMemoryRoleReader:
 
     def list_permissions(self) -> tuple[Permission, ...]:
         return tuple(permission for _, permission in sorted(self._store.read().permissions.items()))
+
+
+class InMemoryParkedEventReader:
+    """A :class:`~userservice_core.ports.publishing.ParkedEventReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def list_parked(self, *, after: int = 0, limit: int) -> tuple[ParkedEvent, ...]:
+        events = (parked.event for parked in self._store.read().parked)
+        wanted = [event for event in events if event.record.position > after]
+        return tuple(sorted(wanted, key=lambda event: event.record.position)[:limit])
 
 
 class InMemoryClientReader:

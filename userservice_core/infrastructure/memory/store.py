@@ -29,7 +29,7 @@ from userservice_core.errors import DeadlineExceededError, ProgrammingError
 from userservice_core.ports.audit import AuditRecord
 from userservice_core.ports.context import current_call
 from userservice_core.ports.idempotency import CallId
-from userservice_core.ports.publishing import LANES, OutboxRecord
+from userservice_core.ports.publishing import LANES, OutboxRecord, ParkedEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +56,14 @@ class WaitingRecord:
     """A record of the outbox, and since when it waits, by the store's monotonic clock."""
 
     record: OutboxRecord
+    since: float
+
+
+@attrs.frozen
+class ParkedRecord:
+    """A record that was set aside, and since when it would have waited in the outbox."""
+
+    event: ParkedEvent
     since: float
 
 
@@ -109,7 +117,7 @@ class Rows:
     audit: list[AuditRecord] = attrs.field(factory=list)
     event_versions: dict[tuple[SequencedBy, UUID], int] = attrs.field(factory=lambda: dict.fromkeys(_COUNTED, 0))
     outbox: list[WaitingRecord] = attrs.field(factory=list)
-    parked: list[tuple[OutboxRecord, str]] = attrs.field(factory=list)
+    parked: list[ParkedRecord] = attrs.field(factory=list)
     answers: dict[CallId, KeptAnswer] = attrs.field(factory=dict)
     last_position: int = 0
 

@@ -25,6 +25,7 @@ from userservice_core.errors import (
     DeadlineExceededError,
     EmailTakenError,
     IdempotencyKeyInUseError,
+    NotFoundError,
     PermissionNotFoundError,
     ProgrammingError,
     RoleInUseError,
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.memory.store import InMemoryStore, Rows
     from userservice_core.ports.clock import Clock
     from userservice_core.ports.idempotency import Claim
+    from userservice_core.ports.publishing import ParkedEvent
     from userservice_core.ports.revocations import Signal
     from userservice_core.ports.unit_of_work import Transaction
 
@@ -714,6 +716,39 @@ def _erased(record: AuditRecord) -> AuditRecord:
     return attrs.evolve(record, entry=entry, origin=Origin(), is_erased=True)
 
 
+class InMemoryParkedEventRepository:
+    """A :class:`~userservice_core.ports.publishing.ParkedEventRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+        self.wakes_relays = False
+
+    def get(self, position: int) -> ParkedEvent:
+        for parked in self._writes.read().parked:
+            if parked.event.record.position == position:
+                return parked.event
+        raise NotFoundError(f"No event is parked at {position}.")
+
+    def put_back(self, event: ParkedEvent) -> None:
+        self.wakes_relays = True
+
+        def write(rows: Rows) -> None:
+            (parked,) = (each for each in rows.parked if each.event == event)
+            rows.parked.remove(parked)
+            rows.outbox.append(WaitingRecord(event.record, parked.since))
+            rows.outbox.sort(key=lambda waiting: waiting.record.position)
+
+        self._writes.add(write)
+
+    def drop(self, event: ParkedEvent) -> None:
+        self.wakes_relays = True
+
+        def write(rows: Rows) -> None:
+            rows.parked = [parked for parked in rows.parked if parked.event != event]
+
+        self._writes.add(write)
+
+
 class InMemoryTransaction:
     """A :class:`~userservice_core.ports.unit_of_work.Transaction`."""
 
@@ -731,6 +766,7 @@ class InMemoryTransaction:
         self.signing_keys = InMemorySigningKeyRepository(writes)
         self.revocations = InMemoryRevocationWriter(writes, clock=clock)
         self.audit = InMemoryAuditLog(writes)
+        self.parked_events = InMemoryParkedEventRepository(writes)
         self.events: list[Event] = []
 
     def record(self, event: Event) -> None:
@@ -871,7 +907,7 @@ class InMemoryUnitOfWork:
         for revocation in transaction.revocations.added:
             self._on_revocation(revocation)
         if self._signal is not None:
-            if transaction.events:
+            if transaction.events or transaction.parked_events.wakes_relays:
                 self._signal.notify(OUTBOX_CHANNEL)
             if transaction.revocations.added:
                 self._signal.notify(REVOCATIONS_CHANNEL)

@@ -16,6 +16,7 @@ from userservice_core.infrastructure.postgres.event_recorder import EventRecorde
 from userservice_core.infrastructure.postgres.idempotency import PostgresJoinedTransaction
 from userservice_core.infrastructure.postgres.mfa import PostgresMfaRepository
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenRepository
+from userservice_core.infrastructure.postgres.parked_events import PostgresParkedEventRepository
 from userservice_core.infrastructure.postgres.profiles import PostgresProfileRepository
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationWriter
 from userservice_core.infrastructure.postgres.roles import PostgresPermissionRepository, PostgresRoleRepository
@@ -58,6 +59,7 @@ class PostgresTransaction:
         self.signing_keys = PostgresSigningKeyRepository(transaction)
         self.revocations = PostgresRevocationWriter(transaction)
         self.audit = PostgresAuditLog(transaction)
+        self.parked_events = PostgresParkedEventRepository(transaction)
 
     def record(self, event: Event) -> None:
         self._recorder.record(event)
@@ -65,7 +67,8 @@ class PostgresTransaction:
     @property
     def channels(self) -> tuple[str, ...]:
         """Whom to wake after the commit."""
-        told = ((OUTBOX_CHANNEL, bool(self._recorder)), (REVOCATIONS_CHANNEL, bool(self.revocations.added)))
+        has_work = bool(self._recorder) or self.parked_events.wakes_relays
+        told = ((OUTBOX_CHANNEL, has_work), (REVOCATIONS_CHANNEL, bool(self.revocations.added)))
         return tuple(channel for channel, is_told in told if is_told)
 
 

@@ -17,10 +17,9 @@ from userservice_core.infrastructure.security.jwk import VerificationKey, read_k
 from userservice_core.infrastructure.security.key_set_fetcher import (
     FETCH_SECONDS,
     FetchedKeySet,
-    FetchError,
-    KeySetUrl,
     fetch_key_set,
 )
+from userservice_core.infrastructure.security.strict_http import FetchError, HttpUrl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,7 +112,7 @@ class RemoteKeySet:
         Raises:
             ConfigurationError: If keys cannot be fetched safely from *url*.
         """
-        self._url = KeySetUrl.parse(url)
+        self._url = HttpUrl.parse(url, of="the key set")
         self._timeout_seconds = timeout_seconds
         self._monotonic = monotonic
         self._lock = threading.Lock()

@@ -17,7 +17,7 @@ from userservice_core.ports.mfa import FactorSecrets
 from userservice_core.ports.one_time_tokens import OneTimeTokenReader
 from userservice_core.ports.personal_data import PersonalDataReader
 from userservice_core.ports.profiles import ProfileReader
-from userservice_core.ports.publishing import OutboxStore
+from userservice_core.ports.publishing import OutboxStore, ParkedEventReader
 from userservice_core.ports.retention import ExpiredRows
 from userservice_core.ports.revocations import RevocationLog
 from userservice_core.ports.roles import RoleReader
@@ -68,6 +68,7 @@ class Backend:
     personal_data: PersonalDataReader
     expired_rows: ExpiredRows
     outbox: Callable[[], OutboxStore]
+    parked_events: ParkedEventReader
     topic_prefix: str = "userservice."
     source: str = "/userservice"
 
@@ -97,6 +98,7 @@ class Backend:
             personal_data=memory.InMemoryPersonalDataReader(store),
             expired_rows=memory.InMemoryExpiredRows(store),
             outbox=lambda: memory.InMemoryOutboxStore(store),
+            parked_events=memory.InMemoryParkedEventReader(store),
         )
 
     def add_user(self, user: User | None = None) -> User:
