@@ -542,6 +542,7 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
         driven = _on_postgres(settings, common, database, None, PassThroughCache(), opened=opened)
         use_cases = _use_cases(driven, common.ring, _rules(settings), PrimaryRevocationChecker(driven.revocation_log))
         return _service(settings, driven, use_cases, AssumedHealth(), opened)
+
     signal_port = _signal(settings, opened)
     cache = _cache(settings, common.metrics, opened)
     driven = _on_postgres(settings, common, database, signal_port, cache, opened=opened)

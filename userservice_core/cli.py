@@ -27,7 +27,6 @@ from userservice_core.domain.audit import SYSTEM
 from userservice_core.domain.clients import OPERATOR
 from userservice_core.domain.ids import ClientId
 from userservice_core.domain.signing_keys import SigningAlgorithm
-from userservice_core.errors import ConfigurationError, DatabaseUnavailableError, InvalidInputError, UserServiceError
 from userservice_core.errors import (
     ConfigurationError,
     DatabaseUnavailableError,
