@@ -519,7 +519,7 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     common = _common(settings)
     database = _database(settings, common.metrics, opened)
     if not background:
-        driven = _on_postgres(settings, common, database, None, PassThroughCache())
+        driven = _on_postgres(settings, common, database, None, PassThroughCache(), opened=opened)
         held = _held_keys(settings, common, database, driven.uow, background=False)
         use_cases = _use_cases(
             driven,
@@ -531,7 +531,7 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
         return _service(settings, driven, use_cases, AssumedHealth(), opened)
     signal_port = _signal(settings, opened)
     cache = _cache(settings, common.metrics, opened)
-    driven = _on_postgres(settings, common, database, signal_port, cache)
+    driven = _on_postgres(settings, common, database, signal_port, cache, opened=opened)
     held = _held_keys(settings, common, database, driven.uow, background=True)
 
     def on_revocation(revocation: Revocation) -> None:
@@ -539,13 +539,6 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
             held.refresh_soon()
         use_cases.access.forget(revocation)
 
-        driven = _on_postgres(settings, common, database, None, PassThroughCache(), opened=opened)
-        use_cases = _use_cases(driven, common.ring, _rules(settings), PrimaryRevocationChecker(driven.revocation_log))
-        return _service(settings, driven, use_cases, AssumedHealth(), opened)
-
-    signal_port = _signal(settings, opened)
-    cache = _cache(settings, common.metrics, opened)
-    driven = _on_postgres(settings, common, database, signal_port, cache, opened=opened)
     mirror = RevocationMirror(
         driven.revocation_log,
         signal_port,
