@@ -30,6 +30,7 @@ from userservice_core.infrastructure.memory.readers import (
     InMemoryRevocationLog,
     InMemoryRoleReader,
     InMemorySessionStore,
+    InMemorySigningKeyReader,
     InMemorySignInReader,
     InMemoryUserReader,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "InMemorySessionStore",
     "InMemorySignInReader",
     "InMemorySignal",
+    "InMemorySigningKeyReader",
     "InMemoryStore",
     "InMemoryUnitOfWork",
     "InMemoryUserReader",

@@ -1,4 +1,4 @@
-"""Count how often something is tried."""
+"""Keep the keys that sign access tokens, sealed."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ depends_on: Final = None
 
 
 def upgrade() -> None:
-    """Create a table without a log: after a crash of the server everybody begins anew."""
+    """Create the table."""
     op.execute(
         """
-        CREATE UNLOGGED TABLE rate_counters (
-            counter_key text NOT NULL,
-            times integer NOT NULL,
-            span interval NOT NULL,
-            asked_at timestamp with time zone NOT NULL,
-            hits timestamp with time zone[] NOT NULL,
-            free_at timestamp with time zone,
-            expires_at timestamp with time zone NOT NULL,
-            CONSTRAINT pk_rate_counters PRIMARY KEY (counter_key)
-        ) WITH (fillfactor = 80)
+        CREATE TABLE signing_keys (
+            kid text COLLATE "C" NOT NULL,
+            algorithm text COLLATE "C" NOT NULL,
+            sealed text,
+            created_at timestamp with time zone NOT NULL,
+            signs_from timestamp with time zone NOT NULL,
+            revoked_at timestamp with time zone,
+            CONSTRAINT pk_signing_keys PRIMARY KEY (kid),
+            CONSTRAINT ck_signing_keys_sealed CHECK ((sealed IS NULL) = (revoked_at IS NOT NULL))
+        )
         """
     )
-    op.execute("CREATE INDEX ix_rate_counters_expires_at ON rate_counters (expires_at)")
 
 
 def downgrade() -> None:
-    """Drop it."""
-    op.execute("DROP TABLE rate_counters")
+    """Drop it, and the keys with it."""
+    op.execute("DROP TABLE signing_keys")
