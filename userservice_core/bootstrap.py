@@ -467,6 +467,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
 _EXTRAS: Final = {
     "cachetools": "cache",
     "dogpile": "cache",
+    "jinja2": "mail",
     "kafka": "kafka",
     "psycopg": "postgres",
     "redis": "cache",
@@ -551,13 +552,21 @@ def bootstrap_relay(
         write_mail: Takes each mail as a line of JSON where the settings say `console:`; standard output if not given.
 
     Raises:
-        ConfigurationError: If the key ring cannot be read, or what the settings ask for is not installed.
+        ConfigurationError: If the key ring or a mail template cannot be used, or what the settings ask for is not
+            installed.
     """
     from userservice_core.infrastructure.messaging.mail import ConsoleMailSender, MailDispatcher, SmtpMailSender
+    from userservice_core.infrastructure.messaging.mail_texts import MailTexts
     from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
 
+    # Also where mails are printed, so that a broken template is found before it reaches production.
+    texts = MailTexts(
+        service_name=settings.service_name,
+        restorable_days=settings.deleted_account_days,
+        folder=settings.mail_templates,
+    )
     opened = ExitStack()
     common = _common(settings)
     database = _database(settings, common.metrics, opened)
@@ -565,7 +574,13 @@ def bootstrap_relay(
     if settings.mail_url == "console:":
         sender = ConsoleMailSender(write_mail or _print_line)
     else:
-        sender = SmtpMailSender(settings.mail_url, sender_address=settings.mail_from, now=common.clock.now)
+        sender = SmtpMailSender(
+            settings.mail_url,
+            texts=texts,
+            sender_address=settings.mail_from,
+            sender_name=settings.service_name,
+            now=common.clock.now,
+        )
     mails = MailDispatcher(
         AesGcmSecretSealer(common.ring, common.entropy), sender, link_base=f"{settings.link_base}/auth"
     )

@@ -15,6 +15,8 @@ import os
 import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
+from email.errors import MessageError
+from email.headerregistry import Address
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -26,6 +28,7 @@ from userservice_core.errors import ConfigurationError
 PREFIX: Final = "USERSERVICE_"
 _FILE_SUFFIX: Final = "_FILE"
 _MASK: Final = "********"
+_LONGEST_LINE: Final = 80
 _METADATA: Final = "setting"
 # Up to the last @, since a password that was not percent-encoded may hold any sign.
 _PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^:/?#@]*):.*@", re.DOTALL)
@@ -218,6 +221,10 @@ def _parse_name(text: str) -> str:
 def _parse_email(text: str) -> str:
     if not re.fullmatch(r"[^@\s]+@[^@\s]+", text):
         raise ValueError
+    try:
+        Address(addr_spec=text)
+    except (MessageError, IndexError) as error:
+        raise ValueError from error
     return text
 
 
@@ -233,6 +240,13 @@ def _parse_text(text: str) -> str:
     return text
 
 
+def _parse_line(text: str) -> str:
+    # What is put into a header of a mail; a control character would have every mail refused.
+    if not text.strip() or len(text) > _LONGEST_LINE or not text.isprintable():
+        raise ValueError
+    return text.strip()
+
+
 _PORT = (_whole(1, 65_535, "")[0], "a port from 1 to 65535")
 _DSN = (_parse_dsn, "a URL like postgresql://user:password@host:5432/name")
 _DSNS = (_listed(_parse_dsn), "URLs like postgresql://user:password@host:5432/name, with commas between them")
@@ -245,6 +259,7 @@ _HOST = (_parse_host, "an IP address to listen on, or localhost")
 _PATH = (Path, "a folder")
 _NAME = (_parse_name, "at most 100 letters, digits, dots, dashes and underscores")
 _TEXT = (_parse_text, "a text that is not empty")
+_LINE = (_parse_line, f"a line of at most {_LONGEST_LINE} characters")
 
 
 # --- the settings -----------------------------------------------------------------------------------------------------
@@ -280,8 +295,8 @@ class Settings:
         default=None,
     )
     service_name: str = _setting(
-        _TEXT,
-        "What authenticator apps show beside the account, such as the name of the product.",
+        _LINE,
+        "What users know it by, such as the name of the product: the sender of mails, and in authenticator apps.",
         default="User Service",
     )
     keyring: str | None = _setting(
@@ -353,6 +368,12 @@ class Settings:
     )
     mail_from: str = _setting(
         (_parse_email, "an e-mail address"), "The sender of the mails.", default="no-reply@localhost.localdomain"
+    )
+    mail_templates: Path | None = _setting(
+        _PATH,
+        "Mail templates that go before the built-in ones, checked when a relay starts; what is missing there is taken"
+        " from the built-in ones.",
+        default=None,
     )
 
     # HTTP

@@ -604,7 +604,8 @@ class NotificationRequested(Event):
 
     Attributes:
         to: The stored address of the owner.
-        language: BCP 47 tag of the owner's preference.
+        language: BCP 47 tag of the owner's preference. Whoever records the request leaves it as it is: the unit of
+            work takes the language of the owner's profile, as it is at the commit, wherever that names one.
         sealed_token: The one-time token for the link, sealed under the key ring; None where the mail carries none.
     """
 

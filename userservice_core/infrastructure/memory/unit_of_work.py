@@ -15,7 +15,7 @@ from userservice_core.domain.addresses import displaced_by
 from userservice_core.domain.audit import Actor, Subject, SubjectKind
 from userservice_core.domain.credentials import LoginState
 from userservice_core.domain.event_data import MAX_DATA_BYTES, event_data, wire_type
-from userservice_core.domain.events import SequencedBy
+from userservice_core.domain.events import NotificationRequested, SequencedBy
 from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
 from userservice_core.domain.roles import EVERYTHING, PermissionSet
 from userservice_core.domain.sessions import Origin
@@ -895,6 +895,7 @@ class InMemoryUnitOfWork:
 
         def write(rows: Rows) -> None:
             rows.last_position += 1
+            preferred = _preferred_language(rows, event)
             record = OutboxRecord(
                 position=rows.last_position,
                 id=event.id,
@@ -907,11 +908,19 @@ class InMemoryUnitOfWork:
                 occurred_at=event.occurred_at,
                 sequence=_next_sequence(rows, event),
                 traceparent=current_call().traceparent,
-                payload=payload,
+                payload=payload if preferred is None else msgspec.json.encode(event_data(preferred)),
             )
             rows.outbox.append(WaitingRecord(record, self._store.monotonic()))
 
         return write
+
+
+def _preferred_language(rows: Rows, event: Event) -> Event | None:
+    """Return *event* in the language of its owner, None where it has none or the owner names none."""
+    if not isinstance(event, NotificationRequested):
+        return None
+    profile = rows.profiles.get(event.user_id)
+    return None if profile is None or profile.language is None else attrs.evolve(event, language=profile.language)
 
 
 def _next_sequence(rows: Rows, event: Event) -> int | None:
