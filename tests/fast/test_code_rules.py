@@ -135,7 +135,6 @@ def _imports(tree: ast.Module) -> Iterator[str]:
 
 _FORMATS: Final = {
     "userservice_core/http/documentation.py": "the sentences about a schema",
-    "userservice_core/infrastructure/messaging/mail.py": "the paragraphs of a mail",
     "userservice_core/infrastructure/postgres/rights.py": "statements, whose parts are quoted by the driver",
     "userservice_core/infrastructure/postgres/signal.py": "as above",
     "userservice_core/infrastructure/postgres/embedded.py": "as above",
