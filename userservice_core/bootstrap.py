@@ -56,11 +56,15 @@ from userservice_core.application.roles import Roles
 from userservice_core.application.second_factors import SecondFactors
 from userservice_core.application.service_clients import ServiceClients
 from userservice_core.application.sessions import Sessions
+from userservice_core.application.signing_keys import SigningKeys
 from userservice_core.application.use_cases import UseCases
 from userservice_core.application.user_directory import UserDirectory
+from userservice_core.config import SigningKeyPlace
 from userservice_core.domain.events import Topic
 from userservice_core.domain.passwords import PasswordPolicy
+from userservice_core.domain.revocations import RevocationKind
 from userservice_core.domain.sessions import SessionLifetime
+from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.errors import ConfigurationError
 from userservice_core.http.cors import CrossOriginRules
 from userservice_core.http.pipeline import HttpOptions, Pipeline
@@ -71,12 +75,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from userservice_core.config import Settings
+    from userservice_core.domain.revocations import Revocation
+    from userservice_core.domain.signing_keys import StoredSigningKey
     from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
     from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMailSender, InMemoryStore
     from userservice_core.infrastructure.messaging.lines import Line
     from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.postgres.database import Database
-    from userservice_core.infrastructure.security.keys import KeyRing
+    from userservice_core.infrastructure.security.keys import KeyRing, SigningKeySource
+    from userservice_core.infrastructure.security.signing_keys import HeldSigningKeys
     from userservice_core.ports.addresses import AddressReader
     from userservice_core.ports.audit import AuditReader
     from userservice_core.ports.breached_passwords import BreachedPasswords
@@ -243,7 +250,9 @@ class _Rules:
     hides_emails: bool = False
 
 
-def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: RevocationChecker) -> UseCases:
+def _use_cases(
+    driven: _Driven, ring: KeyRing, rules: _Rules, revocations: RevocationChecker, *, signing_keys: SigningKeySource
+) -> UseCases:
     from userservice_core.infrastructure.places.address_formats import I18nAddressFormats
     from userservice_core.infrastructure.places.time_zones import TzdataTimeZones
     from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer, JwtAccessTokenVerifier
@@ -253,14 +262,14 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
     from userservice_core.infrastructure.security.totp import PyotpOneTimePasswords
     from userservice_core.infrastructure.system.pacer import RecentPacer
 
-    issuer = JwtAccessTokenIssuer(ring, issuer=rules.issuer, audience=rules.audience)
+    issuer = JwtAccessTokenIssuer(signing_keys, issuer=rules.issuer, audience=rules.audience)
     sealer = AesGcmSecretSealer(ring, driven.entropy)
     mailed_tokens = MailedTokens(entropy=driven.entropy, sealer=sealer, ids=driven.ids)
     factors = SecondFactors(
         passwords=PyotpOneTimePasswords(issuer=rules.service_name), sealer=sealer, entropy=driven.entropy
     )
     access = Access(
-        verifier=JwtAccessTokenVerifier(ring, issuer=rules.issuer, audience=rules.audience, clock=driven.clock),
+        verifier=JwtAccessTokenVerifier(signing_keys, issuer=rules.issuer, audience=rules.audience, clock=driven.clock),
         revocations=revocations,
         log=driven.revocation_log,
         users=driven.users,
@@ -512,31 +521,118 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     database = _database(settings, common.metrics, opened)
     if not background:
         driven = _on_postgres(settings, common, database, None, PassThroughCache(), opened=opened)
-        use_cases = _use_cases(driven, common.ring, _rules(settings), PrimaryRevocationChecker(driven.revocation_log))
+        held = _held_keys(settings, common, database, driven.uow, background=False)
+        use_cases = _use_cases(
+            driven,
+            common.ring,
+            _rules(settings),
+            PrimaryRevocationChecker(driven.revocation_log),
+            signing_keys=held or common.ring,
+        )
         return _service(settings, driven, use_cases, AssumedHealth(), opened)
     signal_port = _signal(settings, opened)
     cache = _cache(settings, common.metrics, opened)
     driven = _on_postgres(settings, common, database, signal_port, cache, opened=opened)
+    held = _held_keys(settings, common, database, driven.uow, background=True)
+
+    def on_revocation(revocation: Revocation) -> None:
+        if held is not None and revocation.kind is RevocationKind.KEY:
+            held.refresh_soon()
+        use_cases.access.forget(revocation)
+
     mirror = RevocationMirror(
         driven.revocation_log,
         signal_port,
         common.clock,
-        on_revocation=lambda revocation: use_cases.access.forget(revocation),  # noqa: PLW0108 - bound later
+        on_revocation=on_revocation,
         on_gap=cache.clear,
     )
-    use_cases = _use_cases(driven, common.ring, _rules(settings), mirror)
+    use_cases = _use_cases(driven, common.ring, _rules(settings), mirror, signing_keys=held or common.ring)
     pings: list[Ping] = [PostgresPing(database)]
     if settings.cache_url is not None:
         pings.append(cache)
-    probe = HealthProbe(pings, is_loaded=lambda: mirror.is_loaded, metrics=common.metrics)
+    probe = HealthProbe(
+        pings,
+        is_loaded=lambda: mirror.is_loaded and (held is None or held.is_loaded),
+        metrics=common.metrics,
+    )
+    if held is not None:
+        opened.callback(held.close)
     opened.callback(mirror.close)
     opened.callback(probe.close)
 
     def start() -> None:
+        if held is not None:
+            held.start()
         mirror.start()
         probe.start()
 
     return _service(settings, driven, use_cases, probe, opened, start=start, drain=probe.drain)
+
+
+def _held_keys(
+    settings: Settings, common: _Common, database: Database, uow: UnitOfWork, *, background: bool
+) -> HeldSigningKeys | None:
+    """Return the signing keys of the database, None where those of the ring sign."""
+    from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+    from userservice_core.infrastructure.security.signing_keys import HeldSigningKeys
+
+    if settings.signing_keys is SigningKeyPlace.KEYRING:
+        return None
+    _, load = _signing_keys(settings, common, database, uow)
+    return HeldSigningKeys(load, AesGcmSecretSealer(common.ring, common.entropy), common.clock, background=background)
+
+
+def _signing_keys(
+    settings: Settings, common: _Common, database: Database, uow: UnitOfWork
+) -> tuple[SigningKeys, Callable[[], tuple[StoredSigningKey, ...]]]:
+    """Return what changes the signing keys of the database, and what reads them; they begin with those of the ring."""
+    from userservice_core.infrastructure.postgres.signing_keys import PostgresSigningKeyReader
+    from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+    from userservice_core.infrastructure.security.signing_keys import SealingKeyMaker, keys_of_ring
+
+    sealer = AesGcmSecretSealer(common.ring, common.entropy)
+    reader = PostgresSigningKeyReader(database)
+    signing_keys = SigningKeys(
+        uow=uow,
+        keys=reader,
+        maker=SealingKeyMaker(sealer, common.entropy, settings.signing_algorithm),
+        clock=common.clock,
+        ids=common.ids,
+    )
+
+    def load() -> tuple[StoredSigningKey, ...]:
+        there = reader.list_keys()
+        return there or signing_keys.begin_with(keys_of_ring(common.ring, sealer, now=common.clock.now()))
+
+    return signing_keys, load
+
+
+@contextlib.contextmanager
+def bootstrap_signing_keys(settings: Settings) -> Iterator[SigningKeys]:
+    """
+    Give what changes the signing keys of the database.
+
+    Raises:
+        ConfigurationError: If the keys of the ring sign, or the ring cannot be read.
+    """
+    if settings.signing_keys is SigningKeyPlace.KEYRING:
+        problem = "the keys of the key ring sign: USERSERVICE_SIGNING_KEYS=database has them kept in the database"
+        raise ConfigurationError((problem,))
+    with _drivers_installed(), ExitStack() as opened:
+        from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
+
+        common = _common(settings)
+        database = _database(settings, common.metrics, opened)
+        uow = PostgresUnitOfWork(
+            database,
+            topic_prefix=settings.topic_prefix,
+            source=settings.issuer,
+            signal=_signal(settings, opened),
+        )
+        signing_keys, load = _signing_keys(settings, common, database, uow)
+        load()
+        yield signing_keys
 
 
 @_drivers_installed()
@@ -653,12 +749,12 @@ def check_key_ring(settings: Settings) -> None:
     _key_ring(settings)
 
 
-def new_key_ring() -> str:
-    """Return a new key ring as the settings take it."""
+def new_key_ring(*, algorithm: SigningAlgorithm = SigningAlgorithm.EDDSA) -> str:
+    """Return a new key ring as the settings take it, whose key signs by *algorithm*."""
     from userservice_core.infrastructure.security.keys import KeyRing
     from userservice_core.infrastructure.system.clock import SystemClock, SystemEntropy
 
-    return KeyRing.generate(SystemClock().now(), SystemEntropy()).dump()
+    return KeyRing.generate(SystemClock().now(), SystemEntropy(), algorithm=algorithm).dump()
 
 
 @attrs.frozen(kw_only=True)
@@ -936,15 +1032,16 @@ _CGROUP_QUOTAS: Final = (
 def _key_ring(settings: Settings) -> KeyRing:
     from userservice_core.infrastructure.security.keys import KeyRing
 
-    return KeyRing.parse(settings.keyring or _kept_key_ring(settings.data_dir / "keyring.json"))
+    kept_at = settings.data_dir / "keyring.json"
+    return KeyRing.parse(settings.keyring or _kept_key_ring(kept_at, settings.signing_algorithm))
 
 
-def _kept_key_ring(path: Path) -> str:
+def _kept_key_ring(path: Path, algorithm: SigningAlgorithm) -> str:
     """Return the key ring of a machine without one in its settings; made at the first start, by one process of many."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix="keyring-", delete=False) as file:
-            file.write(new_key_ring())
+            file.write(new_key_ring(algorithm=algorithm))
             file.flush()
             os.fsync(file.fileno())
         # Whoever links first has made the ring; the file has all its content and mode 0600 when it gets its name.
@@ -1065,7 +1162,7 @@ def bootstrap_in_memory(
         periods=RetentionPeriods(),
         hides_emails=hide_registered_emails,
     )
-    use_cases = _use_cases(driven, ring, rules, PrimaryRevocationChecker(driven.revocation_log))
+    use_cases = _use_cases(driven, ring, rules, PrimaryRevocationChecker(driven.revocation_log), signing_keys=ring)
     health = AssumedHealth()
     pipeline = Pipeline(use_cases, health=health, metrics=metrics, ids=ids, clock=clock, options=options)
     mails, publisher = memory.InMemoryMailSender(), memory.InMemoryEventPublisher()

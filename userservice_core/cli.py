@@ -26,6 +26,7 @@ from userservice_core.config import Settings
 from userservice_core.domain.audit import SYSTEM
 from userservice_core.domain.clients import OPERATOR
 from userservice_core.domain.ids import ClientId
+from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.errors import (
     ConfigurationError,
     DatabaseUnavailableError,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
     from userservice_core.application.parked_events import ParkedEvents
     from userservice_core.application.service_clients import NewSecret, ServiceClients
+    from userservice_core.application.signing_keys import SigningKeys
+    from userservice_core.domain.signing_keys import StoredSigningKey
     from userservice_core.errors import Fault
     from userservice_core.infrastructure.messaging.consumer import EventConsumer
     from userservice_core.ports.publishing import ParkedEvent
@@ -473,11 +476,77 @@ def _event_catalogue(topic_prefix: str) -> list[dict[str, Any]]:
 
 
 @main.command("generate-keys")
-def generate_keys() -> None:
+@click.option(
+    "--algorithm",
+    type=click.Choice([algorithm.value for algorithm in SigningAlgorithm]),
+    default=SigningAlgorithm.EDDSA.value,
+    show_default=True,
+    help="By which its key signs access tokens.",
+)
+def generate_keys(algorithm: str) -> None:
     """Print a new key ring, to be kept where USERSERVICE_KEYRING_FILE points to."""
     from userservice_core.bootstrap import new_key_ring
 
-    click.echo(new_key_ring())
+    click.echo(new_key_ring(algorithm=SigningAlgorithm(algorithm)))
+
+
+# --- signing keys -----------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def keys() -> None:
+    """Manage the keys that sign access tokens where USERSERVICE_SIGNING_KEYS=database."""
+
+
+@keys.command("list")
+def list_signing_keys() -> None:
+    """Print all keys with their states, a line of JSON each."""
+    with _signing_keys() as signing_keys:
+        for key, state in signing_keys.list_all():
+            _print_key(key, state=state.value, revokedAt=None if key.revoked_at is None else key.revoked_at.isoformat())
+
+
+@keys.command("rotate")
+def rotate_signing_key() -> None:
+    """
+    Make a key that signs ten minutes from now, when every process and verifier knows it.
+
+    The one in use verifies as long as tokens that it signed can live. Nothing else is to be done, and no process is
+    to be started anew.
+    """
+    with _signing_keys() as signing_keys:
+        _print_key(signing_keys.rotate())
+
+
+@keys.command("promote")
+@click.argument("key_id", metavar="KID")
+def promote_signing_key(key_id: str) -> None:
+    """Let the next key sign now; verifiers that keep key sets may refuse its tokens until they fetch a new one."""
+    with _signing_keys() as signing_keys:
+        _print_key(signing_keys.promote(key_id=key_id))
+
+
+@keys.command("revoke")
+@click.argument("key_id", metavar="KID")
+def revoke_signing_key(key_id: str) -> None:
+    """Give up a key that was stolen: its tokens are refused at once; print the key that signs now."""
+    with _signing_keys() as signing_keys:
+        _print_key(signing_keys.revoke(key_id=key_id))
+
+
+@contextlib.contextmanager
+def _signing_keys() -> Iterator[SigningKeys]:
+    from userservice_core.bootstrap import bootstrap_signing_keys, configure_logging
+
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings)
+    with bootstrap_signing_keys(settings) as signing_keys:
+        yield signing_keys
+
+
+def _print_key(key: StoredSigningKey, **more: str | None) -> None:
+    document = {"kid": key.id, "algorithm": key.algorithm.value, "signsFrom": key.signs_from.isoformat(), **more}
+    click.echo(json.dumps(document))
 
 
 # --- service clients --------------------------------------------------------------------------------------------------

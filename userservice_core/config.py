@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.errors import ConfigurationError
 
 PREFIX: Final = "USERSERVICE_"
@@ -46,6 +47,13 @@ class Profile(enum.StrEnum):
     DEVELOPMENT = "development"
     TEST = "test"
     PRODUCTION = "production"
+
+
+class SigningKeyPlace(enum.StrEnum):
+    """Where the keys are kept that sign access tokens."""
+
+    KEYRING = "keyring"
+    DATABASE = "database"
 
 
 class LogFormat(enum.StrEnum):
@@ -305,6 +313,18 @@ class Settings:
         " out, and are then made once and kept in the data folder.",
         default=None,
         secret=True,
+    )
+    signing_keys: SigningKeyPlace = _setting(
+        _choice(SigningKeyPlace),
+        "Where the keys that sign access tokens are: in the key ring and changed by hand, or in the database, sealed by"
+        " the secret keys of the ring and changed by `userservice keys`; there, those of the ring are the first.",
+        default=SigningKeyPlace.KEYRING,
+    )
+    signing_algorithm: SigningAlgorithm = _setting(
+        _choice(SigningAlgorithm),
+        "Of signing keys that are made: by `userservice keys`, and outside production where no key ring is given;"
+        " EdDSA is Ed25519, ES256 is P-256, RS256 has 3,072 bits and is for verifiers that take nothing else.",
+        default=SigningAlgorithm.EDDSA,
     )
     failpoint: str | None = _setting(
         (_parse_failpoint, "a step and a number, like uow.before-commit:1"),

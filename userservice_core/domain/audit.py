@@ -113,6 +113,9 @@ class AuditAction(enum.StrEnum):
     CLIENT_DELETED = "client.deleted"
     CLIENT_SECRET_ADDED = "client.secret_added"  # noqa: S105 - a name, no secret
     CLIENT_SECRET_REMOVED = "client.secret_removed"  # noqa: S105 - as above
+    SIGNING_KEY_ADDED = "signing_key.added"
+    SIGNING_KEY_PROMOTED = "signing_key.promoted"
+    SIGNING_KEY_REVOKED = "signing_key.revoked"
     USER_CREATED = "user.created"
     USER_UPDATED = "user.updated"
     USER_STATUS_CHANGED = "user.status_changed"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.revocations import RevocationWriter
     from userservice_core.ports.roles import PermissionRepository, RoleRepository
     from userservice_core.ports.sessions import SessionRepository
+    from userservice_core.ports.signing_keys import SigningKeyRepository
     from userservice_core.ports.users import UserRepository
 
 T = TypeVar("T")
@@ -80,6 +81,11 @@ class Transaction(Protocol):
     @property
     def clients(self) -> ClientRepository:
         """Service clients."""
+        ...
+
+    @property
+    def signing_keys(self) -> SigningKeyRepository:
+        """Keys that sign access tokens."""
         ...
 
     @property

@@ -41,6 +41,7 @@ from userservice_core.testing.contracts.roles import RolesContract
 from userservice_core.testing.contracts.sessions import SessionsContract
 from userservice_core.testing.contracts.sign_ins import SignInsContract
 from userservice_core.testing.contracts.signal import SignalContract
+from userservice_core.testing.contracts.signing_keys import SigningKeysContract
 from userservice_core.testing.contracts.unit_of_work import UnitOfWorkContract
 from userservice_core.testing.contracts.users import UsersContract
 
@@ -95,6 +96,10 @@ class TestRoles(_InMemory, RolesContract):
 
 class TestClients(_InMemory, ClientsContract):
     """Service clients."""
+
+
+class TestSigningKeys(_InMemory, SigningKeysContract):
+    """Signing keys."""
 
 
 class TestRevocations(_InMemory, RevocationsContract):

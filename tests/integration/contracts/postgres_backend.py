@@ -19,6 +19,7 @@ from userservice_core.infrastructure.postgres.revocations import PostgresRevocat
 from userservice_core.infrastructure.postgres.roles import PostgresRoleReader
 from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
 from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInReader
+from userservice_core.infrastructure.postgres.signing_keys import PostgresSigningKeyReader
 from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
 from userservice_core.infrastructure.postgres.users import PostgresUserReader
 from userservice_core.testing.contracts.backend import Backend
@@ -43,6 +44,7 @@ def backend_of(database: Database) -> Backend:
         addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
         clients=PostgresClientReader(database),
+        signing_keys=PostgresSigningKeyReader(database),
         revocations=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
         personal_data=PostgresPersonalDataReader(database),

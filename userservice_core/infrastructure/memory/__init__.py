@@ -29,6 +29,7 @@ from userservice_core.infrastructure.memory.readers import (
     InMemoryRevocationLog,
     InMemoryRoleReader,
     InMemorySessionStore,
+    InMemorySigningKeyReader,
     InMemorySignInReader,
     InMemoryUserReader,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "InMemorySessionStore",
     "InMemorySignInReader",
     "InMemorySignal",
+    "InMemorySigningKeyReader",
     "InMemoryStore",
     "InMemoryUnitOfWork",
     "InMemoryUserReader",

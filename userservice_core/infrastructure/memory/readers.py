@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.sessions import Session
+    from userservice_core.domain.signing_keys import StoredSigningKey
     from userservice_core.domain.users import User
     from userservice_core.infrastructure.memory.store import InMemoryStore, Rows
     from userservice_core.ports.audit import AuditFilter, AuditRecord
@@ -286,6 +287,21 @@ class InMemoryClientReader:
 
     def list_clients(self) -> tuple[ServiceClient, ...]:
         return tuple(sorted(self._store.read().clients.values(), key=lambda client: client.id.int))
+
+
+class InMemorySigningKeyReader:
+    """A :class:`~userservice_core.ports.signing_keys.SigningKeyReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def list_keys(self) -> tuple[StoredSigningKey, ...]:
+        return keys_in_order(self._store.read())
+
+
+def keys_in_order(rows: Rows) -> tuple[StoredSigningKey, ...]:
+    """Return the signing keys in the order in which they begin to sign."""
+    return tuple(sorted(rows.signing_keys.values(), key=lambda key: (key.signs_from, key.created_at, key.id)))
 
 
 class InMemoryRevocationLog:

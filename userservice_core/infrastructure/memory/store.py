@@ -23,6 +23,7 @@ from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.revocations import Revocation
 from userservice_core.domain.roles import SYSTEM_PERMISSIONS, SYSTEM_ROLES, AssignedRole, Permission, Role
 from userservice_core.domain.sessions import Session
+from userservice_core.domain.signing_keys import StoredSigningKey
 from userservice_core.domain.users import User
 from userservice_core.errors import DeadlineExceededError, ProgrammingError
 from userservice_core.ports.audit import AuditRecord
@@ -110,6 +111,7 @@ class Rows:
         factory=lambda: {permission.name: permission for permission in SYSTEM_PERMISSIONS}
     )
     clients: dict[ClientId, ServiceClient] = attrs.field(factory=dict)
+    signing_keys: dict[str, StoredSigningKey] = attrs.field(factory=dict)
     access_epoch: int = 1
     revocations: list[WrittenRevocation] = attrs.field(factory=list)
     audit: list[AuditRecord] = attrs.field(factory=list)
@@ -135,6 +137,7 @@ class Rows:
             roles=self.roles.copy(),
             permissions=self.permissions.copy(),
             clients=self.clients.copy(),
+            signing_keys=self.signing_keys.copy(),
             access_epoch=self.access_epoch,
             revocations=self.revocations.copy(),
             audit=self.audit.copy(),

@@ -40,6 +40,7 @@ from userservice_core.infrastructure.memory.readers import (
     get_client,
     get_permission,
     get_role,
+    keys_in_order,
     open_sessions,
     profile_of,
     roles_granting,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.revocations import Revocation
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.sessions import Session
+    from userservice_core.domain.signing_keys import StoredSigningKey
     from userservice_core.domain.users import User
     from userservice_core.infrastructure.memory.store import InMemoryStore, Rows
     from userservice_core.ports.clock import Clock
@@ -639,6 +641,28 @@ class InMemoryClientRepository:
         self._writes.add(write)
 
 
+class InMemorySigningKeyRepository:
+    """A :class:`~userservice_core.ports.signing_keys.SigningKeyRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def list_locked(self) -> tuple[StoredSigningKey, ...]:
+        return keys_in_order(self._writes.read())
+
+    def put(self, key: StoredSigningKey) -> None:
+        def write(rows: Rows) -> None:
+            stored = rows.signing_keys.get(key.id, key)
+            rows.signing_keys[key.id] = attrs.evolve(
+                stored, sealed=key.sealed, signs_from=key.signs_from, revoked_at=key.revoked_at
+            )
+
+        self._writes.add(write)
+
+    def remove(self, key_id: str) -> None:
+        self._writes.add(lambda rows: rows.signing_keys.pop(key_id, None))
+
+
 class InMemoryRevocationWriter:
     """A :class:`~userservice_core.ports.revocations.RevocationWriter`."""
 
@@ -739,6 +763,7 @@ class InMemoryTransaction:
         self.roles = InMemoryRoleRepository(writes)
         self.permissions = InMemoryPermissionRepository(writes)
         self.clients = InMemoryClientRepository(writes)
+        self.signing_keys = InMemorySigningKeyRepository(writes)
         self.revocations = InMemoryRevocationWriter(writes, clock=clock)
         self.audit = InMemoryAuditLog(writes)
         self.parked_events = InMemoryParkedEventRepository(writes)

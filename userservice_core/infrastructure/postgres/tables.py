@@ -406,6 +406,19 @@ revocations: Final = Table(
     Index("ix_revocations_kind_subject", "kind", "subject"),
 )
 
+signing_keys: Final = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", _KEY, nullable=False),
+    Column("algorithm", _KEY, nullable=False),
+    Column("sealed", Text),
+    Column("created_at", _TIME, nullable=False),
+    Column("signs_from", _TIME, nullable=False),
+    Column("revoked_at", _TIME),
+    PrimaryKeyConstraint("kid"),
+    CheckConstraint("(sealed IS NULL) = (revoked_at IS NOT NULL)", name="sealed"),
+)
+
 # --- audit ------------------------------------------------------------------------------------------------------------
 
 # Append-only: who may write here may not change what is written. The time leads the key, so that the table can be cut

@@ -22,6 +22,7 @@ from userservice_core.infrastructure.postgres.revocations import PostgresRevocat
 from userservice_core.infrastructure.postgres.roles import PostgresPermissionRepository, PostgresRoleRepository
 from userservice_core.infrastructure.postgres.sessions import PostgresSessionRepository
 from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInRepository
+from userservice_core.infrastructure.postgres.signing_keys import PostgresSigningKeyRepository
 from userservice_core.infrastructure.postgres.transactions import OpenTransaction
 from userservice_core.infrastructure.postgres.users import PostgresUserRepository
 from userservice_core.ports.context import current_call, deadline_after
@@ -55,6 +56,7 @@ class PostgresTransaction:
         self.roles = PostgresRoleRepository(transaction, recorder)
         self.permissions = PostgresPermissionRepository(transaction, recorder)
         self.clients = PostgresClientRepository(transaction)
+        self.signing_keys = PostgresSigningKeyRepository(transaction)
         self.revocations = PostgresRevocationWriter(transaction)
         self.audit = PostgresAuditLog(transaction)
         self.parked_events = PostgresParkedEventRepository(transaction)

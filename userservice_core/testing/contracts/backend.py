@@ -22,6 +22,7 @@ from userservice_core.ports.retention import ExpiredRows
 from userservice_core.ports.revocations import RevocationLog
 from userservice_core.ports.roles import RoleReader
 from userservice_core.ports.sessions import SessionStore
+from userservice_core.ports.signing_keys import SigningKeyReader
 from userservice_core.ports.unit_of_work import UnitOfWork
 from userservice_core.ports.users import UserReader
 from userservice_core.testing.samples import registered, sample_credential, sample_user
@@ -61,6 +62,7 @@ class Backend:
     addresses: AddressReader
     roles: RoleReader
     clients: ClientReader
+    signing_keys: SigningKeyReader
     revocations: RevocationLog
     audit: AuditReader
     personal_data: PersonalDataReader
@@ -90,6 +92,7 @@ class Backend:
             addresses=memory.InMemoryAddressReader(store),
             roles=memory.InMemoryRoleReader(store),
             clients=memory.InMemoryClientReader(store),
+            signing_keys=memory.InMemorySigningKeyReader(store),
             revocations=memory.InMemoryRevocationLog(store, clock=clock),
             audit=memory.InMemoryAuditReader(store),
             personal_data=memory.InMemoryPersonalDataReader(store),
