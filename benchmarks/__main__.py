@@ -138,7 +138,7 @@ def _scene(plan: Plan) -> Iterator[Scene]:
 
 
 def _variables(dsn: str, folder: Path, *, workers: int) -> dict[str, str]:
-    """Return the settings: the defaults, without a log line for each request."""
+    """Return the settings: the defaults, without a log line for each request and with room for many."""
     return {
         "USERSERVICE_PROFILE": "test",
         "USERSERVICE_ISSUER": "https://accounts.example.com",
@@ -146,6 +146,7 @@ def _variables(dsn: str, folder: Path, *, workers: int) -> dict[str, str]:
         "USERSERVICE_DATABASE_DIRECT_URL": dsn,
         "USERSERVICE_DATA_DIR": str(folder),
         "USERSERVICE_KEYRING": new_key_ring(),
+        "USERSERVICE_RATE_LIMITS_FILE": str(Path(__file__).with_name("rate_limits.toml")),
         "USERSERVICE_WORKERS": str(workers),
         "USERSERVICE_ACCESS_TOKEN_SECONDS": "3600",
         "USERSERVICE_LOG_LEVEL": "WARNING",

@@ -24,10 +24,12 @@ import msgspec
 
 import userservice_core.http.errors as http_errors
 from docs.asvs import asvs_reference
-from docs.event_schemas import breaking_changes, data_members, event_schemas, schema_file, wire_name, written
+from docs.asyncapi import written_asyncapi
+from docs.event_schemas import breaking_changes, event_schemas, schema_file, written
 from userservice_core import errors
 from userservice_core.cli import main as userservice
 from userservice_core.config import Settings, declaration_of, variable
+from userservice_core.domain.event_schemas import data_members, key_of, personal_members, wire_name
 from userservice_core.domain.events import EVENT_TYPES, Event, SequencedBy
 from userservice_core.http.openapi import openapi_document
 from userservice_core.http.possible_problems import possible_problems
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 FOLDER: Final = Path(__file__).parent / "reference"
 SCHEMAS: Final = FOLDER / "events"
 OPENAPI: Final = FOLDER / "openapi.json"
+ASYNCAPI: Final = FOLDER / "asyncapi.json"
 CODE: Final = Path(__file__).parents[1] / "userservice_core"
 
 _BEGIN: Final = "<!-- From here to the end mark: made by `make docs` from the code. -->"
@@ -223,19 +226,20 @@ def events_reference() -> str:
 
 
 def _event(kind: type[Event]) -> str:
-    key = inspect.getdoc(kind.key) or ""
+    personal = personal_members(kind)
     rows = [
         (
             f"`{name}`",
             _json_type(annotation) if default is attrs.NOTHING else f"{_json_type(annotation)}; may be missing",
+            personal.get(name, ""),
         )
         for name, annotation, default in data_members(kind)
     ]
     return (
         f"### {wire_name(kind)}\n\n{_prose(kind)}\n\n"
-        f"- Key: {key.rstrip('.')[:1].lower()}{key.rstrip('.')[1:]}\n- `ce_sequence`: {_SEQUENCES[kind.sequenced_by]}\n"
+        f"- Key: {key_of(kind)}\n- `ce_sequence`: {_SEQUENCES[kind.sequenced_by]}\n"
         f"- Schema: [{schema_file(kind)}]({SCHEMAS.name}/{schema_file(kind)})\n"
-        f"- In Python: `{kind.__name__}`\n\n{_table(('member', 'JSON'), rows)}"
+        f"- In Python: `{kind.__name__}`\n\n{_table(('member', 'JSON', 'personal: why'), rows)}"
     )
 
 
@@ -330,21 +334,30 @@ def commands() -> tuple[str, ...]:
 def cli_reference() -> str:
     """Describe every command."""
     lines = []
-    for name, command in userservice.commands.items():
-        lines += [f"## userservice {name}", inspect.cleandoc(command.help or "")]
+    for name, command in _with_subcommands(userservice):
+        lines += [f"{'#' * (2 + name.count(' '))} userservice {name}", inspect.cleandoc(command.help or "")]
         options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
         if options:
             lines.append(_table(("option", "value", "default", "meaning"), (_option(option) for option in options)))
     return _blocks(lines)
 
 
+def _with_subcommands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        yield f"{prefix}{name}", command
+        if isinstance(command, click.Group):
+            yield from _with_subcommands(command, f"{prefix}{name} ")
+
+
 def _option(option: click.Option) -> tuple[str, str, str, str]:
+    if option.is_flag:
+        return ", ".join(f"`{name}`" for name in option.opts), "none", "off", option.help or ""
     match option.type:
         case click.Choice(choices=choices):
             value = " or ".join(f"`{choice}`" for choice in choices)
         case kind:
             value = str(kind.name)
-    default = "must be given" if option.required else _default(option.default)
+    default = "must be given" if option.required else _default(option.to_info_dict()["default"])
     return ", ".join(f"`{name}`" for name in option.opts), value, default, option.help or ""
 
 
@@ -457,6 +470,7 @@ def main() -> None:
     """Renew every page and schema."""
     renew_schemas()
     OPENAPI.write_text(openapi(), encoding="utf-8")
+    ASYNCAPI.write_text(written_asyncapi(), encoding="utf-8")
     for name, reference in REFERENCES.items():
         file = FOLDER / name
         file.write_text(renewed(file.read_text(encoding="utf-8"), reference()), encoding="utf-8")

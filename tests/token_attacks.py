@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
+from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.infrastructure.security.encoding import decode_base64url, encode_base64url
-from userservice_core.infrastructure.security.jwk import SigningAlgorithm, VerificationKey, private_members
+from userservice_core.infrastructure.security.jwk import VerificationKey, private_members
 from userservice_core.infrastructure.security.keys import SigningKey
 
 if TYPE_CHECKING:

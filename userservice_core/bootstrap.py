@@ -34,19 +34,23 @@ from userservice_core.application.authorization import Authorization
 from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.failed_sign_ins import FailedSignIns
 from userservice_core.application.hash_mix import HashMix
 from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.invitations import Invitations
+from userservice_core.application.known_devices import KnownDevices
 from userservice_core.application.link_requests import LinkRequests
 from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.application.mfa import Mfa
 from userservice_core.application.own_account import OwnAccount
+from userservice_core.application.parked_events import ParkedEvents
 from userservice_core.application.password_proofs import PasswordProofs
 from userservice_core.application.password_rules import PasswordRules
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.personal_data import PersonalDataExports
 from userservice_core.application.profiles import Profiles
+from userservice_core.application.rate_limits import RateLimits
 from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
 from userservice_core.application.retention import Retention, RetentionPeriods
@@ -55,11 +59,16 @@ from userservice_core.application.roles import Roles
 from userservice_core.application.second_factors import SecondFactors
 from userservice_core.application.service_clients import ServiceClients
 from userservice_core.application.sessions import Sessions
+from userservice_core.application.signing_keys import SigningKeys
 from userservice_core.application.use_cases import UseCases
 from userservice_core.application.user_directory import UserDirectory
+from userservice_core.config import SigningKeyPlace
 from userservice_core.domain.events import Topic
 from userservice_core.domain.passwords import PasswordPolicy
+from userservice_core.domain.rate_limits import RatePolicy
+from userservice_core.domain.revocations import RevocationKind
 from userservice_core.domain.sessions import SessionLifetime
+from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.errors import ConfigurationError
 from userservice_core.http.cors import CrossOriginRules
 from userservice_core.http.pipeline import HttpOptions, Pipeline
@@ -70,12 +79,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from userservice_core.config import Settings
+    from userservice_core.domain.revocations import Revocation
+    from userservice_core.domain.signing_keys import StoredSigningKey
     from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
     from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMailSender, InMemoryStore
     from userservice_core.infrastructure.messaging.lines import Line
     from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.postgres.database import Database
-    from userservice_core.infrastructure.security.keys import KeyRing
+    from userservice_core.infrastructure.security.keys import KeyRing, SigningKeySource
+    from userservice_core.infrastructure.security.signing_keys import HeldSigningKeys
     from userservice_core.ports.addresses import AddressReader
     from userservice_core.ports.audit import AuditReader
     from userservice_core.ports.breached_passwords import BreachedPasswords
@@ -85,13 +97,14 @@ if TYPE_CHECKING:
     from userservice_core.ports.credentials import SignInReader
     from userservice_core.ports.health import Health, Ping
     from userservice_core.ports.idempotency import AnswerStore, JoiningUnitOfWork
+    from userservice_core.ports.limits import RateLimiter
     from userservice_core.ports.mail import MailSender
     from userservice_core.ports.metrics import Metrics
     from userservice_core.ports.mfa import FactorSecrets
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
     from userservice_core.ports.personal_data import PersonalDataReader
     from userservice_core.ports.profiles import ProfileReader
-    from userservice_core.ports.publishing import EventPublisher
+    from userservice_core.ports.publishing import EventPublisher, ParkedEventReader
     from userservice_core.ports.retention import ExpiredRows
     from userservice_core.ports.revocations import RevocationChecker, RevocationLog, Signal
     from userservice_core.ports.roles import RoleReader
@@ -214,10 +227,12 @@ class _Driven:
     addresses: AddressReader
     roles: RoleReader
     clients: ClientReader
+    parked_events: ParkedEventReader
     revocation_log: RevocationLog
     audit: AuditReader
     personal_data: PersonalDataReader
     expired_rows: ExpiredRows
+    limiter: RateLimiter
     cache: Cache
     hasher: PasswordHasher
     breached: BreachedPasswords
@@ -236,12 +251,15 @@ class _Rules:
     policy: PasswordPolicy
     lifetimes: TokenLifetimes
     periods: RetentionPeriods
+    rates: RatePolicy
     wildcards_in_any_role: bool = False
     service_name: str = "User Service"
     hides_emails: bool = False
 
 
-def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: RevocationChecker) -> UseCases:
+def _use_cases(
+    driven: _Driven, ring: KeyRing, rules: _Rules, revocations: RevocationChecker, *, signing_keys: SigningKeySource
+) -> UseCases:
     from userservice_core.infrastructure.places.address_formats import I18nAddressFormats
     from userservice_core.infrastructure.places.time_zones import TzdataTimeZones
     from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer, JwtAccessTokenVerifier
@@ -251,14 +269,14 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
     from userservice_core.infrastructure.security.totp import PyotpOneTimePasswords
     from userservice_core.infrastructure.system.pacer import RecentPacer
 
-    issuer = JwtAccessTokenIssuer(ring, issuer=rules.issuer, audience=rules.audience)
+    issuer = JwtAccessTokenIssuer(signing_keys, issuer=rules.issuer, audience=rules.audience)
     sealer = AesGcmSecretSealer(ring, driven.entropy)
     mailed_tokens = MailedTokens(entropy=driven.entropy, sealer=sealer, ids=driven.ids)
     factors = SecondFactors(
         passwords=PyotpOneTimePasswords(issuer=rules.service_name), sealer=sealer, entropy=driven.entropy
     )
     access = Access(
-        verifier=JwtAccessTokenVerifier(ring, issuer=rules.issuer, audience=rules.audience, clock=driven.clock),
+        verifier=JwtAccessTokenVerifier(signing_keys, issuer=rules.issuer, audience=rules.audience, clock=driven.clock),
         revocations=revocations,
         log=driven.revocation_log,
         users=driven.users,
@@ -266,10 +284,17 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         clients=driven.clients,
         cache=driven.cache,
     )
+    failures = FailedSignIns(ids=driven.ids, locked_at=rules.rates.account_failures)
     password_rules = PasswordRules(policy=rules.policy, breached=driven.breached)
     proofs = PasswordProofs(
-        uow=driven.uow, sign_ins=driven.sign_ins, hasher=driven.hasher, clock=driven.clock, ids=driven.ids
+        uow=driven.uow,
+        sign_ins=driven.sign_ins,
+        failures=failures,
+        hasher=driven.hasher,
+        clock=driven.clock,
+        ids=driven.ids,
     )
+    limits = RateLimits(limiter=driven.limiter, policy=rules.rates, sealer=sealer, metrics=driven.metrics)
     # Nobody hashes there, so a request may take a little longer, and has more to hide.
     links_pacer = RecentPacer(longest_wait_seconds=0.05)
     links = LinkRequests(uow=driven.uow, pacer=links_pacer, clock=driven.clock, ids=driven.ids)
@@ -282,6 +307,9 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
         hasher=driven.hasher,
         mix=HashMix(sign_ins=driven.sign_ins, sealer=sealer, clock=driven.clock),
         proofs=proofs,
+        failures=failures,
+        limits=limits,
+        devices=KnownDevices(sealer=sealer, clock=driven.clock, ids=driven.ids),
         rules=password_rules,
         factors=factors,
         pacer=pacer,
@@ -424,6 +452,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             access_lifetime=rules.lifetimes.access,
         ),
         audit_trail=AuditTrail(log=driven.audit),
+        parked_events=ParkedEvents(uow=driven.uow, parked=driven.parked_events, clock=driven.clock, ids=driven.ids),
         personal_data=PersonalDataExports(
             uow=driven.uow, data=driven.personal_data, clock=driven.clock, ids=driven.ids
         ),
@@ -431,6 +460,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
             users=driven.users, roles=driven.roles, profiles=driven.profiles, addresses=driven.addresses
         ),
         idempotent_calls=IdempotentCalls(uow=driven.joining, answers=driven.answers, sealer=sealer, clock=driven.clock),
+        rate_limits=limits,
         refusals=Refusals(uow=driven.uow, clock=driven.clock, ids=driven.ids, metrics=driven.metrics),
         service_clients=ServiceClients(
             uow=driven.uow,
@@ -464,6 +494,7 @@ def _use_cases(driven: _Driven, ring: KeyRing, rules: _Rules, revocations: Revoc
 _EXTRAS: Final = {
     "cachetools": "cache",
     "dogpile": "cache",
+    "jinja2": "mail",
     "kafka": "kafka",
     "psycopg": "postgres",
     "redis": "cache",
@@ -508,31 +539,118 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     database = _database(settings, common.metrics, opened)
     if not background:
         driven = _on_postgres(settings, common, database, None, PassThroughCache(), opened=opened)
-        use_cases = _use_cases(driven, common.ring, _rules(settings), PrimaryRevocationChecker(driven.revocation_log))
+        held = _held_keys(settings, common, database, driven.uow, background=False)
+        use_cases = _use_cases(
+            driven,
+            common.ring,
+            _rules(settings),
+            PrimaryRevocationChecker(driven.revocation_log),
+            signing_keys=held or common.ring,
+        )
         return _service(settings, driven, use_cases, AssumedHealth(), opened)
     signal_port = _signal(settings, opened)
     cache = _cache(settings, common.metrics, opened)
     driven = _on_postgres(settings, common, database, signal_port, cache, opened=opened)
+    held = _held_keys(settings, common, database, driven.uow, background=True)
+
+    def on_revocation(revocation: Revocation) -> None:
+        if held is not None and revocation.kind is RevocationKind.KEY:
+            held.refresh_soon()
+        use_cases.access.forget(revocation)
+
     mirror = RevocationMirror(
         driven.revocation_log,
         signal_port,
         common.clock,
-        on_revocation=lambda revocation: use_cases.access.forget(revocation),  # noqa: PLW0108 - bound later
+        on_revocation=on_revocation,
         on_gap=cache.clear,
     )
-    use_cases = _use_cases(driven, common.ring, _rules(settings), mirror)
+    use_cases = _use_cases(driven, common.ring, _rules(settings), mirror, signing_keys=held or common.ring)
     pings: list[Ping] = [PostgresPing(database)]
     if settings.cache_url is not None:
         pings.append(cache)
-    probe = HealthProbe(pings, is_loaded=lambda: mirror.is_loaded, metrics=common.metrics)
+    probe = HealthProbe(
+        pings,
+        is_loaded=lambda: mirror.is_loaded and (held is None or held.is_loaded),
+        metrics=common.metrics,
+    )
+    if held is not None:
+        opened.callback(held.close)
     opened.callback(mirror.close)
     opened.callback(probe.close)
 
     def start() -> None:
+        if held is not None:
+            held.start()
         mirror.start()
         probe.start()
 
     return _service(settings, driven, use_cases, probe, opened, start=start, drain=probe.drain)
+
+
+def _held_keys(
+    settings: Settings, common: _Common, database: Database, uow: UnitOfWork, *, background: bool
+) -> HeldSigningKeys | None:
+    """Return the signing keys of the database, None where those of the ring sign."""
+    from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+    from userservice_core.infrastructure.security.signing_keys import HeldSigningKeys
+
+    if settings.signing_keys is SigningKeyPlace.KEYRING:
+        return None
+    _, load = _signing_keys(settings, common, database, uow)
+    return HeldSigningKeys(load, AesGcmSecretSealer(common.ring, common.entropy), common.clock, background=background)
+
+
+def _signing_keys(
+    settings: Settings, common: _Common, database: Database, uow: UnitOfWork
+) -> tuple[SigningKeys, Callable[[], tuple[StoredSigningKey, ...]]]:
+    """Return what changes the signing keys of the database, and what reads them; they begin with those of the ring."""
+    from userservice_core.infrastructure.postgres.signing_keys import PostgresSigningKeyReader
+    from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+    from userservice_core.infrastructure.security.signing_keys import SealingKeyMaker, keys_of_ring
+
+    sealer = AesGcmSecretSealer(common.ring, common.entropy)
+    reader = PostgresSigningKeyReader(database)
+    signing_keys = SigningKeys(
+        uow=uow,
+        keys=reader,
+        maker=SealingKeyMaker(sealer, common.entropy, settings.signing_algorithm),
+        clock=common.clock,
+        ids=common.ids,
+    )
+
+    def load() -> tuple[StoredSigningKey, ...]:
+        there = reader.list_keys()
+        return there or signing_keys.begin_with(keys_of_ring(common.ring, sealer, now=common.clock.now()))
+
+    return signing_keys, load
+
+
+@contextlib.contextmanager
+def bootstrap_signing_keys(settings: Settings) -> Iterator[SigningKeys]:
+    """
+    Give what changes the signing keys of the database.
+
+    Raises:
+        ConfigurationError: If the keys of the ring sign, or the ring cannot be read.
+    """
+    if settings.signing_keys is SigningKeyPlace.KEYRING:
+        problem = "the keys of the key ring sign: USERSERVICE_SIGNING_KEYS=database has them kept in the database"
+        raise ConfigurationError((problem,))
+    with _drivers_installed(), ExitStack() as opened:
+        from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
+
+        common = _common(settings)
+        database = _database(settings, common.metrics, opened)
+        uow = PostgresUnitOfWork(
+            database,
+            topic_prefix=settings.topic_prefix,
+            source=settings.issuer,
+            signal=_signal(settings, opened),
+        )
+        signing_keys, load = _signing_keys(settings, common, database, uow)
+        load()
+        yield signing_keys
 
 
 @_drivers_installed()
@@ -548,13 +666,21 @@ def bootstrap_relay(
         write_mail: Takes each mail as a line of JSON where the settings say `console:`; standard output if not given.
 
     Raises:
-        ConfigurationError: If the key ring cannot be read, or what the settings ask for is not installed.
+        ConfigurationError: If the key ring or a mail template cannot be used, or what the settings ask for is not
+            installed.
     """
     from userservice_core.infrastructure.messaging.mail import ConsoleMailSender, MailDispatcher, SmtpMailSender
+    from userservice_core.infrastructure.messaging.mail_texts import MailTexts
     from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
 
+    # Also where mails are printed, so that a broken template is found before it reaches production.
+    texts = MailTexts(
+        service_name=settings.service_name,
+        restorable_days=settings.deleted_account_days,
+        folder=settings.mail_templates,
+    )
     opened = ExitStack()
     common = _common(settings)
     database = _database(settings, common.metrics, opened)
@@ -562,7 +688,13 @@ def bootstrap_relay(
     if settings.mail_url == "console:":
         sender = ConsoleMailSender(write_mail or _print_line)
     else:
-        sender = SmtpMailSender(settings.mail_url, sender_address=settings.mail_from, now=common.clock.now)
+        sender = SmtpMailSender(
+            settings.mail_url,
+            texts=texts,
+            sender_address=settings.mail_from,
+            sender_name=settings.service_name,
+            now=common.clock.now,
+        )
     mails = MailDispatcher(
         AesGcmSecretSealer(common.ring, common.entropy), sender, link_base=f"{settings.link_base}/auth"
     )
@@ -635,12 +767,12 @@ def check_key_ring(settings: Settings) -> None:
     _key_ring(settings)
 
 
-def new_key_ring() -> str:
-    """Return a new key ring as the settings take it."""
+def new_key_ring(*, algorithm: SigningAlgorithm = SigningAlgorithm.EDDSA) -> str:
+    """Return a new key ring as the settings take it, whose key signs by *algorithm*."""
     from userservice_core.infrastructure.security.keys import KeyRing
     from userservice_core.infrastructure.system.clock import SystemClock, SystemEntropy
 
-    return KeyRing.generate(SystemClock().now(), SystemEntropy()).dump()
+    return KeyRing.generate(SystemClock().now(), SystemEntropy(), algorithm=algorithm).dump()
 
 
 @attrs.frozen(kw_only=True)
@@ -684,6 +816,7 @@ def _on_postgres(
     from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
     from userservice_core.infrastructure.postgres.mfa import PostgresFactorSecrets
     from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
+    from userservice_core.infrastructure.postgres.parked_events import PostgresParkedEventReader
     from userservice_core.infrastructure.postgres.personal_data import PostgresPersonalDataReader
     from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
     from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
@@ -715,10 +848,12 @@ def _on_postgres(
         addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
         clients=PostgresClientReader(database),
+        parked_events=PostgresParkedEventReader(database),
         revocation_log=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
         personal_data=PostgresPersonalDataReader(database),
         expired_rows=PostgresExpiredRows(database),
+        limiter=_limiter(settings, database, common.metrics, opened),
         cache=cache,
         breached=_breached_passwords(settings, common.metrics, opened),
         hasher=Argon2PasswordHasher(
@@ -801,6 +936,7 @@ def _rules(settings: Settings) -> _Rules:
             ),
         ),
         periods=_periods(settings),
+        rates=settings.rate_policy,
         wildcards_in_any_role=settings.wildcards_in_any_role,
         service_name=settings.service_name,
         hides_emails=settings.hide_registered_emails,
@@ -836,6 +972,21 @@ def _signal(settings: Settings, opened: ExitStack) -> Signal | None:
     signal_port = PostgresSignal(settings.database_direct_url)
     opened.callback(signal_port.close)
     return signal_port
+
+
+def _limiter(settings: Settings, database: Database, metrics: Metrics, opened: ExitStack) -> RateLimiter:
+    """Count where all processes see it; without the shared cache, or while it is away, in the database."""
+    from userservice_core.infrastructure.postgres.limits import PostgresRateLimiter
+    from userservice_core.infrastructure.system.fallback_limiter import FallbackRateLimiter
+
+    in_database = PostgresRateLimiter(database)
+    if settings.cache_url is None:
+        return in_database
+    from userservice_core.infrastructure.caching.redis_limits import RedisRateLimiter
+
+    in_redis = RedisRateLimiter(settings.cache_url)
+    opened.callback(in_redis.close)
+    return FallbackRateLimiter(in_redis, in_database, metrics=metrics)
 
 
 def _cache(settings: Settings, metrics: Metrics, opened: ExitStack) -> DogpileCache:
@@ -916,15 +1067,16 @@ _CGROUP_QUOTAS: Final = (
 def _key_ring(settings: Settings) -> KeyRing:
     from userservice_core.infrastructure.security.keys import KeyRing
 
-    return KeyRing.parse(settings.keyring or _kept_key_ring(settings.data_dir / "keyring.json"))
+    kept_at = settings.data_dir / "keyring.json"
+    return KeyRing.parse(settings.keyring or _kept_key_ring(kept_at, settings.signing_algorithm))
 
 
-def _kept_key_ring(path: Path) -> str:
+def _kept_key_ring(path: Path, algorithm: SigningAlgorithm) -> str:
     """Return the key ring of a machine without one in its settings; made at the first start, by one process of many."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix="keyring-", delete=False) as file:
-            file.write(new_key_ring())
+            file.write(new_key_ring(algorithm=algorithm))
             file.flush()
             os.fsync(file.fileno())
         # Whoever links first has made the ring; the file has all its content and mode 0600 when it gets its name.
@@ -979,6 +1131,7 @@ def bootstrap_in_memory(
     options: HttpOptions | None = None,
     clock: Clock | None = None,
     hasher: PasswordHasher | None = None,
+    rates: RatePolicy | None = None,
     ring: KeyRing | None = None,
     breached: BreachedPasswords | None = None,
     hide_registered_emails: bool = False,
@@ -990,6 +1143,7 @@ def bootstrap_in_memory(
         options: Of HTTP; those of an installation at `https://accounts.example.com` if not given.
         clock: The machine's if not given.
         hasher: Of passwords; Argon2id with the least work if not given.
+        rates: How often what may be tried; as declared if not given.
         breached: The passwords that count as leaked; none if not given.
         ring: Its keys; new ones if not given.
         hide_registered_emails: Whether registering tells nobody that an address has an account.
@@ -1024,10 +1178,12 @@ def bootstrap_in_memory(
         addresses=memory.InMemoryAddressReader(store),
         roles=memory.InMemoryRoleReader(store),
         clients=memory.InMemoryClientReader(store),
+        parked_events=memory.InMemoryParkedEventReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
         audit=memory.InMemoryAuditReader(store),
         personal_data=memory.InMemoryPersonalDataReader(store),
         expired_rows=memory.InMemoryExpiredRows(store),
+        limiter=memory.InMemoryRateLimiter(clock),
         cache=cache,
         breached=breached or memory.InMemoryBreachedPasswords(),
         hasher=hasher or Argon2PasswordHasher(slots=2, queue=128, memory_kib=8, time_cost=1, metrics=metrics),
@@ -1042,9 +1198,10 @@ def bootstrap_in_memory(
         policy=PasswordPolicy(blocked=common_passwords()),
         lifetimes=TokenLifetimes(),
         periods=RetentionPeriods(),
+        rates=rates or RatePolicy(),
         hides_emails=hide_registered_emails,
     )
-    use_cases = _use_cases(driven, ring, rules, PrimaryRevocationChecker(driven.revocation_log))
+    use_cases = _use_cases(driven, ring, rules, PrimaryRevocationChecker(driven.revocation_log), signing_keys=ring)
     health = AssumedHealth()
     pipeline = Pipeline(use_cases, health=health, metrics=metrics, ids=ids, clock=clock, options=options)
     mails, publisher = memory.InMemoryMailSender(), memory.InMemoryEventPublisher()

@@ -15,6 +15,7 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn
 
@@ -22,18 +23,30 @@ import attrs
 import click
 
 from userservice_core.config import Settings
+from userservice_core.domain.audit import SYSTEM
 from userservice_core.domain.clients import OPERATOR
 from userservice_core.domain.ids import ClientId
-from userservice_core.errors import ConfigurationError, DatabaseUnavailableError, InvalidInputError, UserServiceError
+from userservice_core.domain.signing_keys import SigningAlgorithm
+from userservice_core.errors import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    InvalidInputError,
+    NotFoundError,
+    UserServiceError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
     from uuid import UUID
 
+    from userservice_core.application.parked_events import ParkedEvents
     from userservice_core.application.service_clients import NewSecret, ServiceClients
+    from userservice_core.application.signing_keys import SigningKeys
+    from userservice_core.domain.signing_keys import StoredSigningKey
     from userservice_core.errors import Fault
     from userservice_core.infrastructure.messaging.consumer import EventConsumer
+    from userservice_core.ports.publishing import ParkedEvent
 
 EXIT_CONFIGURATION: Final = 78
 """`EX_CONFIG` of sysexits.h: something in the settings has to be changed before another start can succeed."""
@@ -145,13 +158,23 @@ _HTTP_BUFFER_BYTES: Final = 64 * 1024
 """What the server buffers of the head of a request, and so what it lets through to the pipeline's own limit."""
 
 
-@main.command()
+@main.group(invoke_without_command=True)
 @click.option("--relay-id", default=None, help="Stable name of this relay; the host's name if not given.")
 @click.option(
     "--metrics-port", type=_PORT, default=None, help="Serve this relay's metrics on this port; not if not given."
 )
-def relay(relay_id: str | None, metrics_port: int | None) -> None:
-    """Publish the events of the outbox and send its mails, until told to stop."""
+@click.pass_context
+def relay(context: click.Context, relay_id: str | None, metrics_port: int | None) -> None:
+    """
+    Publish the events of the outbox and send its mails, until told to stop.
+
+    With a command after it, nothing is relayed; it is about what could not be published and was set aside.
+    """
+    if context.invoked_subcommand is None:
+        _relay(relay_id, metrics_port)
+
+
+def _relay(relay_id: str | None, metrics_port: int | None) -> None:
     from userservice_core.bootstrap import bootstrap_relay, configure_logging
 
     settings = Settings.from_environment(os.environ)
@@ -162,6 +185,99 @@ def relay(relay_id: str | None, metrics_port: int | None) -> None:
         if metrics_port is not None:
             running.enter_context(_metrics(settings, port=metrics_port, folder=f"metrics-{metrics_port}"))
         running.enter_context(bootstrap_relay(settings, relay_id=relay_id)).run(stop)
+
+
+@relay.command("failed")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="As many at most.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON each.")
+def list_failed_events(*, limit: int, as_json: bool) -> None:
+    """Print what could not be published, the oldest first: its SEQ, type, key, age, and the cause."""
+    with _parked_events() as (parked_events, now):
+        for event in parked_events.list_parked(limit=limit):
+            document = _parked_document(event, now=now)
+            line = "  ".join(str(document[name]) for name in ("seq", "type", "key", "ageSeconds", "cause"))
+            click.echo(json.dumps(document) if as_json else " ".join(line.splitlines()))
+
+
+@relay.command("retry")
+@click.argument("seq", type=int, required=False)
+@click.option("--all", "is_all", is_flag=True, help="Everything that is set aside.")
+def retry_failed_events(*, seq: int | None, is_all: bool) -> None:
+    """
+    Let relays try the event SEQ again, or --all; print how many.
+
+    It goes before all later ones of its key, which wait for it.
+    """
+    if (seq is None) != is_all:
+        raise click.UsageError("Give either SEQ or --all.")
+    with _parked_events() as (parked_events, _):
+        if seq is None:
+            retried = sum(_retried(parked_events, position) for position in _positions(parked_events))
+        else:
+            parked_events.retry(actor=SYSTEM, position=seq)
+            retried = 1
+    click.echo(json.dumps({"retried": retried}))
+
+
+@relay.command("drop")
+@click.argument("seq", type=int)
+@click.option("--reason", required=True, help="Why, for the audit log.")
+def drop_failed_event(*, seq: int, reason: str) -> None:
+    """
+    Give the event SEQ up for good; print what it was.
+
+    Later ones of its key go on, and consumers see a gap in `ce_sequence`.
+    """
+    with _parked_events() as (parked_events, now):
+        dropped = parked_events.drop(actor=SYSTEM, position=seq, reason=reason)
+    click.echo(json.dumps({"dropped": _parked_document(dropped, now=now)}))
+
+
+def _retried(parked_events: ParkedEvents, position: int) -> bool:
+    """Retry an event, unless somebody else has decided about it meanwhile."""
+    try:
+        parked_events.retry(actor=SYSTEM, position=position)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _positions(parked_events: ParkedEvents) -> Iterator[int]:
+    """Yield where each event is that is set aside at present; one that is set aside again meanwhile comes once."""
+    position = 0
+    while events := parked_events.list_parked(after=position, limit=_PARKED_AT_ONCE):
+        for event in events:
+            position = event.record.position
+            yield position
+
+
+_PARKED_AT_ONCE: Final = 500
+
+
+@contextlib.contextmanager
+def _parked_events() -> Iterator[tuple[ParkedEvents, datetime]]:
+    from userservice_core.bootstrap import bootstrap, configure_logging
+
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings)
+    with bootstrap(settings, background=False) as service:
+        yield service.use_cases.parked_events, datetime.now(UTC)
+
+
+def _parked_document(event: ParkedEvent, *, now: datetime) -> dict[str, Any]:
+    record = event.record
+    return {
+        "seq": record.position,
+        "eventId": str(record.id),
+        "type": record.type,
+        "topic": record.topic,
+        "key": record.key,
+        "sequence": record.sequence,
+        "occurredAt": record.occurred_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "parkedAt": event.parked_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "ageSeconds": max(0, round((now - record.occurred_at).total_seconds())),
+        "cause": event.cause,
+    }
 
 
 @main.command()
@@ -298,12 +414,139 @@ def openapi(issuer: str) -> None:
     click.echo(openapi_document(ROUTES, issuer=issuer))
 
 
+@main.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option(
+    "--topic-prefix",
+    envvar="USERSERVICE_TOPIC_PREFIX",
+    default="userservice.",
+    show_default=True,
+    help="What stands before each topic; by default as the settings have it.",
+)
+@click.pass_context
+def events(context: click.Context, *, as_json: bool, topic_prefix: str) -> None:
+    """List all types of events: the type, its topic, the version of its schema, and what it is keyed by."""
+    if context.invoked_subcommand is not None:
+        return
+    catalogue = _event_catalogue(topic_prefix)
+    if as_json:
+        click.echo(json.dumps(catalogue, indent=2))
+        return
+    widths = {name: max(len(str(each[name])) for each in catalogue) for name in ("type", "topic")}
+    for each in catalogue:
+        click.echo(
+            f"{each['type']:<{widths['type']}}  {each['topic']:<{widths['topic']}}  v{each['version']}  {each['key']}"
+        )
+
+
+@events.command("show")
+@click.argument("type_", metavar="TYPE")
+def show_event(type_: str) -> None:
+    """Print the JSON Schema of TYPE, such as `userservice.user.registered.v1`, or `user.registered` for the newest."""
+    from userservice_core.domain.event_schemas import schemas_by_type
+
+    schemas = schemas_by_type()
+    newest = {
+        each["type"].removeprefix("userservice.").rpartition(".")[0]: each["type"] for each in _event_catalogue("")
+    }
+    name = newest.get(type_, type_)
+    if name not in schemas:
+        raise click.BadParameter(f"{type_!r} is no type of event; `userservice events` lists them.", param_hint="TYPE")
+    click.echo(json.dumps(schemas[name], indent=2))
+
+
+def _event_catalogue(topic_prefix: str) -> list[dict[str, Any]]:
+    """Return what there is to know of each type, the versions of one in ascending order."""
+    from userservice_core.domain.event_schemas import key_of, wire_name
+    from userservice_core.domain.events import EVENT_TYPES
+
+    catalogue: dict[str, dict[str, Any]] = {}
+    for kind in sorted(EVENT_TYPES, key=lambda kind: kind.schema_version):
+        known = catalogue.get(wire_name(kind))
+        if known is not None:
+            known["key"] = f"{known['key']} or {key_of(kind)}"
+            continue
+        catalogue[wire_name(kind)] = {
+            "type": wire_name(kind),
+            "topic": f"{topic_prefix}{kind.topic}",
+            "version": kind.schema_version,
+            "key": key_of(kind),
+        }
+    return list(catalogue.values())
+
+
 @main.command("generate-keys")
-def generate_keys() -> None:
+@click.option(
+    "--algorithm",
+    type=click.Choice([algorithm.value for algorithm in SigningAlgorithm]),
+    default=SigningAlgorithm.EDDSA.value,
+    show_default=True,
+    help="By which its key signs access tokens.",
+)
+def generate_keys(algorithm: str) -> None:
     """Print a new key ring, to be kept where USERSERVICE_KEYRING_FILE points to."""
     from userservice_core.bootstrap import new_key_ring
 
-    click.echo(new_key_ring())
+    click.echo(new_key_ring(algorithm=SigningAlgorithm(algorithm)))
+
+
+# --- signing keys -----------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def keys() -> None:
+    """Manage the keys that sign access tokens where USERSERVICE_SIGNING_KEYS=database."""
+
+
+@keys.command("list")
+def list_signing_keys() -> None:
+    """Print all keys with their states, a line of JSON each."""
+    with _signing_keys() as signing_keys:
+        for key, state in signing_keys.list_all():
+            _print_key(key, state=state.value, revokedAt=None if key.revoked_at is None else key.revoked_at.isoformat())
+
+
+@keys.command("rotate")
+def rotate_signing_key() -> None:
+    """
+    Make a key that signs ten minutes from now, when every process and verifier knows it.
+
+    The one in use verifies as long as tokens that it signed can live. Nothing else is to be done, and no process is
+    to be started anew.
+    """
+    with _signing_keys() as signing_keys:
+        _print_key(signing_keys.rotate())
+
+
+@keys.command("promote")
+@click.argument("key_id", metavar="KID")
+def promote_signing_key(key_id: str) -> None:
+    """Let the next key sign now; verifiers that keep key sets may refuse its tokens until they fetch a new one."""
+    with _signing_keys() as signing_keys:
+        _print_key(signing_keys.promote(key_id=key_id))
+
+
+@keys.command("revoke")
+@click.argument("key_id", metavar="KID")
+def revoke_signing_key(key_id: str) -> None:
+    """Give up a key that was stolen: its tokens are refused at once; print the key that signs now."""
+    with _signing_keys() as signing_keys:
+        _print_key(signing_keys.revoke(key_id=key_id))
+
+
+@contextlib.contextmanager
+def _signing_keys() -> Iterator[SigningKeys]:
+    from userservice_core.bootstrap import bootstrap_signing_keys, configure_logging
+
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings)
+    with bootstrap_signing_keys(settings) as signing_keys:
+        yield signing_keys
+
+
+def _print_key(key: StoredSigningKey, **more: str | None) -> None:
+    document = {"kid": key.id, "algorithm": key.algorithm.value, "signsFrom": key.signs_from.isoformat(), **more}
+    click.echo(json.dumps(document))
 
 
 # --- service clients --------------------------------------------------------------------------------------------------

@@ -14,18 +14,24 @@ import ipaddress
 import os
 import re
 import reprlib
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from email.errors import MessageError
+from email.headerregistry import Address
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import attrs
 
+from userservice_core.domain.rate_limits import RatePolicy
+from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.errors import ConfigurationError
 
 PREFIX: Final = "USERSERVICE_"
 _FILE_SUFFIX: Final = "_FILE"
 _MASK: Final = "********"
+_LONGEST_LINE: Final = 80
 _METADATA: Final = "setting"
 # Up to the last @, since a password that was not percent-encoded may hold any sign.
 _PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^:/?#@]*):.*@", re.DOTALL)
@@ -43,6 +49,13 @@ class Profile(enum.StrEnum):
     DEVELOPMENT = "development"
     TEST = "test"
     PRODUCTION = "production"
+
+
+class SigningKeyPlace(enum.StrEnum):
+    """Where the keys are kept that sign access tokens."""
+
+    KEYRING = "keyring"
+    DATABASE = "database"
 
 
 class LogFormat(enum.StrEnum):
@@ -218,6 +231,10 @@ def _parse_name(text: str) -> str:
 def _parse_email(text: str) -> str:
     if not re.fullmatch(r"[^@\s]+@[^@\s]+", text):
         raise ValueError
+    try:
+        Address(addr_spec=text)
+    except (MessageError, IndexError) as error:
+        raise ValueError from error
     return text
 
 
@@ -233,6 +250,13 @@ def _parse_text(text: str) -> str:
     return text
 
 
+def _parse_line(text: str) -> str:
+    # What is put into a header of a mail; a control character would have every mail refused.
+    if not text.strip() or len(text) > _LONGEST_LINE or not text.isprintable():
+        raise ValueError
+    return text.strip()
+
+
 _PORT = (_whole(1, 65_535, "")[0], "a port from 1 to 65535")
 _DSN = (_parse_dsn, "a URL like postgresql://user:password@host:5432/name")
 _DSNS = (_listed(_parse_dsn), "URLs like postgresql://user:password@host:5432/name, with commas between them")
@@ -245,6 +269,7 @@ _HOST = (_parse_host, "an IP address to listen on, or localhost")
 _PATH = (Path, "a folder")
 _NAME = (_parse_name, "at most 100 letters, digits, dots, dashes and underscores")
 _TEXT = (_parse_text, "a text that is not empty")
+_LINE = (_parse_line, f"a line of at most {_LONGEST_LINE} characters")
 
 
 # --- the settings -----------------------------------------------------------------------------------------------------
@@ -280,8 +305,8 @@ class Settings:
         default=None,
     )
     service_name: str = _setting(
-        _TEXT,
-        "What authenticator apps show beside the account, such as the name of the product.",
+        _LINE,
+        "What users know it by, such as the name of the product: the sender of mails, and in authenticator apps.",
         default="User Service",
     )
     keyring: str | None = _setting(
@@ -290,6 +315,18 @@ class Settings:
         " out, and are then made once and kept in the data folder.",
         default=None,
         secret=True,
+    )
+    signing_keys: SigningKeyPlace = _setting(
+        _choice(SigningKeyPlace),
+        "Where the keys that sign access tokens are: in the key ring and changed by hand, or in the database, sealed by"
+        " the secret keys of the ring and changed by `userservice keys`; there, those of the ring are the first.",
+        default=SigningKeyPlace.KEYRING,
+    )
+    signing_algorithm: SigningAlgorithm = _setting(
+        _choice(SigningAlgorithm),
+        "Of signing keys that are made: by `userservice keys`, and outside production where no key ring is given;"
+        " EdDSA is Ed25519, ES256 is P-256, RS256 has 3,072 bits and is for verifiers that take nothing else.",
+        default=SigningAlgorithm.EDDSA,
     )
     failpoint: str | None = _setting(
         (_parse_failpoint, "a step and a number, like uow.before-commit:1"),
@@ -354,6 +391,12 @@ class Settings:
     mail_from: str = _setting(
         (_parse_email, "an e-mail address"), "The sender of the mails.", default="no-reply@localhost.localdomain"
     )
+    mail_templates: Path | None = _setting(
+        _PATH,
+        "Mail templates that go before the built-in ones, checked when a relay starts; what is missing there is taken"
+        " from the built-in ones.",
+        default=None,
+    )
 
     # HTTP
     host: str = _setting(_HOST, "The address to listen on.", default="127.0.0.1")
@@ -384,6 +427,11 @@ class Settings:
         default=0,
     )
 
+    rate_limits_file: Path | None = _setting(
+        (Path, "a file in TOML"),
+        "How often what may be tried, where that is to differ from what is declared; see the page about them.",
+        default=None,
+    )
     require_if_match: bool = _setting(
         _SWITCH,
         "Whether changes of things that have a version need the header `If-Match`; without it they are answered 428.",
@@ -491,7 +539,11 @@ class Settings:
         """
         reader = _Reader(os.environ if environ is None else environ)
         values = reader.read()
-        problems = [*reader.problems, *_contradictions(values, unknown=reader.faulty)]
+        problems = [
+            *reader.problems,
+            *_contradictions(values, unknown=reader.faulty),
+            *_faults_of_policy(values.get("rate_limits_file")),
+        ]
         if problems:
             raise ConfigurationError(tuple(problems))
         return cls(**values)
@@ -499,6 +551,16 @@ class Settings:
     def masked(self) -> tuple[tuple[str, str], ...]:
         """Return every variable with its value as text, secrets masked, in the order of the declarations."""
         return tuple((variable(field), _shown(field, getattr(self, field.name))) for field in attrs.fields(Settings))
+
+    @property
+    def rate_policy(self) -> RatePolicy:
+        """
+        How often what may be tried.
+
+        Raises:
+            ConfigurationError: Naming everything that is wrong with the file.
+        """
+        return RatePolicy() if self.rate_limits_file is None else _read_policy(self.rate_limits_file)
 
     @property
     def service_words(self) -> tuple[str, ...]:
@@ -520,6 +582,27 @@ class Settings:
     def link_base(self) -> str:
         """Where mailed links lead, without a slash at the end."""
         return self.public_url or self.issuer
+
+
+def _read_policy(path: Path) -> RatePolicy:
+    source = f"{PREFIX}RATE_LIMITS_FILE"
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError((f"{source} names {str(path)!r}, which cannot be read: {error.strerror}",)) from error
+    except ValueError as error:
+        raise ConfigurationError((f"{source} names {str(path)!r}, which is no TOML in UTF-8: {error}",)) from error
+    return RatePolicy.parse(document, source=source)
+
+
+def _faults_of_policy(path: Path | None) -> tuple[str, ...]:
+    if path is None:
+        return ()
+    try:
+        _read_policy(path)
+    except ConfigurationError as error:
+        return error.problems
+    return ()
 
 
 def variable(field: attrs.Attribute[Any]) -> str:

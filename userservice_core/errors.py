@@ -168,6 +168,13 @@ class ClientSecretNotFoundError(NotFoundError):
     default_detail = "The client has no such secret."
 
 
+class SigningKeyNotFoundError(NotFoundError):
+    """The database holds no signing key with this id, or none in the state that is asked for."""
+
+    code = "signing-key-not-found"
+    default_detail = "There is no such signing key."
+
+
 # --- conflicts -----------------------------------------------------------------------------------------------------
 
 
@@ -176,6 +183,13 @@ class ConflictError(UserServiceError):
 
     code = "conflict"
     default_detail = "The request contradicts the present state of the resource."
+
+
+class RotationUnderWayError(ConflictError):
+    """There is a signing key already that does not sign yet."""
+
+    code = "rotation-under-way"
+    default_detail = "The next signing key does not sign yet; rotate again once it does."
 
 
 class EmailTakenError(ConflictError):

@@ -16,7 +16,7 @@ PASSWORD: Final = "correct horse battery staple"
 _VARIABLE: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT[\d:.]+Z|ey[\w-]+\.[\w-]+\.[\w-]+"
 )
-_VARIABLE_MEMBERS: Final = frozenset({"accessToken", "refreshToken", "expiresIn", "refreshExpiresIn"})
+_VARIABLE_MEMBERS: Final = frozenset({"accessToken", "refreshToken", "deviceToken", "expiresIn", "refreshExpiresIn"})
 
 
 @attrs.frozen

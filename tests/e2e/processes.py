@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 ROOT: Final = Path(__file__).parents[2]
+_RATE_LIMITS: Final = Path(__file__).with_name("rate_limits.toml")
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 20.0
 
@@ -48,6 +49,7 @@ def settings_for(database: str, data_dir: Path, **others: str) -> dict[str, str]
         "ISSUER": "https://accounts.example.com",
         "PUBLIC_URL": "https://accounts.example.com",
         "MAIL_URL": "console:",
+        "RATE_LIMITS_FILE": str(_RATE_LIMITS),
         "WORKERS": "1",
         "LOG_LEVEL": "WARNING",
         **others,

@@ -158,3 +158,38 @@ def test_a_database_without_the_schema_is_told(empty_database: str, tmp_path: Pa
 
     assert exit_code == 1
     assert any("userservice migrate" in line for line in lines)
+
+
+def test_what_could_not_be_published_is_listed_retried_and_dropped(database: str, tmp_path: Path) -> None:
+    """By the commands under `relay`; one that does not exist is said in a line."""
+    environment = settings_for(database, tmp_path)
+    with psycopg.connect(database) as connection:
+        for seq, key in ((1_000_001, "a"), (1_000_002, "b"), (1_000_003, "c")):
+            connection.execute(
+                "INSERT INTO outbox_parked (seq, lane, id, aggregatetype, aggregateid, type, payload, source, subject,"
+                " occurred_at, sequence, created_at, cause) VALUES (%s, 1, gen_random_uuid(), 'userservice.users', %s,"
+                " 'userservice.user.registered.v1', '{}', '/test', %s, now(), 1, now(), 'larger\nthan it takes')",
+                (seq, key, key),
+            )
+
+    _, listed = _run("relay", "failed", environment=environment)
+    _, documents = _run("relay", "failed", "--json", "--limit", "2", environment=environment)
+    _, dropped = _run("relay", "drop", "1000001", "--reason", "read by hand", environment=environment)
+    _, first = _run("relay", "retry", "1000002", environment=environment)
+    code, refused = _run("relay", "retry", "1000001", environment=environment)
+    _, rest = _run("relay", "retry", "--all", environment=environment)
+
+    assert [line.split()[0] for line in listed] == ["1000001", "1000002", "1000003"]
+    assert listed[0].endswith("larger than it takes")
+    assert [(each["seq"], each["key"], each["sequence"]) for each in map(json.loads, documents)] == [
+        (1_000_001, "a", 1),
+        (1_000_002, "b", 1),
+    ]
+    assert json.loads(dropped[-1])["dropped"]["key"] == "a"
+    assert [json.loads(lines[-1]) for lines in (first, rest)] == [{"retried": 1}, {"retried": 1}]
+    assert (code, refused) == (1, ["userservice: not-found: No event is parked at 1000001."])
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT seq FROM outbox ORDER BY seq").fetchall() == [(1_000_002,), (1_000_003,)]
+        assert connection.execute("SELECT count(*) FROM outbox_parked").fetchone() == (0,)
+        actions = connection.execute("SELECT action FROM audit_entries ORDER BY at").fetchall()
+    assert actions == [("event.dropped",), ("event.retried",), ("event.retried",)]

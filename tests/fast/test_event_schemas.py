@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docs import generate
-from docs.event_schemas import Schema, breaking_changes, event_schemas, schema_file, written
+from docs.event_schemas import breaking_changes, event_schemas, schema_file, written
 from userservice_core.domain.event_data import event_data
 from userservice_core.domain.events import EVENT_TYPES, Event
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from userservice_core.domain.event_schemas import Schema
 
 VALIDATORS = {
     name: jsonschema.Draft202012Validator(schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
@@ -90,6 +92,12 @@ def test_a_published_schema_may_grow(present: Schema) -> None:
             "UserGreeted: volume has no default, and events that are published already lack it",
         ),
         ({**SHAPE, "title": "Greeted"}, "UserGreeted is gone"),
+        (with_members(kind={"type": "string", "enum": ["loud"]}), "UserGreeted: kind has another type"),
+        (with_members(kind={"type": "string", "maxLength": 5}), "UserGreeted: kind has another type"),
+        (
+            with_members(kind={"anyOf": [{"type": "string"}, {"type": "null"}]}),
+            "UserGreeted: kind has another type",
+        ),
     ],
 )
 def test_any_other_change_takes_a_new_version(present: Schema, change: str) -> None:

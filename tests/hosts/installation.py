@@ -15,6 +15,7 @@ from tests.hosts.described import DescribedClient
 from tests.lambda_events import http_api_event, load_balancer_event, rest_api_event, several_values_event
 from userservice_core.bootstrap import InMemoryUserService, UserService, bootstrap_in_memory
 from userservice_core.domain.ids import SessionId
+from userservice_core.domain.rate_limits import RatePolicy
 from userservice_core.http.pipeline import HttpOptions, Pipeline
 from userservice_core.http.routes import ROUTES, Caller, RateClass, Route
 from userservice_core.infrastructure.memory import InMemoryBreachedPasswords
@@ -72,10 +73,15 @@ class Installation:
     ids: Uuid7Generator = attrs.field(factory=Uuid7Generator)
 
     @classmethod
-    def begin(cls, clock: FakeClock) -> Installation:
-        """Wire one with nobody in it."""
+    def begin(cls, clock: FakeClock, *, rates: RatePolicy | None = None, **options: Any) -> Installation:  # noqa: ANN401
+        """Wire one with nobody in it; without limits, unless a test is about them."""
         breached = InMemoryBreachedPasswords([LEAKED_PASSWORD])
-        in_memory = bootstrap_in_memory(options=HttpOptions(issuer=ISSUER), clock=clock, breached=breached)
+        in_memory = bootstrap_in_memory(
+            options=HttpOptions(issuer=ISSUER, **options),
+            clock=clock,
+            rates=rates or RatePolicy.without_limits(),
+            breached=breached,
+        )
         return cls(in_memory=in_memory, clock=clock, breached=breached)
 
     @property

@@ -70,6 +70,7 @@ def _problem(response: Response) -> tuple[int, str]:
     return response.status, json_of(response)["type"].rpartition(":")[2]
 
 
+@pytest.mark.asvs("6.3.3")
 def test_a_sign_in_takes_password_and_code(ada: _Ada) -> None:
     """The first answer holds no token of a session, the second is that of a sign-in."""
     first = ada.sign_in()
@@ -98,6 +99,7 @@ def test_a_recovery_code_stands_for_the_code_once(ada: _Ada) -> None:
     assert "Bearer" in (second.header("www-authenticate") or "")
 
 
+@pytest.mark.asvs("6.6.3")
 def test_wrong_codes_have_an_end(ada: _Ada) -> None:
     """Five for a challenge, then 401 whatever comes; ten an hour, then 429 with when to come back."""
     token = ada.challenge()
@@ -140,6 +142,7 @@ def test_bad_input_is_told_with_pointers(ada: _Ada, members: dict[str, Any], poi
     assert ada.send("/auth/mfa/challenge", {"mfaSessionToken": token, "code": ada.code()}).status == 200
 
 
+@pytest.mark.asvs("6.3.3", "7.5.1")
 def test_sensitive_operations_want_a_fresh_proof_by_code(ada: _Ada) -> None:
     """The password alone proves nothing any more; the code renews the session's token."""
     ada.installation.clock.advance(timedelta(minutes=6))

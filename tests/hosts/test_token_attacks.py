@@ -10,8 +10,8 @@ import pytest
 from tests.hosts.installation import HOSTS, ISSUER, Installation
 from tests.token_attacks import Forger
 from userservice_core.bootstrap import bootstrap_in_memory
+from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.http.pipeline import HttpOptions
-from userservice_core.infrastructure.security.jwk import SigningAlgorithm
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.system.clock import SystemEntropy
 from userservice_core.testing.clocks import NOON

@@ -66,10 +66,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from userservice_core.application.access import Access, Principal
+    from userservice_core.application.failed_sign_ins import FailedSignIns
     from userservice_core.application.hash_mix import HashMix
+    from userservice_core.application.known_devices import Device, KnownDevices
     from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
     from userservice_core.application.password_proofs import PasswordProofs
     from userservice_core.application.password_rules import PasswordRules
+    from userservice_core.application.rate_limits import RateLimits
     from userservice_core.application.second_factors import Judgement, SecondFactors
     from userservice_core.application.security_notices import NoticeKind
     from userservice_core.domain.credentials import SignIn
@@ -97,17 +100,24 @@ ADMINISTRATOR_SESSION = SessionLifetime(idle=timedelta(hours=1), absolute=timede
 
 _WRONG = "wrong-password"
 _UNKNOWN_EMAIL = "unknown-email"
+_LOCKED = "account-locked"
 
 
 @attrs.frozen(kw_only=True)
 class SignedIn:
-    """The tokens of a session and whose it is."""
+    """
+    The tokens of a session and whose it is.
+
+    Attributes:
+        device_token: For later sign-ins from the same device; None after a refresh, which changes nothing of it.
+    """
 
     access_token: str = attrs.field(repr=False)
     refresh_token: str = attrs.field(repr=False)
     expires_in_seconds: int
     refresh_expires_in_seconds: int
     user: User
+    device_token: str | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -161,6 +171,9 @@ class Authentication:
         proofs: PasswordProofs,
         rules: PasswordRules,
         factors: SecondFactors,
+        failures: FailedSignIns,
+        limits: RateLimits,
+        devices: KnownDevices,
         pacer: Pacer,
         sealer: SecretSealer,
         mailed_tokens: MailedTokens,
@@ -180,6 +193,9 @@ class Authentication:
         self._proofs = proofs
         self._rules = rules
         self._factors = factors
+        self._failures = failures
+        self._limits = limits
+        self._devices = devices
         self._pacer = pacer
         self._sealer = sealer
         self._mailed_tokens = mailed_tokens
@@ -193,7 +209,13 @@ class Authentication:
     # --- signing in -------------------------------------------------------------------------------------------------
 
     def sign_in(
-        self, *, email: str, password: str, origin: Origin, new_password: str | None = None
+        self,
+        *,
+        email: str,
+        password: str,
+        origin: Origin,
+        new_password: str | None = None,
+        device_token: str | None = None,
     ) -> SignedIn | MfaRequired:
         """
         Begin a session for whoever knows the password, or ask them for the second factor where there is one.
@@ -204,8 +226,13 @@ class Authentication:
         an account is told only to who knows its password. The owner of an account that they deactivated is mailed a
         link to take it up again.
 
+        Failures are counted by address and e-mail, or by the device where *device_token* was given to one of this user.
+        Too many in a row lock the account for devices that are not known: the right password is then one more wrong
+        one, so that nobody learns of the lock what guessing would not tell.
+
         Raises:
-            InvalidCredentialsError: If address and password do not belong together.
+            TooManyRequestsError: If there were too many failures of late; no password was hashed.
+            InvalidCredentialsError: If address and password do not belong together, or the account is locked.
             EmailNotVerifiedError: If the address is not confirmed.
             AccountSuspendedError: If an administrator suspended the account.
             AccountDeactivatedError: If its owner deactivated it.
@@ -216,11 +243,20 @@ class Authentication:
         """
         began = self._pacer.start()
         key = _sign_in_key(email)
+        device = self._devices.find(device_token)
+        counted = self._limits.admit_sign_in(key, origin=origin) if device is None else ()
         found = self._sign_ins.find_sign_in(key)
+        if device is not None:
+            if found is None or found.user.id != device.user_id:
+                device = None
+                counted = self._limits.admit_sign_in(key, origin=origin)
+            else:
+                counted = self._limits.admit_device(device)
         self._mix.renew()
         credential = self._verified_credential(found, password, key)
-        if found is None or credential is None:
-            self._record_failure(found, key, reason=_WRONG, origin=origin)
+        is_locked = found is not None and device is None and found.state.is_locked(now=self._clock.now())
+        if found is None or credential is None or is_locked:
+            self._record_failure(found, key, reason=_WRONG if credential is None else _LOCKED, origin=origin)
             self._pacer.hold("failed sign-in", since=began)
             raise InvalidCredentialsError
         try:
@@ -230,11 +266,12 @@ class Authentication:
         except (ForbiddenError, InvalidCredentialsError) as refusal:
             self._record_refusal(found.user, reason=refusal.code, origin=origin)
             raise
+        self._limits.forgive(counted)
         if new_password is None:
             credential = self._renewed(credential, password)
         else:
             credential = self._replaced(found.user, credential, password, new_password)
-        return self._begin_session(found, credential, origin=origin)
+        return self._begin_session(found, credential, device=device, origin=origin)
 
     def _verified_credential(self, found: SignIn | None, password: str, key: str) -> Credential | None:
         """Return the credential that *password* opens; takes the same work whether there is one or not."""
@@ -261,7 +298,9 @@ class Authentication:
             changed_at=self._clock.now(),
         )
 
-    def _begin_session(self, found: SignIn, credential: Credential, *, origin: Origin) -> SignedIn | MfaRequired:
+    def _begin_session(
+        self, found: SignIn, credential: Credential, *, device: Device | None, origin: Origin
+    ) -> SignedIn | MfaRequired:
         now = self._clock.now()
         permissions = self._access.permissions_of_roles(found.user.roles)
         session, token = self._new_session(found.user, permissions, now=now, origin=origin)
@@ -269,6 +308,8 @@ class Authentication:
         def work(transaction: Transaction) -> User | MfaRequired:
             latest = transaction.sign_ins.get(found.user.id)
             require_same_password(found, latest)
+            if device is None and latest.state.is_locked(now=now):
+                raise InvalidCredentialsError
             latest.user.require_sign_in_allowed()
             is_replaced = _is_issued(latest)
             if is_replaced and not _is_issued(found):
@@ -292,7 +333,8 @@ class Authentication:
             raise InvalidCredentialsError from error
         if isinstance(begun, MfaRequired):
             return begun
-        return self._answer(session, begun, token, permissions=permissions)
+        answer = self._answer(session, begun, token, permissions=permissions)
+        return attrs.evolve(answer, device_token=self._devices.token_for(begun.id, device))
 
     def _new_session(
         self, user: User, permissions: PermissionSet, *, now: datetime, origin: Origin
@@ -367,7 +409,8 @@ class Authentication:
         if done is None:
             raise MfaCodeWrongError
         session, user, token = done
-        return self._answer(session, user, token, permissions=permissions)
+        answer = self._answer(session, user, token, permissions=permissions)
+        return attrs.evolve(answer, device_token=self._devices.token_for(user.id, None))
 
     def _pass(
         self,
@@ -482,7 +525,7 @@ class Authentication:
         entry = self._sign_in_refused(None if found is None else found.user, reason=event.reason, now=now)
 
         def work(transaction: Transaction) -> None:
-            transaction.sign_ins.count_failure(user_id)
+            self._failures.count(transaction, user_id, origin=origin, now=now)
             transaction.record(event)
             transaction.audit.add(entry)
 

@@ -10,6 +10,7 @@ from userservice_core.domain.ids import AuditEntryId, EventId
 from userservice_core.errors import InvalidAccessTokenError, InvalidCredentialsError, UserNotFoundError
 
 if TYPE_CHECKING:
+    from userservice_core.application.failed_sign_ins import FailedSignIns
     from userservice_core.domain.credentials import SignIn
     from userservice_core.domain.ids import UserId
     from userservice_core.domain.sessions import Origin
@@ -26,10 +27,18 @@ class PasswordProofs:
     """A wrong password counts here as it does at a sign-in: whoever took over a session may not guess on."""
 
     def __init__(
-        self, *, uow: UnitOfWork, sign_ins: SignInReader, hasher: PasswordHasher, clock: Clock, ids: IdGenerator
+        self,
+        *,
+        uow: UnitOfWork,
+        sign_ins: SignInReader,
+        failures: FailedSignIns,
+        hasher: PasswordHasher,
+        clock: Clock,
+        ids: IdGenerator,
     ) -> None:
         self._uow = uow
         self._sign_ins = sign_ins
+        self._failures = failures
         self._hasher = hasher
         self._clock = clock
         self._ids = ids
@@ -77,7 +86,7 @@ class PasswordProofs:
         )
 
         def work(transaction: Transaction) -> None:
-            transaction.sign_ins.count_failure(user_id)
+            self._failures.count(transaction, user_id, origin=origin, now=now)
             transaction.record(failed)
             transaction.audit.add(entry)
 

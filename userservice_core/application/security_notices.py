@@ -17,6 +17,7 @@ NoticeKind = Literal[
     NotificationKind.PASSWORD_CHANGED,
     NotificationKind.REFRESH_REUSED,
     NotificationKind.NEW_DEVICE,
+    NotificationKind.ACCOUNT_LOCKED,
     NotificationKind.EMAIL_CHANGE_REQUESTED,
     NotificationKind.EMAIL_CHANGE_UNDONE,
     NotificationKind.ACCOUNT_SUSPENDED,

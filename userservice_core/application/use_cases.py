@@ -19,10 +19,12 @@ from userservice_core.application.idempotency import IdempotentCalls
 from userservice_core.application.invitations import Invitations
 from userservice_core.application.mfa import Mfa
 from userservice_core.application.own_account import OwnAccount
+from userservice_core.application.parked_events import ParkedEvents
 from userservice_core.application.passwords import Passwords
 from userservice_core.application.permissions import Permissions
 from userservice_core.application.personal_data import PersonalDataExports
 from userservice_core.application.profiles import Profiles
+from userservice_core.application.rate_limits import RateLimits
 from userservice_core.application.refusals import Refusals
 from userservice_core.application.registration import Registration
 from userservice_core.application.retention import Retention
@@ -61,9 +63,11 @@ class UseCases:
     invitations: Invitations
     idempotent_calls: IdempotentCalls
     refusals: Refusals
+    rate_limits: RateLimits
     service_clients: ServiceClients
     client_tokens: ClientTokens
     audit_trail: AuditTrail
+    parked_events: ParkedEvents
     personal_data: PersonalDataExports
     token_issuer: AccessTokenIssuer
     cursors: CursorSigner

@@ -113,6 +113,9 @@ class AuditAction(enum.StrEnum):
     CLIENT_DELETED = "client.deleted"
     CLIENT_SECRET_ADDED = "client.secret_added"  # noqa: S105 - a name, no secret
     CLIENT_SECRET_REMOVED = "client.secret_removed"  # noqa: S105 - as above
+    SIGNING_KEY_ADDED = "signing_key.added"
+    SIGNING_KEY_PROMOTED = "signing_key.promoted"
+    SIGNING_KEY_REVOKED = "signing_key.revoked"
     USER_CREATED = "user.created"
     USER_UPDATED = "user.updated"
     USER_STATUS_CHANGED = "user.status_changed"
@@ -134,6 +137,10 @@ class AuditAction(enum.StrEnum):
     USER_ROLES_ASSIGNED = "user.roles_assigned"
     USER_ROLES_REMOVED = "user.roles_removed"
     USER_EXPORTED = "user.exported"
+    EVENT_RETRIED = "event.retried"
+    """One that could not be published is tried again."""
+    EVENT_DROPPED = "event.dropped"
+    """One that could not be published is given up."""
     LOGGED_IN = "auth.logged_in"
     LOGGED_OUT = "auth.logged_out"
     REAUTHENTICATED = "auth.reauthenticated"
@@ -146,6 +153,7 @@ class AuditAction(enum.StrEnum):
     MFA_RESET = "user.mfa_reset"
     SESSION_REVOKED = "auth.session_revoked"
     REFRESH_REUSED = "auth.refresh_reused"
+    ACCOUNT_LOCKED = "auth.locked"
 
 
 SECRET_NAMES: Final = ("password", "secret", "token", "hash")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 import attrs
 
 from userservice_core.domain.ids import UserId
 from userservice_core.domain.users import User
+
+LOCKED_FOR_GOOD: Final = datetime(9999, 1, 1, tzinfo=UTC)
+"""The end of a lock that time does not end."""
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +48,14 @@ class LoginState:
     def failed(self) -> LoginState:
         """Count one wrong password."""
         return attrs.evolve(self, failed_attempts=self.failed_attempts + 1)
+
+    def locked(self) -> LoginState:
+        """Let nobody in by the password alone, until a known device signs in or a new one is chosen."""
+        return attrs.evolve(self, locked_until=LOCKED_FOR_GOOD)
+
+    def is_locked(self, *, now: datetime) -> bool:
+        """Tell whether the password alone does not suffice."""
+        return self.locked_until is not None and now < self.locked_until
 
     def unlocked(self) -> LoginState:
         """Forget the failures, and the lock that they brought."""

@@ -9,12 +9,39 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import attrs
 
 from userservice_core.domain.address_kinds import DefaultKind
 from userservice_core.domain.ids import AddressId, EventId, PermissionId, RoleId, SessionId, UserId
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PERSONAL: Final = "personal"
+"""Under this name the metadata of a member say what consumers need it for, where it tells something of a person."""
+
+
+def personal(why: str) -> Mapping[str, str]:
+    """
+    Return the metadata of a member that tells something of a person.
+
+    Args:
+        why: What consumers need it for.
+    """
+    if not why.strip():
+        raise ValueError("Say what for.")
+    return {PERSONAL: why}
+
+
+_ADDRESS: Final = personal("consumers that write to customers learn the address nowhere else")
+PERSONAL_EVERYWHERE: Final[Mapping[str, str]] = {
+    "user_id": "consumers file the event under whom it is about",
+    "ip": "detection of sign-ins that the owner did not make looks for places",
+    "user_agent": "detection of sign-ins that the owner did not make looks for devices",
+}
+"""Members that mean the same in every event, and what consumers need them for."""
 
 
 class Topic(enum.StrEnum):
@@ -91,7 +118,7 @@ class UserRegistered(UserEvent):
 
     type = "user.registered"
 
-    email: str
+    email: str = attrs.field(metadata=_ADDRESS)
     status: str
     roles: tuple[str, ...]
 
@@ -102,7 +129,7 @@ class UserEmailVerified(UserEvent):
 
     type = "user.email_verified"
 
-    email: str
+    email: str = attrs.field(metadata=_ADDRESS)
 
 
 class EmailChange(enum.StrEnum):
@@ -124,7 +151,7 @@ class UserEmailChanged(UserEvent):
 
     type = "user.email_changed"
 
-    email: str
+    email: str = attrs.field(metadata=_ADDRESS)
     method: str
 
 
@@ -176,7 +203,7 @@ class UserStatusChanged(UserEvent):
     previous_status: str
     status: str
     by: str
-    reason: str | None
+    reason: str | None = attrs.field(metadata=personal("whoever tells the owner why has to know it"))
 
 
 @attrs.frozen(kw_only=True)
@@ -254,7 +281,7 @@ class AddressAdded(UserEvent):
     type = "address.added"
 
     address_id: AddressId
-    country_code: str
+    country_code: str = attrs.field(metadata=personal("taxes and delivery depend on it; the rest stays here"))
 
 
 @attrs.frozen(kw_only=True)
@@ -470,13 +497,24 @@ class LoginFailed(SignInEvent):
 
 
 @attrs.frozen(kw_only=True)
+class AccountLocked(SignInEvent):
+    """Too many passwords in a row were wrong: from now on only a known device or a new password gets in."""
+
+    type = "auth.locked"
+
+    failed_attempts: int
+    ip: str | None
+    user_agent: str | None
+
+
+@attrs.frozen(kw_only=True)
 class UnknownLoginFailed(Event):
     """Somebody tried an address that has no account; the same type on the wire, keyed by the address's HMAC."""
 
     type = "auth.login_failed"
     topic = Topic.AUTH
 
-    email_hmac: str
+    email_hmac: str = attrs.field(metadata=personal("tells attempts on one address apart without saying which"))
     reason: str
     ip: str | None
     user_agent: str | None
@@ -551,6 +589,7 @@ class NotificationKind(enum.StrEnum):
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a name, and no password
     REFRESH_REUSED = "refresh_reused"
     NEW_DEVICE = "new_device"
+    ACCOUNT_LOCKED = "account_locked"
     CHANGE_EMAIL = "change_email"
     EMAIL_CHANGE_REQUESTED = "email_change_requested"
     EMAIL_CHANGED = "email_changed"
@@ -577,7 +616,8 @@ class NotificationRequested(Event):
 
     Attributes:
         to: The stored address of the owner.
-        language: BCP 47 tag of the owner's preference.
+        language: BCP 47 tag of the owner's preference. Whoever records the request leaves it as it is: the unit of
+            work takes the language of the owner's profile, as it is at the commit, wherever that names one.
         sealed_token: The one-time token for the link, sealed under the key ring; None where the mail carries none.
     """
 
@@ -586,8 +626,8 @@ class NotificationRequested(Event):
 
     user_id: UserId
     kind: NotificationKind
-    to: str
-    language: str = "en"
+    to: str = attrs.field(metadata=personal("the mail goes there"))
+    language: str = attrs.field(default="en", metadata=personal("the mail is written in it"))
     sealed_token: str | None = None
 
     @property
@@ -623,6 +663,7 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     PermissionDeleted,
     LoggedIn,
     LoginFailed,
+    AccountLocked,
     UnknownLoginFailed,
     LoggedOut,
     RefreshReused,

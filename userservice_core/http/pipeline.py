@@ -21,6 +21,7 @@ from userservice_core.domain.audit import AuditAction
 from userservice_core.errors import (
     AuthenticationError,
     InvalidAccessTokenError,
+    InvalidClientError,
     OverloadedError,
     UserServiceError,
     UserTokenRequiredError,
@@ -297,7 +298,7 @@ class Pipeline:
                 response = self._answered(exchange, route)
             except UserServiceError as error:
                 self._audit_refusal(exchange, route, error)
-                return self._refuse(exchange, error)
+                return self._refuse(exchange, self._counted(exchange, error))
             except MemoryError as error:
                 return self._refuse(exchange, OverloadedError(), cause=error)
             except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the cause
@@ -321,6 +322,12 @@ class Pipeline:
     def _call(self, exchange: _Exchange, route: Route) -> Call:
         request = exchange.request
         caller = self._authorized(exchange, route) if route.wants_user else None
+        if route.is_counted:
+            self._services.use_cases.rate_limits.admit_call(
+                route.rate_class.value,
+                origin=exchange.context.origin,
+                caller=None if caller is None else str(caller.id),
+            )
         return Call(
             services=self._services,
             origin=exchange.context.origin,
@@ -347,6 +354,16 @@ class Pipeline:
         if route.fresh and self._clock.now() - caller.claims.auth_time > MAX_SIGN_IN_AGE:
             raise FreshSignInRequiredError(max_age_seconds=int(MAX_SIGN_IN_AGE.total_seconds()))
         return caller
+
+    def _counted(self, exchange: _Exchange, error: UserServiceError) -> UserServiceError:
+        """Count a wrong secret of a client, and return what it is answered with."""
+        if not isinstance(error, InvalidClientError):
+            return error
+        try:
+            self._services.use_cases.rate_limits.count_client_failure(exchange.context.origin)
+        except UserServiceError as failure:
+            return failure
+        return error
 
     def _audit_refusal(self, exchange: _Exchange, route: Route, error: UserServiceError) -> None:
         """Have the audit log say that a caller may not do what they tried; they are refused in any case."""

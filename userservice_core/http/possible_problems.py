@@ -23,6 +23,8 @@ from userservice_core.errors import (
     PermissionDeniedError,
     RevocationsUnknownError,
     StaleVersionError,
+    TooManyRequestsError,
+    UnavailableError,
     UserServiceError,
     UserTokenRequiredError,
 )
@@ -83,6 +85,8 @@ def _kinds(route: Route) -> Iterator[ErrorKind]:
             yield OutcomeUnknownError
     if route.takes_key:
         yield from (IdempotencyKeyInvalidError, IdempotencyKeyReusedError, IdempotencyKeyInUseError)
+    if route.is_limited:
+        yield from (TooManyRequestsError, UnavailableError)
     yield from _kinds_of_caller(route)
 
 

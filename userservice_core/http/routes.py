@@ -80,7 +80,7 @@ class Bulkhead(enum.Enum):
 
 
 class RateClass(enum.Enum):
-    """Which kind of abuse a route invites; published as `x-rate-class` for gateways and limiters."""
+    """Which limits of :mod:`~userservice_core.domain.rate_limits` hold for a route; published as `x-rate-class`."""
 
     READ = "read"
     WRITE = "write"
@@ -115,6 +115,7 @@ class Route:
         fresh: Whether it wants a sign-in of the last minutes (RFC 9470).
         repeatable: Whether a POST may be sent again as it is, since it changes nothing or knows its repeats itself; it
             takes no `Idempotency-Key` then.
+        counts_itself: Whether it counts its calls itself, since only its body says by what.
         audit: What it does, for the audit log to say when it is refused; each administrative change has one.
     """
 
@@ -140,6 +141,7 @@ class Route:
     sensitive: bool = False
     fresh: bool = False
     repeatable: bool = False
+    counts_itself: bool = False
     audit: AuditAction | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -181,6 +183,16 @@ class Route:
     def takes_key(self) -> bool:
         """Whether it honours `Idempotency-Key`."""
         return self.method == "POST" and not self.repeatable
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it may refuse a call that is one too many."""
+        return self.rate_class is not RateClass.UNLIMITED and not self.pure
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether its calls are counted before it begins; those of clients are only where their secret is wrong."""
+        return self.is_limited and not self.counts_itself and self.who is not Caller.CLIENT
 
     @property
     def is_list(self) -> bool:
@@ -230,6 +242,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             errors.BreachCheckUnavailableError,
         ),
         rate_class=RateClass.SIGN_IN,
+        counts_itself=True,
         bulkhead=Bulkhead.HASHING,
     ),
     Route(

@@ -92,6 +92,11 @@ TERMS: Final[Mapping[str, Term]] = {
         "A password. A new one is checked against `GET /auth/password-policy` and lists of common ones.",
         "correct horse battery staple",
     ),
+    "deviceToken": Term(
+        "Says that a user has signed in on this device before, for ninety days: keep it there, and send it with the"
+        " next sign-in. It opens nothing by itself.",
+        "s1.k1.AAEC",
+    ),
     "refreshExpiresIn": Term("Seconds until the refresh token expires unless it is used before.", 1_209_600),
     "refreshToken": Term("Good for one exchange, then replaced by the next one. Keep it secret.", "r1.AAEC.AwQF"),
     "MfaCodeBody.code": _ONE_TIME_PASSWORD,

@@ -101,6 +101,7 @@ class LoginBody(Body, frozen=True, kw_only=True):
     email: Text
     password: Text
     new_password: Text | None = None
+    device_token: MailedTokenText | None = None
 
 
 class ReauthenticateBody(Body, frozen=True, kw_only=True):
@@ -564,13 +565,18 @@ class DefaultAddressBody(Body, frozen=True, kw_only=True):
 
 
 class SignedInAnswer(Body, frozen=True, kw_only=True):
-    """The tokens of a session (names after RFC 6749 §5.1, in camelCase) and whose it is; times in seconds."""
+    """
+    The tokens of a session (names after RFC 6749 §5.1, in camelCase) and whose it is; times in seconds.
+
+    A sign-in also gives a device token, to be sent with the next sign-in from there.
+    """
 
     access_token: str
     refresh_token: str
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the name of a scheme, no secret
     expires_in: int
     refresh_expires_in: int
+    device_token: str | UnsetType = UNSET
     user: UserAnswer
 
     @classmethod
@@ -581,6 +587,7 @@ class SignedInAnswer(Body, frozen=True, kw_only=True):
             refresh_token=signed_in.refresh_token,
             expires_in=signed_in.expires_in_seconds,
             refresh_expires_in=signed_in.refresh_expires_in_seconds,
+            device_token=UNSET if signed_in.device_token is None else signed_in.device_token,
             user=UserAnswer.of(signed_in.user),
         )
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
 from userservice_core.domain.events import NotificationKind
 from userservice_core.domain.ids import EventId
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LINK_PATHS: Final[Mapping[NotificationKind, str]] = {
+    NotificationKind.VERIFY_EMAIL: "verify-email",
+    NotificationKind.RESET_PASSWORD: "reset-password",
+    NotificationKind.INVITE: "reset-password",
+    NotificationKind.CHANGE_EMAIL: "verify-email",
+    NotificationKind.EMAIL_CHANGED: "verify-email",
+    NotificationKind.RESTORE_ACCOUNT: "restore-account",
+    NotificationKind.ALREADY_REGISTERED: "reset-password",
+    NotificationKind.REACTIVATE_ACCOUNT: "restore-account",
+}
+"""Below the base of links, for the kinds that carry a token."""
 
 
 @attrs.frozen(kw_only=True)

@@ -58,12 +58,34 @@ class Lease:
     fence: int
 
 
+@attrs.frozen(kw_only=True)
+class ParkedEvent:
+    """
+    A record that was set aside because it could not be published.
+
+    Attributes:
+        cause: What the bus, or the mail server, said of it.
+        parked_at: When it was set aside, by the database's clock.
+    """
+
+    record: OutboxRecord
+    cause: str
+    parked_at: datetime
+
+
 @attrs.frozen
 class Backlog:
-    """What waits in the outbox; the age is of the oldest record, 0.0 where nothing waits."""
+    """
+    What waits in the outbox.
+
+    Attributes:
+        oldest_age_seconds: Of the oldest record, 0.0 where nothing waits.
+        parked: How many records are set aside; they do not count among the others.
+    """
 
     records: int
     oldest_age_seconds: float
+    parked: int = 0
 
 
 class OutboxStore(Protocol):
@@ -131,6 +153,49 @@ class OutboxStore(Protocol):
 
     def rotate(self) -> None:
         """Empty storage that holds no waiting record, so that an old snapshot held open does not slow the reads."""
+        ...
+
+
+class ParkedEventReader(Protocol):
+    """Reads on the primary what was set aside. Safe to use from many threads."""
+
+    def list_parked(self, *, after: int = 0, limit: int) -> tuple[ParkedEvent, ...]:
+        """
+        Return parked records in order of position, in one statement.
+
+        Args:
+            after: Only those with a greater position.
+            limit: As many at most.
+        """
+        ...
+
+
+class ParkedEventRepository(Protocol):
+    """What was set aside, within a transaction."""
+
+    def get(self, position: int) -> ParkedEvent:
+        """
+        Return a parked record, and lock it.
+
+        Raises:
+            NotFoundError: If none of this position is parked.
+        """
+        ...
+
+    def put_back(self, event: ParkedEvent) -> None:
+        """
+        Move a record that :meth:`get` returned back into the outbox; relays are woken after the commit.
+
+        It keeps its position, and with it its place before all later records of its key.
+        """
+        ...
+
+    def drop(self, event: ParkedEvent) -> None:
+        """
+        Give a record that :meth:`get` returned up for good: it is never published.
+
+        Later records of its key go on, and their consumers see a gap in the sequence.
+        """
         ...
 
 

@@ -20,7 +20,7 @@ class ExpiredRows(Protocol):
 
     def remove_some(self, *, now: datetime, limit: int) -> int:
         """
-        Remove expired sessions, mailed tokens and revocations, at most *limit* of each kind.
+        Remove expired sessions, mailed tokens and revocations, and counters of tries, at most *limit* of each kind.
 
         A session goes when it has reached its absolute end, whether it was ended before or not; a mailed token
         :data:`TOKENS_KEPT_FOR` after its end, and a revocation :data:`REVOCATIONS_KEPT_FOR` after its end.

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from userservice_core.ports.mfa import MfaRepository
     from userservice_core.ports.one_time_tokens import OneTimeTokenRepository
     from userservice_core.ports.profiles import ProfileRepository
+    from userservice_core.ports.publishing import ParkedEventRepository
     from userservice_core.ports.revocations import RevocationWriter
     from userservice_core.ports.roles import PermissionRepository, RoleRepository
     from userservice_core.ports.sessions import SessionRepository
+    from userservice_core.ports.signing_keys import SigningKeyRepository
     from userservice_core.ports.users import UserRepository
 
 T = TypeVar("T")
@@ -82,6 +84,11 @@ class Transaction(Protocol):
         ...
 
     @property
+    def signing_keys(self) -> SigningKeyRepository:
+        """Keys that sign access tokens."""
+        ...
+
+    @property
     def revocations(self) -> RevocationWriter:
         """What every process must forget."""
         ...
@@ -89,6 +96,11 @@ class Transaction(Protocol):
     @property
     def audit(self) -> AuditLog:
         """Who did what to whom."""
+        ...
+
+    @property
+    def parked_events(self) -> ParkedEventRepository:
+        """Records of the outbox that could not be published."""
         ...
 
     def record(self, event: Event) -> None:

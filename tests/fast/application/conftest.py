@@ -11,6 +11,7 @@ import pytest
 
 from userservice_core.application.authentication import SignedIn
 from userservice_core.bootstrap import InMemoryUserService, bootstrap_in_memory
+from userservice_core.domain.rate_limits import RatePolicy
 from userservice_core.domain.sessions import Origin
 from userservice_core.testing.clocks import FakeClock
 from userservice_core.testing.passwords import FakePasswordHasher
@@ -77,6 +78,6 @@ class World:
 def world() -> Iterator[World]:
     """A new service on New Year's morning."""
     clock = FakeClock(datetime(2026, 1, 1, 6, tzinfo=UTC))
-    installed = bootstrap_in_memory(clock=clock, hasher=FakePasswordHasher())
+    installed = bootstrap_in_memory(clock=clock, hasher=FakePasswordHasher(), rates=RatePolicy.without_limits())
     with installed.service:
         yield World(installed, clock)

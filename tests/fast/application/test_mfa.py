@@ -152,6 +152,7 @@ def test_its_owner_is_told(owner: _Owner) -> None:
     assert actions.count("auth.mfa_enabled") == 1
 
 
+@pytest.mark.asvs("6.5.2", "11.3.1")
 def test_nothing_that_is_stored_gives_the_codes_away(owner: _Owner) -> None:
     """Neither the secret nor a recovery code is found in the rows."""
     rows = owner.world.installed.store.rows
@@ -205,6 +206,7 @@ def test_what_is_on_is_not_set_up_over(owner: _Owner) -> None:
 # --- signing in -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("6.3.3")
 def test_signing_in_takes_both(owner: _Owner) -> None:
     """The password alone begins nothing; session and event tell of both."""
     world = owner.world
@@ -220,6 +222,7 @@ def test_signing_in_takes_both(owner: _Owner) -> None:
     assert _caller(world, world.refresh(signed_in)).claims.amr == ("pwd", "otp", "mfa")
 
 
+@pytest.mark.asvs("6.5.1")
 def test_a_code_counts_once(owner: _Owner) -> None:
     """Also for another sign-in, and also the one that turned it on; one from before it is over, too."""
     with pytest.raises(MfaCodeWrongError):
@@ -231,6 +234,7 @@ def test_a_code_counts_once(owner: _Owner) -> None:
             owner.answer(owner.challenge(), used)
 
 
+@pytest.mark.asvs("6.5.5")
 @pytest.mark.parametrize(("steps", "is_good"), [(-2, False), (-1, True), (0, True), (1, True), (2, False)])
 def test_clocks_may_differ_by_a_step(owner: _Owner, steps: int, is_good: bool) -> None:  # noqa: FBT001
     """And no more."""
@@ -266,6 +270,7 @@ def test_a_challenge_is_over_after_five_minutes(owner: _Owner) -> None:
         owner.answer(token, owner.code())
 
 
+@pytest.mark.asvs("6.6.3")
 def test_five_wrong_codes_end_a_challenge(owner: _Owner) -> None:
     """The right one comes too late then."""
     token = owner.challenge()
@@ -582,6 +587,7 @@ def test_keys_are_changed_while_everything_runs() -> None:
     assert all(after.is_good(user, GivenCode(recovery=text)) for user, _, text in people)
 
 
+@pytest.mark.asvs("6.5.5")
 @pytest.mark.skipif(not _SHARED.is_dir(), reason="no test vectors in ../shared")
 def test_codes_are_those_of_the_published_vectors() -> None:
     """Of RFC 6238, appendix B: of eight digits the last six."""

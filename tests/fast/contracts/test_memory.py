@@ -14,6 +14,7 @@ from userservice_core.infrastructure.memory import (
     InMemoryEventPublisher,
     InMemoryMailSender,
     InMemoryMetrics,
+    InMemoryRateLimiter,
     InMemorySignal,
     NullMetrics,
 )
@@ -35,12 +36,14 @@ from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensCont
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
 from userservice_core.testing.contracts.personal_data import PersonalDataContract
 from userservice_core.testing.contracts.profiles import ProfilesContract
+from userservice_core.testing.contracts.rate_limiter import RateLimiterContract
 from userservice_core.testing.contracts.retention import ExpiredRowsContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
 from userservice_core.testing.contracts.roles import RolesContract
 from userservice_core.testing.contracts.sessions import SessionsContract
 from userservice_core.testing.contracts.sign_ins import SignInsContract
 from userservice_core.testing.contracts.signal import SignalContract
+from userservice_core.testing.contracts.signing_keys import SigningKeysContract
 from userservice_core.testing.contracts.unit_of_work import UnitOfWorkContract
 from userservice_core.testing.contracts.users import UsersContract
 
@@ -95,6 +98,10 @@ class TestRoles(_InMemory, RolesContract):
 
 class TestClients(_InMemory, ClientsContract):
     """Service clients."""
+
+
+class TestSigningKeys(_InMemory, SigningKeysContract):
+    """Signing keys."""
 
 
 class TestRevocations(_InMemory, RevocationsContract):
@@ -224,3 +231,26 @@ def test_a_revocation_of_the_very_moment_is_read() -> None:
 
     assert backend.revocations.read_since(NOON) == RevocationBatch(revocations=(revocation,), read_at=NOON)
     assert backend.revocations.read_since(NOON + timedelta(microseconds=1)).revocations == ()
+
+
+class TestRateLimiter(RateLimiterContract):
+    """Counters, with a clock that the tests move."""
+
+    @pytest.fixture
+    def clock(self) -> FakeClock:
+        """The limiter's."""
+        return FakeClock(NOON)
+
+    @pytest.fixture
+    def limiter(self, clock: FakeClock) -> InMemoryRateLimiter:
+        """That of the process."""
+        return InMemoryRateLimiter(clock)
+
+    @pytest.fixture
+    def wait(self, clock: FakeClock) -> Callable[[float], None]:
+        """Move the clock."""
+
+        def advance(seconds: float) -> None:
+            clock.advance(timedelta(seconds=seconds))
+
+        return advance

@@ -75,7 +75,7 @@ class _Scene:
 
     def parked(self) -> list[tuple[str, str]]:
         """Return the key and the cause of what was set aside."""
-        return [(record.key, cause) for record, cause in self.store.rows.parked]
+        return [(parked.event.record.key, parked.event.cause) for parked in self.store.rows.parked]
 
     def fail(self, key: str, *, retriable: bool = True, reach: Reach = Reach.BUS) -> None:
         """Let the publisher refuse the records of a key."""
@@ -351,3 +351,4 @@ def test_what_waits_is_measured(scene: _Scene) -> None:
 
     assert scene.metrics.gauges["outbox_records"] == 2
     assert scene.metrics.gauges["outbox_oldest_age_seconds"] >= 0
+    assert scene.metrics.gauges["outbox_parked"] == 0

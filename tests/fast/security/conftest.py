@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from userservice_core.infrastructure.security.jwk import SigningAlgorithm
+from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.system.clock import SystemEntropy
 from userservice_core.testing.clocks import NOON

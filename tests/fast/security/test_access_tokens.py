@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from userservice_core.domain.ids import SessionId, UserId
+from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.errors import InvalidAccessTokenError
 from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer, JwtAccessTokenVerifier
 from userservice_core.infrastructure.security.encoding import decode_base64url, encode_base64url
-from userservice_core.infrastructure.security.jwk import SigningAlgorithm, read_key_set
+from userservice_core.infrastructure.security.jwk import read_key_set
 from userservice_core.infrastructure.security.jws import MAX_TOKEN_CHARACTERS, sign_token
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.system.clock import SystemEntropy

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import argon2
 import pytest
 
+from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
 from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer, JwtAccessTokenVerifier
 from userservice_core.infrastructure.security.cursors import HmacCursorSigner
-from userservice_core.infrastructure.security.jwk import SigningAlgorithm
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher
 from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.infrastructure.security.encoding import encode_base64url
-from userservice_core.infrastructure.security.jwk import SigningAlgorithm, read_key_set, read_public_key
+from userservice_core.infrastructure.security.jwk import read_key_set, read_public_key
 
 if TYPE_CHECKING:
     from userservice_core.infrastructure.security.keys import KeyRing

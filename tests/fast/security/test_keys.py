@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.errors import ConfigurationError
-from userservice_core.infrastructure.security.jwk import SigningAlgorithm
 from userservice_core.infrastructure.security.keys import KeyPurpose, KeyRing, KeyState
 from userservice_core.infrastructure.system.clock import SystemEntropy
 from userservice_core.testing.clocks import NOON

@@ -10,8 +10,9 @@ from typing import Any, Final
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 
+from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.infrastructure.security.encoding import decode_base64url
-from userservice_core.infrastructure.security.jwk import SigningAlgorithm, VerificationKey, read_key_set
+from userservice_core.infrastructure.security.jwk import VerificationKey, read_key_set
 from userservice_core.infrastructure.security.jws import ParsedToken, TokenRefusedError, parse_token, require_signature
 
 _SHARED: Final = Path(__file__).parents[3].parent / "shared"

@@ -11,6 +11,7 @@ from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerS
 from userservice_core.infrastructure.postgres.mfa import PostgresFactorSecrets
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenReader
 from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
+from userservice_core.infrastructure.postgres.parked_events import PostgresParkedEventReader
 from userservice_core.infrastructure.postgres.personal_data import PostgresPersonalDataReader
 from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
 from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
@@ -18,6 +19,7 @@ from userservice_core.infrastructure.postgres.revocations import PostgresRevocat
 from userservice_core.infrastructure.postgres.roles import PostgresRoleReader
 from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
 from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInReader
+from userservice_core.infrastructure.postgres.signing_keys import PostgresSigningKeyReader
 from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
 from userservice_core.infrastructure.postgres.users import PostgresUserReader
 from userservice_core.testing.contracts.backend import Backend
@@ -42,9 +44,11 @@ def backend_of(database: Database) -> Backend:
         addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
         clients=PostgresClientReader(database),
+        signing_keys=PostgresSigningKeyReader(database),
         revocations=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
         personal_data=PostgresPersonalDataReader(database),
         expired_rows=PostgresExpiredRows(database),
         outbox=lambda: PostgresOutboxStore(database),
+        parked_events=PostgresParkedEventReader(database),
     )

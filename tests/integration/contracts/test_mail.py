@@ -9,6 +9,7 @@ import pytest
 
 from userservice_core.domain.ids import EventId
 from userservice_core.infrastructure.messaging.mail import SmtpMailSender
+from userservice_core.infrastructure.messaging.mail_texts import MailTexts
 from userservice_core.testing.contracts.mail_sender import MailSenderContract
 
 if TYPE_CHECKING:
@@ -23,7 +24,11 @@ class TestSmtpMailSender(MailSenderContract):
     @pytest.fixture
     def sender(self, smtp_sink: SmtpSink) -> SmtpMailSender:
         """To the server of the test."""
-        return SmtpMailSender(f"smtp://127.0.0.1:{smtp_sink.port}", sender_address="accounts@example.com")
+        return SmtpMailSender(
+            f"smtp://127.0.0.1:{smtp_sink.port}",
+            texts=MailTexts(service_name="Accounts"),
+            sender_address="accounts@example.com",
+        )
 
     @pytest.fixture
     def delivered(self, smtp_sink: SmtpSink) -> Callable[[], Sequence[tuple[EventId, str]]]:

@@ -30,6 +30,7 @@ from userservice_core.testing.contracts.roles import RolesContract
 from userservice_core.testing.contracts.sessions import SessionsContract
 from userservice_core.testing.contracts.sign_ins import SignInsContract
 from userservice_core.testing.contracts.signal import SignalContract
+from userservice_core.testing.contracts.signing_keys import SigningKeysContract
 from userservice_core.testing.contracts.unit_of_work import UnitOfWorkContract
 from userservice_core.testing.contracts.users import UsersContract
 from userservice_core.testing.samples import sample_event_id
@@ -102,6 +103,10 @@ class TestRoles(_InPostgres, RolesContract):
 
 class TestClients(_InPostgres, ClientsContract):
     """Service clients."""
+
+
+class TestSigningKeys(_InPostgres, SigningKeysContract):
+    """Signing keys."""
 
 
 class TestRevocations(_InPostgres, RevocationsContract):

@@ -22,10 +22,12 @@ from userservice_core.domain.events import NotificationKind
 from userservice_core.domain.ids import EventId
 from userservice_core.errors import MailDeliveryError
 from userservice_core.infrastructure.messaging.mail import SmtpMailSender
-from userservice_core.ports.mail import Mail
+from userservice_core.infrastructure.messaging.mail_texts import MailTexts
+from userservice_core.ports.mail import LINK_PATHS, Mail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from email.message import EmailMessage
     from pathlib import Path
 
     from tests.servers.smtp import SmtpSink
@@ -34,17 +36,29 @@ _NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 _LINK = "https://id.example.org/auth/verify-email?token=" + "t" * 120
 
 
-_WITH_LINK: Final = frozenset({NotificationKind.VERIFY_EMAIL, NotificationKind.RESET_PASSWORD})
+_SERVICE: Final = 'Bücher <b>"&" Co'
 
 
-def _mail(to: str = "ann@example.org", kind: NotificationKind = NotificationKind.VERIFY_EMAIL) -> Mail:
-    link = _LINK if kind in _WITH_LINK else None
-    return Mail(id=EventId(uuid_utils.uuid7()), kind=kind, to=to, language="en", link=link, token=None)
+def _mail(
+    to: str = "ann@example.org", kind: NotificationKind = NotificationKind.VERIFY_EMAIL, language: str = "en"
+) -> Mail:
+    link = _LINK if kind in LINK_PATHS else None
+    return Mail(id=EventId(uuid_utils.uuid7()), kind=kind, to=to, language=language, link=link, token=None)
+
+
+def _part(message: EmailMessage, subtype: str) -> str:
+    part = message.get_body((subtype,))
+    assert part is not None
+    return str(part.get_content())
 
 
 def _sender(port: int, *, scheme: str = "smtp", login: str = "", host: str = "127.0.0.1") -> SmtpMailSender:
     return SmtpMailSender(
-        f"{scheme}://{login}{host}:{port}", sender_address="no-reply@id.example.org", now=lambda: _NOW
+        f"{scheme}://{login}{host}:{port}",
+        texts=MailTexts(service_name=_SERVICE),
+        sender_address="no-reply@id.example.org",
+        sender_name=_SERVICE,
+        now=lambda: _NOW,
     )
 
 
@@ -68,22 +82,29 @@ def _server(handler: object, **settings: Any) -> Iterator[int]:  # noqa: ANN401 
 # --- what arrives -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("language", ["en", "de"])
 @pytest.mark.parametrize("kind", NotificationKind)
-def test_a_mail_arrives_whole(smtp_sink: SmtpSink, kind: NotificationKind) -> None:
+def test_a_mail_arrives_whole(smtp_sink: SmtpSink, kind: NotificationKind, language: str) -> None:
     """With the headers that RFC 5322 asks for, and a Message-ID that stays the same after a repeat."""
-    mail, sender = _mail(kind=kind), _sender(smtp_sink.port)
+    mail, sender = _mail(kind=kind, language=language), _sender(smtp_sink.port)
     sender.send(mail)
     sender.send(mail)
 
     first, second = smtp_sink.mails
     message = first.message
     assert (first.sender, first.recipients) == ("no-reply@id.example.org", ("ann@example.org",))
-    assert (message["To"], message["From"]) == ("ann@example.org", "no-reply@id.example.org")
+    [author] = message["From"].addresses
+    assert message["To"] == "ann@example.org"
+    assert (author.display_name, author.addr_spec) == (_SERVICE, "no-reply@id.example.org")
     assert message["Date"].datetime == _NOW
     assert message["Message-ID"] == second.message["Message-ID"] == f"<{mail.id}@id.example.org>"
     assert message["Auto-Submitted"] == "auto-generated"
     assert message["Subject"]
-    assert (_LINK in message.get_content()) == (kind in _WITH_LINK)
+    assert message["Content-Language"] == language
+    assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
+    assert (_LINK in _part(message, "plain")) == (f'href="{_LINK}"' in _part(message, "html")) == (kind in LINK_PATHS)
+    assert _SERVICE not in _part(message, "html")
+    assert message.as_bytes().isascii()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from userservice_core.application.access import Principal
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.failed_sign_ins import FailedSignIns
 from userservice_core.application.link_requests import LinkRequests
 from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.application.password_proofs import PasswordProofs
@@ -200,7 +201,12 @@ def test_one_of_fifty_changes_of_a_password_at_once_counts(
         tokens=PostgresOneTimeTokenReader(pool),
         hasher=hasher,
         proofs=PasswordProofs(
-            uow=office.uow, sign_ins=PostgresSignInReader(pool), hasher=hasher, clock=office.clock, ids=ids
+            uow=office.uow,
+            sign_ins=PostgresSignInReader(pool),
+            failures=FailedSignIns(ids=ids, locked_at=100),
+            hasher=hasher,
+            clock=office.clock,
+            ids=ids,
         ),
         rules=PasswordRules(policy=PasswordPolicy(), breached=NoBreachedPasswords()),
         profiles=PostgresProfileReader(pool),

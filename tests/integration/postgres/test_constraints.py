@@ -95,6 +95,8 @@ _BREAKING: Final = {
     "fk_client_permissions_client_id_service_clients": "UPDATE client_permissions SET client_id = gen_random_uuid()",
     "fk_client_permissions_permission_id_permissions": "UPDATE client_permissions"
     " SET permission_id = gen_random_uuid()",
+    "pk_signing_keys": _COPY.format("signing_keys"),
+    "ck_signing_keys_sealed": "UPDATE signing_keys SET sealed = NULL",
     "pk_access_epoch": _COPY.format("access_epoch"),
     "ck_access_epoch_singleton": "INSERT INTO access_epoch VALUES (false, 1)",
     "pk_audit_entries": _COPY.format("audit_entries"),
@@ -109,17 +111,20 @@ _BREAKING: Final = {
     "ck_idempotency_keys_digest": "UPDATE idempotency_keys SET digest = '\\x00'",
     "pk_revocations": "INSERT INTO revocations OVERRIDING SYSTEM VALUE SELECT n.* FROM revocations"
     " AS n UNION ALL SELECT n.* FROM revocations AS n",
+    "pk_rate_counters": _COPY.format("rate_counters"),
 }
 
 _MEANING: Final[dict[str, type[UserServiceError]]] = {
     "pk_user_emails": EmailTakenError,
     "pk_access_epoch": ConflictError,
     "pk_client_secrets": ConflictError,
+    "pk_signing_keys": ConflictError,
     "pk_client_permissions": ConflictError,
     "pk_mfa_factors": ConflictError,
     "pk_recovery_codes": ConflictError,
     "pk_idempotency_keys": ConflictError,
     "pk_revocations": ConflictError,
+    "pk_rate_counters": ConflictError,
     "uq_one_time_tokens_unused": RetriableError,
     "pk_user_profiles": StaleVersionError,
     "fk_user_roles_role_id_roles": RoleNotFoundError,
@@ -163,12 +168,14 @@ def filled(uow: PostgresUnitOfWork, observer: psycopg.Connection) -> None:
     observer.execute(
         "INSERT INTO audit_details (at, entry_id, before, after) SELECT at, entry_id, '{}', '{}' FROM audit_entries"
     )
+    observer.execute("INSERT INTO signing_keys VALUES ('x', 'EdDSA', 's1', now(), now(), NULL)")
     observer.execute(
         "INSERT INTO idempotency_keys VALUES (gen_random_uuid(), decode(repeat('00', 32), 'hex'), 'x', now())"
     )
     observer.execute(
         "INSERT INTO revocations (kind, subject, not_before, version, expires_at) VALUES ('sid', 'x', now(), 0, now())"
     )
+    observer.execute("INSERT INTO rate_counters VALUES ('x', 1, '1 s', now(), ARRAY[now()], NULL, now())")
 
 
 @pytest.mark.usefixtures("filled")

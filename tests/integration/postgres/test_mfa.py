@@ -109,6 +109,7 @@ def ada(database: str, tmp_path: Path, uow: PostgresUnitOfWork, observer: psycop
         yield held
 
 
+@pytest.mark.asvs("6.5.1")
 def test_a_code_given_fifty_times_signs_in_once(ada: _Ada) -> None:
     """Whoever loses finds the challenge used."""
     token, code = ada.challenge(), ada.code(steps=1)
@@ -134,6 +135,7 @@ def test_a_code_proves_once_who_somebody_is(ada: _Ada) -> None:
     assert ada.count("audit_entries WHERE action = 'auth.reauthenticated' AND outcome = 'succeeded'") == 1
 
 
+@pytest.mark.asvs("6.5.1")
 def test_a_recovery_code_given_fifty_times_signs_in_once(ada: _Ada) -> None:
     """One row is used up."""
     token, code = ada.challenge(), ada.recovery_codes[0]

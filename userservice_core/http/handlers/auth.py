@@ -52,7 +52,11 @@ def login(call: Call) -> Response:
     """Begin a session, or ask for the second factor."""
     body = call.body(LoginBody)
     signed_in = call.services.use_cases.authentication.sign_in(
-        email=body.email, password=body.password, new_password=body.new_password, origin=call.origin
+        email=body.email,
+        password=body.password,
+        new_password=body.new_password,
+        device_token=body.device_token,
+        origin=call.origin,
     )
     if isinstance(signed_in, MfaRequired):
         return json_response(200, MfaRequiredAnswer(mfa_session_token=signed_in.session_token))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from userservice_core.infrastructure.memory.breached_passwords import InMemoryBreachedPasswords
 from userservice_core.infrastructure.memory.cache import InMemoryCache
 from userservice_core.infrastructure.memory.consuming import InMemoryEventSource, InMemoryInbox
+from userservice_core.infrastructure.memory.limits import InMemoryRateLimiter
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics, NullMetrics
 from userservice_core.infrastructure.memory.publishing import (
     InMemoryEventPublisher,
@@ -23,11 +24,13 @@ from userservice_core.infrastructure.memory.readers import (
     InMemoryClientReader,
     InMemoryFactorSecrets,
     InMemoryOneTimeTokenReader,
+    InMemoryParkedEventReader,
     InMemoryPersonalDataReader,
     InMemoryProfileReader,
     InMemoryRevocationLog,
     InMemoryRoleReader,
     InMemorySessionStore,
+    InMemorySigningKeyReader,
     InMemorySignInReader,
     InMemoryUserReader,
 )
@@ -51,13 +54,16 @@ __all__ = [
     "InMemoryMetrics",
     "InMemoryOneTimeTokenReader",
     "InMemoryOutboxStore",
+    "InMemoryParkedEventReader",
     "InMemoryPersonalDataReader",
     "InMemoryProfileReader",
+    "InMemoryRateLimiter",
     "InMemoryRevocationLog",
     "InMemoryRoleReader",
     "InMemorySessionStore",
     "InMemorySignInReader",
     "InMemorySignal",
+    "InMemorySigningKeyReader",
     "InMemoryStore",
     "InMemoryUnitOfWork",
     "InMemoryUserReader",

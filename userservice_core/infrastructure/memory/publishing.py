@@ -7,10 +7,11 @@ import itertools
 import logging
 import math
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from userservice_core.infrastructure.memory.store import NEVER
-from userservice_core.ports.publishing import LANES, Backlog, Delivery, Lease
+from userservice_core.infrastructure.memory.store import NEVER, ParkedRecord
+from userservice_core.ports.publishing import LANES, Backlog, Delivery, Lease, ParkedEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,7 +54,8 @@ class InMemoryOutboxStore:
     ) -> tuple[OutboxRecord, ...]:
         with self._store.held():
             rows = self._store.rows
-            parked = {(record.topic, record.key) for record, _ in rows.parked if record.sequence is not None}
+            aside = (parked.event.record for parked in rows.parked)
+            held_up = {(record.topic, record.key) for record in aside if record.sequence is not None}
             found: list[OutboxRecord] = []
             for lane in sorted(self._standing(leases)):
                 of_lane = (
@@ -61,7 +63,7 @@ class InMemoryOutboxStore:
                     for waiting in rows.outbox
                     if waiting.record.lane == lane
                     and waiting.record.topic not in without_topics
-                    and (waiting.record.topic, waiting.record.key) not in parked
+                    and (waiting.record.topic, waiting.record.key) not in held_up
                 )
                 found.extend(itertools.islice(of_lane, limit))
             return tuple(found)
@@ -78,17 +80,19 @@ class InMemoryOutboxStore:
 
     def park(self, lease: Lease, record: OutboxRecord, *, cause: str) -> bool:
         with self._store.held():
+            since = {waiting.record.position: waiting.since for waiting in self._store.rows.outbox}
             if self.delete([lease], [record]) == 0:
                 return False
             rows = self._store.rows.copy()
-            rows.parked.append((record, cause))
+            event = ParkedEvent(record=record, cause=cause, parked_at=datetime.now(UTC))
+            rows.parked.append(ParkedRecord(event, since[record.position]))
             self._store.rows = rows
             return True
 
     def backlog(self) -> Backlog:
-        waiting = self._store.read().outbox
-        oldest = min((each.since for each in waiting), default=math.inf)
-        return Backlog(len(waiting), max(0.0, self._store.monotonic() - oldest))
+        rows = self._store.read()
+        oldest = min((each.since for each in rows.outbox), default=math.inf)
+        return Backlog(len(rows.outbox), max(0.0, self._store.monotonic() - oldest), len(rows.parked))
 
     def rotate(self) -> None:
         """Do nothing: what was deleted takes no room."""

@@ -36,11 +36,13 @@ if TYPE_CHECKING:
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.sessions import Session
+    from userservice_core.domain.signing_keys import StoredSigningKey
     from userservice_core.domain.users import User
     from userservice_core.infrastructure.memory.store import InMemoryStore, Rows
     from userservice_core.ports.audit import AuditFilter, AuditRecord
     from userservice_core.ports.clock import Clock
     from userservice_core.ports.idempotency import CallId
+    from userservice_core.ports.publishing import ParkedEvent
     from userservice_core.ports.sessions import Rotation
     from userservice_core.ports.users import UserFilter
 
@@ -254,6 +256,18 @@ class InMemoryRoleReader:
         return tuple(permission for _, permission in sorted(self._store.read().permissions.items()))
 
 
+class InMemoryParkedEventReader:
+    """A :class:`~userservice_core.ports.publishing.ParkedEventReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def list_parked(self, *, after: int = 0, limit: int) -> tuple[ParkedEvent, ...]:
+        events = (parked.event for parked in self._store.read().parked)
+        wanted = [event for event in events if event.record.position > after]
+        return tuple(sorted(wanted, key=lambda event: event.record.position)[:limit])
+
+
 class InMemoryClientReader:
     """A :class:`~userservice_core.ports.clients.ClientReader`."""
 
@@ -273,6 +287,21 @@ class InMemoryClientReader:
 
     def list_clients(self) -> tuple[ServiceClient, ...]:
         return tuple(sorted(self._store.read().clients.values(), key=lambda client: client.id.int))
+
+
+class InMemorySigningKeyReader:
+    """A :class:`~userservice_core.ports.signing_keys.SigningKeyReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def list_keys(self) -> tuple[StoredSigningKey, ...]:
+        return keys_in_order(self._store.read())
+
+
+def keys_in_order(rows: Rows) -> tuple[StoredSigningKey, ...]:
+    """Return the signing keys in the order in which they begin to sign."""
+    return tuple(sorted(rows.signing_keys.values(), key=lambda key: (key.signs_from, key.created_at, key.id)))
 
 
 class InMemoryRevocationLog:

@@ -23,12 +23,13 @@ from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.revocations import Revocation
 from userservice_core.domain.roles import SYSTEM_PERMISSIONS, SYSTEM_ROLES, AssignedRole, Permission, Role
 from userservice_core.domain.sessions import Session
+from userservice_core.domain.signing_keys import StoredSigningKey
 from userservice_core.domain.users import User
 from userservice_core.errors import DeadlineExceededError, ProgrammingError
 from userservice_core.ports.audit import AuditRecord
 from userservice_core.ports.context import current_call
 from userservice_core.ports.idempotency import CallId
-from userservice_core.ports.publishing import LANES, OutboxRecord
+from userservice_core.ports.publishing import LANES, OutboxRecord, ParkedEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,6 +56,14 @@ class WaitingRecord:
     """A record of the outbox, and since when it waits, by the store's monotonic clock."""
 
     record: OutboxRecord
+    since: float
+
+
+@attrs.frozen
+class ParkedRecord:
+    """A record that was set aside, and since when it would have waited in the outbox."""
+
+    event: ParkedEvent
     since: float
 
 
@@ -102,12 +111,13 @@ class Rows:
         factory=lambda: {permission.name: permission for permission in SYSTEM_PERMISSIONS}
     )
     clients: dict[ClientId, ServiceClient] = attrs.field(factory=dict)
+    signing_keys: dict[str, StoredSigningKey] = attrs.field(factory=dict)
     access_epoch: int = 1
     revocations: list[WrittenRevocation] = attrs.field(factory=list)
     audit: list[AuditRecord] = attrs.field(factory=list)
     event_versions: dict[tuple[SequencedBy, UUID], int] = attrs.field(factory=lambda: dict.fromkeys(_COUNTED, 0))
     outbox: list[WaitingRecord] = attrs.field(factory=list)
-    parked: list[tuple[OutboxRecord, str]] = attrs.field(factory=list)
+    parked: list[ParkedRecord] = attrs.field(factory=list)
     answers: dict[CallId, KeptAnswer] = attrs.field(factory=dict)
     last_position: int = 0
 
@@ -127,6 +137,7 @@ class Rows:
             roles=self.roles.copy(),
             permissions=self.permissions.copy(),
             clients=self.clients.copy(),
+            signing_keys=self.signing_keys.copy(),
             access_epoch=self.access_epoch,
             revocations=self.revocations.copy(),
             audit=self.audit.copy(),

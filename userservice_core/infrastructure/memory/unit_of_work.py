@@ -15,7 +15,7 @@ from userservice_core.domain.addresses import displaced_by
 from userservice_core.domain.audit import Actor, Subject, SubjectKind
 from userservice_core.domain.credentials import LoginState
 from userservice_core.domain.event_data import MAX_DATA_BYTES, event_data, wire_type
-from userservice_core.domain.events import SequencedBy
+from userservice_core.domain.events import NotificationRequested, SequencedBy
 from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
 from userservice_core.domain.roles import EVERYTHING, PermissionSet
 from userservice_core.domain.sessions import Origin
@@ -25,6 +25,7 @@ from userservice_core.errors import (
     DeadlineExceededError,
     EmailTakenError,
     IdempotencyKeyInUseError,
+    NotFoundError,
     PermissionNotFoundError,
     ProgrammingError,
     RoleInUseError,
@@ -39,6 +40,7 @@ from userservice_core.infrastructure.memory.readers import (
     get_client,
     get_permission,
     get_role,
+    keys_in_order,
     open_sessions,
     profile_of,
     roles_granting,
@@ -68,10 +70,12 @@ if TYPE_CHECKING:
     from userservice_core.domain.revocations import Revocation
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.sessions import Session
+    from userservice_core.domain.signing_keys import StoredSigningKey
     from userservice_core.domain.users import User
     from userservice_core.infrastructure.memory.store import InMemoryStore, Rows
     from userservice_core.ports.clock import Clock
     from userservice_core.ports.idempotency import Claim
+    from userservice_core.ports.publishing import ParkedEvent
     from userservice_core.ports.revocations import Signal
     from userservice_core.ports.unit_of_work import Transaction
 
@@ -637,6 +641,28 @@ class InMemoryClientRepository:
         self._writes.add(write)
 
 
+class InMemorySigningKeyRepository:
+    """A :class:`~userservice_core.ports.signing_keys.SigningKeyRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def list_locked(self) -> tuple[StoredSigningKey, ...]:
+        return keys_in_order(self._writes.read())
+
+    def put(self, key: StoredSigningKey) -> None:
+        def write(rows: Rows) -> None:
+            stored = rows.signing_keys.get(key.id, key)
+            rows.signing_keys[key.id] = attrs.evolve(
+                stored, sealed=key.sealed, signs_from=key.signs_from, revoked_at=key.revoked_at
+            )
+
+        self._writes.add(write)
+
+    def remove(self, key_id: str) -> None:
+        self._writes.add(lambda rows: rows.signing_keys.pop(key_id, None))
+
+
 class InMemoryRevocationWriter:
     """A :class:`~userservice_core.ports.revocations.RevocationWriter`."""
 
@@ -690,6 +716,39 @@ def _erased(record: AuditRecord) -> AuditRecord:
     return attrs.evolve(record, entry=entry, origin=Origin(), is_erased=True)
 
 
+class InMemoryParkedEventRepository:
+    """A :class:`~userservice_core.ports.publishing.ParkedEventRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+        self.wakes_relays = False
+
+    def get(self, position: int) -> ParkedEvent:
+        for parked in self._writes.read().parked:
+            if parked.event.record.position == position:
+                return parked.event
+        raise NotFoundError(f"No event is parked at {position}.")
+
+    def put_back(self, event: ParkedEvent) -> None:
+        self.wakes_relays = True
+
+        def write(rows: Rows) -> None:
+            (parked,) = (each for each in rows.parked if each.event == event)
+            rows.parked.remove(parked)
+            rows.outbox.append(WaitingRecord(event.record, parked.since))
+            rows.outbox.sort(key=lambda waiting: waiting.record.position)
+
+        self._writes.add(write)
+
+    def drop(self, event: ParkedEvent) -> None:
+        self.wakes_relays = True
+
+        def write(rows: Rows) -> None:
+            rows.parked = [parked for parked in rows.parked if parked.event != event]
+
+        self._writes.add(write)
+
+
 class InMemoryTransaction:
     """A :class:`~userservice_core.ports.unit_of_work.Transaction`."""
 
@@ -704,8 +763,10 @@ class InMemoryTransaction:
         self.roles = InMemoryRoleRepository(writes)
         self.permissions = InMemoryPermissionRepository(writes)
         self.clients = InMemoryClientRepository(writes)
+        self.signing_keys = InMemorySigningKeyRepository(writes)
         self.revocations = InMemoryRevocationWriter(writes, clock=clock)
         self.audit = InMemoryAuditLog(writes)
+        self.parked_events = InMemoryParkedEventRepository(writes)
         self.events: list[Event] = []
 
     def record(self, event: Event) -> None:
@@ -846,7 +907,7 @@ class InMemoryUnitOfWork:
         for revocation in transaction.revocations.added:
             self._on_revocation(revocation)
         if self._signal is not None:
-            if transaction.events:
+            if transaction.events or transaction.parked_events.wakes_relays:
                 self._signal.notify(OUTBOX_CHANNEL)
             if transaction.revocations.added:
                 self._signal.notify(REVOCATIONS_CHANNEL)
@@ -859,6 +920,7 @@ class InMemoryUnitOfWork:
 
         def write(rows: Rows) -> None:
             rows.last_position += 1
+            preferred = _preferred_language(rows, event)
             record = OutboxRecord(
                 position=rows.last_position,
                 id=event.id,
@@ -871,11 +933,19 @@ class InMemoryUnitOfWork:
                 occurred_at=event.occurred_at,
                 sequence=_next_sequence(rows, event),
                 traceparent=current_call().traceparent,
-                payload=payload,
+                payload=payload if preferred is None else msgspec.json.encode(event_data(preferred)),
             )
             rows.outbox.append(WaitingRecord(record, self._store.monotonic()))
 
         return write
+
+
+def _preferred_language(rows: Rows, event: Event) -> Event | None:
+    """Return *event* in the language of its owner, None where it has none or the owner names none."""
+    if not isinstance(event, NotificationRequested):
+        return None
+    profile = rows.profiles.get(event.user_id)
+    return None if profile is None or profile.language is None else attrs.evolve(event, language=profile.language)
 
 
 def _next_sequence(rows: Rows, event: Event) -> int | None:

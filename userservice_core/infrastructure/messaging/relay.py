@@ -123,6 +123,7 @@ class Relay:
         backlog = self._store.backlog()
         self._metrics.gauge("outbox_records", backlog.records)
         self._metrics.gauge("outbox_oldest_age_seconds", backlog.oldest_age_seconds)
+        self._metrics.gauge("outbox_parked", backlog.parked)
 
     def _try(self, what: str, action: Callable[[], object]) -> None:
         try:

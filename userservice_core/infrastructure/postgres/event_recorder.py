@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import BigInteger, bindparam, insert, null, select, update
+from sqlalchemy import JSON, BigInteger, Text, bindparam, cast, func, insert, literal_column, null, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from userservice_core.domain.event_data import MAX_DATA_BYTES, event_data, wire_type
-from userservice_core.domain.events import SequencedBy
+from userservice_core.domain.events import NotificationRequested, SequencedBy
 from userservice_core.errors import ProgrammingError
 from userservice_core.infrastructure.postgres.statements import Statement
-from userservice_core.infrastructure.postgres.tables import login_states, outbox, permissions, roles, users
+from userservice_core.infrastructure.postgres.tables import (
+    login_states,
+    outbox,
+    permissions,
+    roles,
+    user_profiles,
+    users,
+)
 from userservice_core.infrastructure.postgres.transactions import WriteOrder
 from userservice_core.ports.context import current_call
 from userservice_core.ports.publishing import lane_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from sqlalchemy import ColumnElement, Table
 
@@ -47,9 +54,9 @@ def _raise_counter(table: Table) -> Statement:
     )
 
 
-def _insert_event(sequence: ColumnElement[Any]) -> Statement:
+def _insert_event(sequence: ColumnElement[Any], **computed: ColumnElement[Any]) -> Statement:
     parameters = {name: bindparam(f"new_{name}", type_=outbox.c[name].type) for name in _COLUMNS}
-    return Statement(insert(outbox).values(**parameters, sequence=sequence).inline())
+    return Statement(insert(outbox).values(**{**parameters, **computed}, sequence=sequence).inline())
 
 
 def _number_from(table: Table) -> ColumnElement[Any]:
@@ -57,6 +64,26 @@ def _number_from(table: Table) -> ColumnElement[Any]:
     latest = select(table.c.event_version).where(_is_counted(table))
     return latest.scalar_subquery() - bindparam("events_after", type_=BigInteger)
 
+
+_PREFERRED_LANGUAGE: Final = (
+    select(func.to_jsonb(user_profiles.c.language))
+    .where(
+        user_profiles.c.user_id == bindparam("owner_id", type_=user_profiles.c.user_id.type),
+        user_profiles.c.language.is_not(None),
+    )
+    .scalar_subquery()
+)
+_ASKED_FOR: Final = cast(bindparam("new_payload", type_=Text), JSONB)
+# The language is looked up where the request is written: a use case needs no further read to have a mail sent.
+_INSERT_NOTIFICATION: Final = _insert_event(
+    null(),
+    payload=cast(
+        func.jsonb_set(
+            _ASKED_FOR, literal_column("'{language}'"), func.coalesce(_PREFERRED_LANGUAGE, _ASKED_FOR["language"])
+        ),
+        JSON,
+    ),
+)
 
 _RAISE: Final[Mapping[SequencedBy, tuple[WriteOrder, Statement]]] = {
     SequencedBy.LOGIN_STATE: (WriteOrder.LOGIN_STATE_COUNTER, _raise_counter(login_states)),
@@ -129,8 +156,13 @@ class EventRecorder:
             raise ProgrammingError(f"The data of a {event.type} is larger than {MAX_DATA_BYTES} bytes.")
         topic = f"{self._topic_prefix}{event.topic}"
         kind, row_id = _counter_of(event)
-        counted = {} if kind is SequencedBy.NOTHING else {"counted_id": row_id, "events_after": events_after}
-        return _INSERT[kind](
+        further: dict[str, Any] = {}
+        statement = _INSERT[kind]
+        if isinstance(event, NotificationRequested):
+            statement, further = _INSERT_NOTIFICATION, {"owner_id": event.user_id}
+        elif kind is not SequencedBy.NOTHING:
+            further = {"counted_id": row_id, "events_after": events_after}
+        return statement(
             new_lane=lane_of(topic, event.key),
             new_id=event.id,
             new_aggregatetype=topic,
@@ -141,7 +173,7 @@ class EventRecorder:
             new_subject=event.subject,
             new_occurred_at=event.occurred_at,
             new_traceparent=current_call().traceparent,
-            **counted,
+            **further,
         )
 
 

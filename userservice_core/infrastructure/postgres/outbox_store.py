@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.ports.publishing import Lease
 
-_RECORD_COLUMNS: Final = (
+RECORD_COLUMNS: Final = (
     "seq, id, lane, aggregatetype, aggregateid, type, source, subject, occurred_at, sequence, traceparent, payload"
 )
+"""Of the outbox, and of what is set aside, as :func:`record_of` takes them."""
 _LEASES: Final = lease_statements(lanes="outbox_lane", members="outbox_relay", member="relay_id", has_groups=False)
 # Topics are few, so each one's first record leads to the next topic, past however many wait.
 _READ: Final = Statement(
@@ -34,7 +35,7 @@ _READ: Final = Statement(
             ) FROM topic WHERE topic.name IS NOT NULL
         )
         SELECT record.* FROM ({_LEASES.held}) AS held CROSS JOIN topic CROSS JOIN LATERAL (
-            SELECT {_RECORD_COLUMNS}::text FROM outbox
+            SELECT {RECORD_COLUMNS}::text FROM outbox
             WHERE outbox.lane = held.lane AND aggregatetype = topic.name AND NOT EXISTS (
                 SELECT FROM outbox_parked AS parked
                 WHERE parked.aggregatetype = outbox.aggregatetype AND parked.aggregateid = outbox.aggregateid
@@ -64,17 +65,17 @@ _PARK: Final = Statement(
         WITH moved AS (
             DELETE FROM outbox
             WHERE aggregatetype = :topic AND lane = :lane AND seq = :position AND lane IN ({_LEASES.held})
-            RETURNING {_RECORD_COLUMNS}, created_at
+            RETURNING {RECORD_COLUMNS}, created_at
         )
-        INSERT INTO outbox_parked ({_RECORD_COLUMNS}, created_at, cause)
-        SELECT {_RECORD_COLUMNS}, created_at, :cause FROM moved
+        INSERT INTO outbox_parked ({RECORD_COLUMNS}, created_at, cause)
+        SELECT {RECORD_COLUMNS}, created_at, :cause FROM moved
         """  # noqa: S608 - constants of ours
     )
 )
 _BACKLOG: Final = Statement(
     text(
-        "SELECT count(*), coalesce(greatest(extract(epoch FROM clock_timestamp() - min(created_at)), 0), 0)::float8"
-        " FROM outbox"
+        "SELECT count(*), coalesce(greatest(extract(epoch FROM clock_timestamp() - min(created_at)), 0), 0)::float8,"
+        " (SELECT count(*) FROM outbox_parked) FROM outbox"
     )
 )
 # Slots that have neither their turn nor the next half minute's, and whose files are not empty already.

@@ -39,9 +39,17 @@ _REMOVE: Final = Statement(
             ) AS due
             WHERE revocations.seq = due.seq
             RETURNING 1
+        ), removed_counters AS (
+            DELETE FROM rate_counters USING (
+                SELECT counter_key FROM rate_counters WHERE expires_at <= now()
+                ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED
+            ) AS due
+            WHERE rate_counters.counter_key = due.counter_key
+            RETURNING 1
         )
         SELECT (SELECT count(*) FROM removed_sessions) + (SELECT count(*) FROM removed_tokens)
             + (SELECT count(*) FROM removed_revocations)
+            + (SELECT count(*) FROM removed_counters)
         """
     )
 )

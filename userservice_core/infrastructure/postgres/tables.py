@@ -22,6 +22,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    Interval,
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
@@ -404,6 +405,37 @@ revocations: Final = Table(
     PrimaryKeyConstraint("seq"),
     Index("ix_revocations_at", "at"),
     Index("ix_revocations_kind_subject", "kind", "subject"),
+)
+
+# How often things were tried, the newest time in front. No log is written for it: what a crash of the server takes with
+# it is a quarter of an hour at most.
+rate_counters: Final = Table(
+    "rate_counters",
+    metadata,
+    Column("counter_key", Text, nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("span", Interval, nullable=False),
+    Column("asked_at", _TIME, nullable=False),
+    Column("hits", ARRAY(_TIME), nullable=False),
+    Column("free_at", _TIME),
+    Column("expires_at", _TIME, nullable=False),
+    PrimaryKeyConstraint("counter_key"),
+    Index("ix_rate_counters_expires_at", "expires_at"),
+    prefixes=["UNLOGGED"],
+    postgresql_with=_UPDATED_OFTEN,
+)
+
+signing_keys: Final = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", _KEY, nullable=False),
+    Column("algorithm", _KEY, nullable=False),
+    Column("sealed", Text),
+    Column("created_at", _TIME, nullable=False),
+    Column("signs_from", _TIME, nullable=False),
+    Column("revoked_at", _TIME),
+    PrimaryKeyConstraint("kid"),
+    CheckConstraint("(sealed IS NULL) = (revoked_at IS NOT NULL)", name="sealed"),
 )
 
 # --- audit ------------------------------------------------------------------------------------------------------------

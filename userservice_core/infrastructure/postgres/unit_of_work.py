@@ -16,11 +16,13 @@ from userservice_core.infrastructure.postgres.event_recorder import EventRecorde
 from userservice_core.infrastructure.postgres.idempotency import PostgresJoinedTransaction
 from userservice_core.infrastructure.postgres.mfa import PostgresMfaRepository
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenRepository
+from userservice_core.infrastructure.postgres.parked_events import PostgresParkedEventRepository
 from userservice_core.infrastructure.postgres.profiles import PostgresProfileRepository
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationWriter
 from userservice_core.infrastructure.postgres.roles import PostgresPermissionRepository, PostgresRoleRepository
 from userservice_core.infrastructure.postgres.sessions import PostgresSessionRepository
 from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInRepository
+from userservice_core.infrastructure.postgres.signing_keys import PostgresSigningKeyRepository
 from userservice_core.infrastructure.postgres.transactions import OpenTransaction
 from userservice_core.infrastructure.postgres.users import PostgresUserRepository
 from userservice_core.ports.context import current_call, deadline_after
@@ -54,8 +56,10 @@ class PostgresTransaction:
         self.roles = PostgresRoleRepository(transaction, recorder)
         self.permissions = PostgresPermissionRepository(transaction, recorder)
         self.clients = PostgresClientRepository(transaction)
+        self.signing_keys = PostgresSigningKeyRepository(transaction)
         self.revocations = PostgresRevocationWriter(transaction)
         self.audit = PostgresAuditLog(transaction)
+        self.parked_events = PostgresParkedEventRepository(transaction)
 
     def record(self, event: Event) -> None:
         self._recorder.record(event)
@@ -63,7 +67,8 @@ class PostgresTransaction:
     @property
     def channels(self) -> tuple[str, ...]:
         """Whom to wake after the commit."""
-        told = ((OUTBOX_CHANNEL, bool(self._recorder)), (REVOCATIONS_CHANNEL, bool(self.revocations.added)))
+        has_work = bool(self._recorder) or self.parked_events.wakes_relays
+        told = ((OUTBOX_CHANNEL, has_work), (REVOCATIONS_CHANNEL, bool(self.revocations.added)))
         return tuple(channel for channel, is_told in told if is_told)
 
 

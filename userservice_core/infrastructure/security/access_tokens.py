@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -15,14 +16,13 @@ import msgspec
 from userservice_core.domain.ids import SessionId, UserId
 from userservice_core.errors import InvalidAccessTokenError
 from userservice_core.infrastructure.security.encoding import parse_json_object
-from userservice_core.infrastructure.security.jws import TokenRefusedError, open_token, sign_token
+from userservice_core.infrastructure.security.jwk import VerificationKey
+from userservice_core.infrastructure.security.jws import TokenRefusedError, UnknownKeyError, open_token, sign_token
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.ports.security import AccessClaims, PrincipalKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from userservice_core.infrastructure.security.jwk import VerificationKey
+    from userservice_core.infrastructure.security.keys import SigningKeySource
     from userservice_core.ports.clock import Clock
 
 TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - the value of `typ`, RFC 9068 §2.1
@@ -36,11 +36,10 @@ _LAST_NUMERIC_DATE: Final = 253_402_300_799
 
 
 class JwtAccessTokenIssuer:
-    """Signs with the current key of the ring."""
+    """Signs with the key that is current."""
 
-    def __init__(self, ring: KeyRing, *, issuer: str, audience: str) -> None:
-        self._key = ring.current_signing_key
-        self._jwks = {"keys": [key.to_jwk() for key in ring.verification_keys.values()]}
+    def __init__(self, keys: SigningKeySource, *, issuer: str, audience: str) -> None:
+        self._keys = keys
         self._issuer = issuer
         self._audience = audience
 
@@ -55,10 +54,10 @@ class JwtAccessTokenIssuer:
             "jti": claims.token_id,
             **(_claims_of_user(claims) if claims.subject_kind is PrincipalKind.USER else _claims_of_client(claims)),
         }
-        return sign_token(msgspec.json.encode(payload), self._key, typ=TOKEN_TYPE)
+        return sign_token(msgspec.json.encode(payload), self._keys.current_signing_key, typ=TOKEN_TYPE)
 
     def jwks(self) -> dict[str, Any]:
-        return {"keys": [dict(key) for key in self._jwks["keys"]]}
+        return {"keys": [key.to_jwk() for key in self._keys.verification_keys.values()]}
 
 
 class JwtAccessTokenVerifier:
@@ -71,14 +70,16 @@ class JwtAccessTokenVerifier:
 
     def __init__(
         self,
-        keys: KeyRing | Mapping[str, VerificationKey],
+        keys: SigningKeySource | Mapping[str, VerificationKey],
         *,
         issuer: str,
         audience: str,
         clock: Clock,
         max_cached: int = 10_000,
     ) -> None:
-        self._keys = keys.verification_keys if isinstance(keys, KeyRing) else dict(keys)
+        if isinstance(keys, KeyRing):
+            keys = keys.verification_keys
+        self._source = _Unchanging(dict(keys)) if isinstance(keys, Mapping) else keys
         self._issuer = issuer
         self._audience = audience
         self._clock = clock
@@ -91,26 +92,37 @@ class JwtAccessTokenVerifier:
         if claims is None:
             claims = self._read(token, now=now)
             self._verified.add(digest, claims)
-        if _has_expired(claims, now=now):
+        # Also of what is remembered: a key that is gone is gone at once, whoever has heard of it or not.
+        if _has_expired(claims, now=now) or claims.key_id not in self._source.verification_keys:
             self._verified.remove(digest)
             raise InvalidAccessTokenError
         return claims
 
     def peek(self, token: str) -> AccessClaims | None:
         claims = self._verified.find(_digest(token))
-        return None if claims is None or _has_expired(claims, now=self._clock.now()) else claims
+        if claims is None or _has_expired(claims, now=self._clock.now()):
+            return None
+        return claims if claims.key_id in self._source.verification_keys else None
 
     def forget_key(self, key_id: str) -> None:
         self._verified.remove_key(key_id)
 
     def _read(self, token: str, *, now: datetime) -> AccessClaims:
         try:
-            key, payload = open_token(token, self._keys, typ=TOKEN_TYPE)
+            key, payload = self._open(token)
             claims = parse_json_object(payload)
             self._require_meant_for_us(claims)
             return _read_claims(claims, key_id=key.id, now=now)
         except ValueError as error:
             raise InvalidAccessTokenError from error
+
+    def _open(self, token: str) -> tuple[VerificationKey, bytes]:
+        try:
+            return open_token(token, self._source.verification_keys, typ=TOKEN_TYPE)
+        except UnknownKeyError:
+            if not self._source.look_again():
+                raise
+            return open_token(token, self._source.verification_keys, typ=TOKEN_TYPE)
 
     def _require_meant_for_us(self, claims: Mapping[str, Any]) -> None:
         if claims.get("iss") != self._issuer:
@@ -119,6 +131,16 @@ class JwtAccessTokenVerifier:
         audiences = _texts(claims, "aud") if isinstance(audience, list) else (audience,)
         if self._audience not in audiences:
             raise TokenRefusedError("another audience")
+
+
+@attrs.frozen
+class _Unchanging:
+    """Keys that stay what they are."""
+
+    verification_keys: Mapping[str, VerificationKey]
+
+    def look_again(self) -> bool:
+        return False
 
 
 def _claims_of_user(claims: AccessClaims) -> dict[str, Any]:

@@ -7,7 +7,6 @@ that fails any of this is not used here.
 
 from __future__ import annotations
 
-import enum
 import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
     RSAPublicNumbers,
 )
 
+from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.infrastructure.security.encoding import decode_base64url, encode_base64url
 
 if TYPE_CHECKING:
@@ -48,14 +48,6 @@ KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 PublicKey = Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey
 PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
-
-
-class SigningAlgorithm(enum.StrEnum):
-    """The signatures that are made and taken (RFC 7518 §3.1, RFC 8037 §3.1)."""
-
-    EDDSA = "EdDSA"
-    ES256 = "ES256"
-    RS256 = "RS256"
 
 
 @attrs.frozen

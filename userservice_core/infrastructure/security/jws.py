@@ -30,6 +30,10 @@ class TokenRefusedError(ValueError):
     """A token is not one of ours; the message is for tests and logs, never for the caller."""
 
 
+class UnknownKeyError(TokenRefusedError):
+    """A token names a key that is not known; perhaps it is newer than what is known."""
+
+
 @attrs.frozen
 class ParsedToken:
     """A token in its parts; nothing of it is to be believed before :func:`require_signature`."""
@@ -91,7 +95,7 @@ def open_token(text: str, keys: Mapping[str, VerificationKey], *, typ: str) -> t
     key_id = token.header.get("kid")
     key = keys.get(key_id) if isinstance(key_id, str) else None
     if key is None:
-        raise TokenRefusedError("unknown key")
+        raise UnknownKeyError("unknown key")
     require_signature(token, key)
     return key, token.payload
 

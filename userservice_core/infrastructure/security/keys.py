@@ -19,7 +19,7 @@ import functools
 import hashlib
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
 import attrs
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
@@ -27,12 +27,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.errors import ConfigurationError
 from userservice_core.infrastructure.security.encoding import decode_base64url, encode_base64url, parse_json_object
 from userservice_core.infrastructure.security.jwk import (
     KEY_ID,
     PrivateKey,
-    SigningAlgorithm,
     VerificationKey,
     generate_rsa_key,
     private_members,
@@ -118,6 +118,28 @@ def _derive(secret: bytes, purpose: KeyPurpose) -> bytes:
     return HKDF(algorithm=SHA256(), length=_DERIVED_BYTES, salt=None, info=info).derive(secret)
 
 
+class SigningKeySource(Protocol):
+    """
+    Signing keys that change while the process runs. Safe for many threads; reading them does not block.
+
+    Both attributes raise SigningKeysUnavailableError while it is not known which keys there are.
+    """
+
+    @property
+    def current_signing_key(self) -> SigningKey:
+        """The key that signs now."""
+        ...
+
+    @property
+    def verification_keys(self) -> Mapping[str, VerificationKey]:
+        """The public halves of the keys that verify now, by their id."""
+        ...
+
+    def look_again(self) -> bool:
+        """Read the keys again, since a token names an unknown one; may block. Tell if that was done."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class KeyRing:
     """All keys; of signing and of secret keys exactly one is current."""
@@ -172,6 +194,10 @@ class KeyRing:
     def verification_keys(self) -> dict[str, VerificationKey]:
         """The public halves of all signing keys by their id."""
         return {key.id: key.verification for key in self.signing_keys}
+
+    def look_again(self) -> bool:
+        """Return False: no other keys come while the process runs."""
+        return False
 
 
 def _generate_private_key(algorithm: SigningAlgorithm, entropy: Entropy) -> PrivateKey:

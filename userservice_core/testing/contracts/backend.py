@@ -17,11 +17,12 @@ from userservice_core.ports.mfa import FactorSecrets
 from userservice_core.ports.one_time_tokens import OneTimeTokenReader
 from userservice_core.ports.personal_data import PersonalDataReader
 from userservice_core.ports.profiles import ProfileReader
-from userservice_core.ports.publishing import OutboxStore
+from userservice_core.ports.publishing import OutboxStore, ParkedEventReader
 from userservice_core.ports.retention import ExpiredRows
 from userservice_core.ports.revocations import RevocationLog
 from userservice_core.ports.roles import RoleReader
 from userservice_core.ports.sessions import SessionStore
+from userservice_core.ports.signing_keys import SigningKeyReader
 from userservice_core.ports.unit_of_work import UnitOfWork
 from userservice_core.ports.users import UserReader
 from userservice_core.testing.samples import registered, sample_credential, sample_user
@@ -61,11 +62,13 @@ class Backend:
     addresses: AddressReader
     roles: RoleReader
     clients: ClientReader
+    signing_keys: SigningKeyReader
     revocations: RevocationLog
     audit: AuditReader
     personal_data: PersonalDataReader
     expired_rows: ExpiredRows
     outbox: Callable[[], OutboxStore]
+    parked_events: ParkedEventReader
     topic_prefix: str = "userservice."
     source: str = "/userservice"
 
@@ -89,11 +92,13 @@ class Backend:
             addresses=memory.InMemoryAddressReader(store),
             roles=memory.InMemoryRoleReader(store),
             clients=memory.InMemoryClientReader(store),
+            signing_keys=memory.InMemorySigningKeyReader(store),
             revocations=memory.InMemoryRevocationLog(store, clock=clock),
             audit=memory.InMemoryAuditReader(store),
             personal_data=memory.InMemoryPersonalDataReader(store),
             expired_rows=memory.InMemoryExpiredRows(store),
             outbox=lambda: memory.InMemoryOutboxStore(store),
+            parked_events=memory.InMemoryParkedEventReader(store),
         )
 
     def add_user(self, user: User | None = None) -> User:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from userservice_core.errors import NotFoundError
 from userservice_core.ports.publishing import LANES, Backlog, lane_of
 from userservice_core.testing.contracts.backend import StoredContract
 from userservice_core.testing.contracts.races import PATIENCE_SECONDS, eventually, race
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from userservice_core.domain.users import User
     from userservice_core.ports.publishing import Lease, OutboxRecord, OutboxStore
+    from userservice_core.ports.unit_of_work import Transaction
     from userservice_core.testing.contracts.backend import Backend
 
 _LONG_SECONDS = 60.0
@@ -309,6 +312,81 @@ class OutboxStoreContract(StoredContract):
         assert run.park(_of_lane(leases, first.lane), first, cause="no such mailbox")
 
         assert (second,) == _all_of(run, leases)
+
+    # --- what was set aside -------------------------------------------------------------------------------------------
+
+    def _park_first(self, backend: Backend, run: OutboxStore, user: User) -> tuple[tuple[Lease, ...], OutboxRecord]:
+        """Record two events of a user, and set the first one aside."""
+        backend.register(user)
+        backend.record(registered(user))
+        leases = run.claim("a", lease_seconds=_LONG_SECONDS)
+        first = next(record for record in _all_of(run, leases) if record.key == str(user.id))
+        assert run.park(_of_lane(leases, first.lane), first, cause="refused")
+        return leases, first
+
+    def test_what_was_set_aside_is_listed(self, backend: Backend, run: OutboxStore) -> None:
+        """In order, whole and with its cause; as many as asked for, from a position on."""
+        before = datetime.now(UTC) - timedelta(seconds=5)
+        firsts = [self._park_first(backend, run, sample_user())[1] for _ in range(3)]
+
+        found = backend.parked_events.list_parked(limit=10)
+
+        assert firsts == [event.record for event in found]
+        assert {"refused"} == {event.cause for event in found}
+        assert all(before < event.parked_at <= datetime.now(UTC) + timedelta(seconds=5) for event in found)
+        assert found[:2] == backend.parked_events.list_parked(limit=2)
+        assert found[1:] == backend.parked_events.list_parked(after=firsts[0].position, limit=10)
+        assert run.backlog().parked == 3
+
+    def test_a_record_that_is_put_back_goes_first(self, backend: Backend, run: OutboxStore) -> None:
+        """Under its old position, before those that waited behind it."""
+        leases, first = self._park_first(backend, run, sample_user())
+        assert _all_of(run, leases) == ()
+
+        backend.uow.run(
+            lambda transaction: transaction.parked_events.put_back(transaction.parked_events.get(first.position))
+        )
+
+        again, second = _all_of(run, leases)
+        assert first == again
+        assert (again.sequence, second.sequence) == (1, 2)
+        assert backend.parked_events.list_parked(limit=10) == ()
+        assert run.backlog().parked == 0
+        assert run.delete(leases, [again, second]) == 2
+
+    def test_a_record_that_is_given_up_is_gone(self, backend: Backend, run: OutboxStore) -> None:
+        """Those behind it go on."""
+        leases, first = self._park_first(backend, run, sample_user())
+
+        backend.uow.run(
+            lambda transaction: transaction.parked_events.drop(transaction.parked_events.get(first.position))
+        )
+
+        assert [record.sequence for record in _all_of(run, leases)] == [2]
+        assert backend.parked_events.list_parked(limit=10) == ()
+
+    def test_nothing_is_decided_twice(self, backend: Backend, run: OutboxStore) -> None:
+        """Of many who put a record back or give it up at once, one does; a failure leaves it where it was."""
+        _, first = self._park_first(backend, run, sample_user())
+
+        def fail(transaction: Transaction) -> None:
+            transaction.parked_events.drop(transaction.parked_events.get(first.position))
+            raise NotFoundError("given up")
+
+        with pytest.raises(NotFoundError, match="given up"):
+            backend.uow.run(fail)
+        assert len(backend.parked_events.list_parked(limit=10)) == 1
+
+        def put_back(transaction: Transaction) -> None:
+            transaction.parked_events.put_back(transaction.parked_events.get(first.position))
+
+        def drop(transaction: Transaction) -> None:
+            transaction.parked_events.drop(transaction.parked_events.get(first.position))
+
+        outcomes = race([lambda work=work: backend.uow.run(work) for work in (put_back, drop) * 4])  # type: ignore[misc]
+
+        refused = [outcome for outcome in outcomes if isinstance(outcome, NotFoundError)]
+        assert (len(refused), [outcome for outcome in outcomes if outcome not in refused]) == (7, [None])
 
     # --- what waits ---------------------------------------------------------------------------------------------------
 

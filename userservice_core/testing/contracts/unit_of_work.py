@@ -329,6 +329,30 @@ class UnitOfWorkContract(StoredContract):
         assert [event.id for event in events] == [record.id for record in records]
         assert [record.sequence for record in records] == [1, 2, 2, None, 3]
 
+    def test_a_mail_is_asked_for_in_the_language_of_its_owner(self, backend: Backend) -> None:
+        """As their profile is at the commit; without a profile or a language in it, in that of the request."""
+        user = backend.register()
+
+        def record(language: str | None) -> None:
+            def work(transaction: Transaction) -> None:
+                transaction.users.get(user.id)
+                transaction.record(notification_requested(user))
+                found = transaction.profiles.get(user.id)
+                if language is not None or found.version:
+                    profile = sample_profile(user, language=language, version=found.version + 1)
+                    transaction.profiles.save(profile)
+
+            backend.uow.run(work)
+
+        for language in (None, "de-AT", "pt-BR", None):
+            record(language)
+
+        _, *records = backend.waiting(str(user.id))
+        asked = [msgspec.json.decode(record.payload) for record in records]
+        assert [data["language"] for data in asked] == ["en", "de-AT", "pt-BR", "en"]
+        whole = msgspec.to_builtins(event_data(notification_requested(user)))
+        assert all(data == {**whole, "language": data["language"]} for data in asked)
+
     def test_a_key_is_numbered_without_gaps(self, backend: Backend) -> None:
         """In the order of the records, whoever comes when, and whatever is rolled back in between."""
         user = backend.register()

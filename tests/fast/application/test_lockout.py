@@ -1,0 +1,146 @@
+"""An account is locked against strangers and never against its owner."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fast.application.conftest import PASSWORD
+from userservice_core.application.authentication import SignedIn
+from userservice_core.application.known_devices import DEVICE_TOKEN_LIFETIME
+from userservice_core.domain.credentials import LOCKED_FOR_GOOD
+from userservice_core.domain.sessions import Origin
+from userservice_core.errors import InvalidCredentialsError
+
+if TYPE_CHECKING:
+    from tests.fast.application.conftest import World
+    from userservice_core.domain.credentials import LoginState
+    from userservice_core.domain.users import User
+
+_STRANGER = Origin(ip="203.0.113.9", user_agent="a script")
+
+
+def _fail(world: World, times: int, email: str = "ada@example.com") -> None:
+    for _ in range(times):
+        with pytest.raises(InvalidCredentialsError):
+            world.use_cases.authentication.sign_in(email=email, password="not this one", origin=_STRANGER)
+
+
+def _sign_in(world: World, device_token: str | None, password: str = PASSWORD) -> SignedIn:
+    signed_in = world.use_cases.authentication.sign_in(
+        email="ada@example.com", password=password, origin=_STRANGER, device_token=device_token
+    )
+    assert isinstance(signed_in, SignedIn)
+    return signed_in
+
+
+def _state(world: World, user: User) -> LoginState:
+    return world.installed.store.rows.login_states[user.id]
+
+
+def test_the_hundredth_failure_in_a_row_locks(world: World) -> None:
+    """Ninety-nine do not; from then on the right password is one more wrong one."""
+    user = world.active_user()
+    _fail(world, 99)
+    world.sign_in()
+    _fail(world, 99)
+    assert _state(world, user).locked_until is None
+
+    _fail(world, 1)
+
+    assert (_state(world, user).failed_attempts, _state(world, user).locked_until) == (100, LOCKED_FOR_GOOD)
+    with pytest.raises(InvalidCredentialsError):
+        world.sign_in()
+    assert _state(world, user).failed_attempts == 101
+
+
+def test_a_lock_is_told_of_once(world: World) -> None:
+    """By event, by mail to the owner and in the audit log; what follows is told as failures."""
+    user = world.active_user()
+
+    _fail(world, 103)
+    with pytest.raises(InvalidCredentialsError):
+        world.sign_in()
+
+    events = world.events()
+    [locked] = [data for kind, _, data in events if kind == "auth.locked"]
+    assert (locked["userId"], locked["failedAttempts"], locked["ip"]) == (str(user.id), 100, _STRANGER.ip)
+    assert [data["reason"] for kind, _, data in events if kind == "auth.login_failed"][-1] == "account-locked"
+    assert [(mail.to, mail.token) for mail in world.installed.mails.sent if mail.kind == "account_locked"] == [
+        (user.email.address, None)
+    ]
+
+
+def test_a_hundred_at_once_are_counted_exactly(world: World) -> None:
+    """No failure is lost, and the lock is told of once."""
+    user = world.active_user()
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: _fail(world, 1), range(100)))
+
+    assert (_state(world, user).failed_attempts, _state(world, user).locked_until) == (100, LOCKED_FOR_GOOD)
+    assert [kind for kind, _, _ in world.events()].count("auth.locked") == 1
+
+
+def test_the_owner_gets_in_on_a_known_device_and_that_ends_the_lock(world: World) -> None:
+    """The device says so by its token, from wherever it is."""
+    user = world.active_user()
+    token = world.sign_in().device_token
+    _fail(world, 150)
+
+    with pytest.raises(InvalidCredentialsError):
+        _sign_in(world, token, password="mistyped")
+    assert _sign_in(world, token).user.id == user.id
+
+    assert (_state(world, user).failed_attempts, _state(world, user).locked_until) == (0, None)
+    world.sign_in()
+
+
+def test_the_owner_gets_in_by_a_reset(world: World) -> None:
+    """Whoever reads the mail of the address chooses a new password."""
+    world.active_user()
+    _fail(world, 100)
+
+    world.use_cases.passwords.request_reset(email="ada@example.com")
+    while world.installed.relay.wave():
+        pass
+    token = world.installed.mails.sent[-1].token
+    assert token is not None
+    world.use_cases.passwords.reset(token=token, password="another sentence, as long")
+
+    assert world.sign_in(password="another sentence, as long").user.email.address == "ada@example.com"
+
+
+def test_a_device_token_is_its_users_and_ends(world: World) -> None:
+    """Another user's, a bent one, and one of more than ninety days ago are none; each sign-in renews it."""
+    world.active_user()
+    world.active_user("grace@example.com")
+    of_grace = world.sign_in("grace@example.com").device_token
+    first = world.sign_in().device_token
+    assert first is not None
+    world.clock.advance(DEVICE_TOKEN_LIFETIME - timedelta(days=1))
+    renewed = _sign_in(world, first).device_token
+    assert renewed is not None
+    world.clock.advance(timedelta(days=2))
+    _fail(world, 100)
+
+    for token in (of_grace, first, renewed[:-2], "s1.x.y", "", None):
+        with pytest.raises(InvalidCredentialsError):
+            _sign_in(world, token)
+
+    assert _sign_in(world, renewed).user.email.address == "ada@example.com"
+
+
+def test_whoever_is_signed_in_is_asked_for_the_password_in_spite_of_the_lock(world: World) -> None:
+    """Strangers do not keep the owner from what wants a recent proof."""
+    world.active_user()
+    signed_in = world.sign_in()
+    principal = world.use_cases.access.authenticate_user(token=signed_in.access_token)
+    _fail(world, 100)
+
+    again = world.use_cases.authentication.reauthenticate(caller=principal, password=PASSWORD, origin=_STRANGER)
+
+    assert again.access_token

@@ -1,0 +1,1 @@
+"""Counters that processes share."""
