@@ -53,7 +53,7 @@ def _users_of_one_lane(backend: Backend, count: int) -> list[User]:
 
 
 class OutboxStoreContract(StoredContract):
-    """For ``OutboxStore``, ``ParkedEventReader`` and ``ParkedEventRepository``; needs a backend with an empty outbox."""
+    """For ``OutboxStore``, ``ParkedEventReader`` and ``ParkedEventRepository``; needs an empty outbox."""
 
     @pytest.fixture
     def run(self, backend: Backend) -> OutboxStore:
