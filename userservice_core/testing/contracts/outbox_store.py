@@ -53,7 +53,7 @@ def _users_of_one_lane(backend: Backend, count: int) -> list[User]:
 
 
 class OutboxStoreContract(StoredContract):
-    """For :class:`~userservice_core.ports.publishing.OutboxStore`; needs a backend with nothing in its outbox."""
+    """For ``OutboxStore``, ``ParkedEventReader`` and ``ParkedEventRepository``; needs an empty outbox."""
 
     @pytest.fixture
     def run(self, backend: Backend) -> OutboxStore:
