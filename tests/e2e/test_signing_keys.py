@@ -34,6 +34,7 @@ class _Load:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.taken: dict[str, int] = {}
+        self.latest: dict[str, str] = {}
         self.failed: list[str] = []
         self.token = ""
         self.taken_elsewhere = 0
@@ -75,6 +76,7 @@ class _Load:
             self.taken_elsewhere += 1
         key_id = _header(self.token)["kid"]
         self.taken[key_id] = self.taken.get(key_id, 0) + 1
+        self.latest[key_id] = self.token
 
 
 def _header(token: str) -> dict[str, str]:
@@ -131,7 +133,7 @@ def test_keys_change_under_load_without_one_failed_request(database: str, tmp_pa
             eventually(lambda: load.taken_elsewhere > 0, what="a token that was verified elsewhere")
             _keys("promote", second["kid"], environment=environment)
             eventually(lambda: load.taken.get(second["kid"], 0) > 20, what="tokens of the second key")
-        stolen = load.token
+        stolen = load.latest[second["kid"]]
         listed = _keys("list", environment=environment)
         assert load.failed == []
         assert [(key["kid"], key["state"]) for key in listed] == [

@@ -99,12 +99,14 @@ def test_hashes_of_another_system_do_not_tell_who_has_an_account(database: str, 
                 " WHERE user_id IN (SELECT user_id FROM user_emails WHERE email_key < 'known5')"
             )
             assert imported.rowcount == 5
-        numbers = {"known": range(10), "unknown": range(200)}
-        questions = ["known", "unknown"] * (_TRIES // 2 + _WARM_UP)
+        # Each account as often as the others, and each other address once: the draw is not to be what is measured.
+        asked = _TRIES // 2 + _WARM_UP
+        questions = [("known", number % 10) for number in range(asked)]
+        questions += [("unknown", number) for number in range(asked)]
         rng.shuffle(questions)
         seconds: dict[str, list[float]] = {"known": [], "unknown": []}
-        for question in questions:
-            email = f"{question}{rng.choice(numbers[question])}@example.com"
+        for question, number in questions:
+            email = f"{question}{number}@example.com"
             began = time.perf_counter()
             answer = _post(service.pipeline, "/auth/login", email=email, password="certainly not this one")
             seconds[question].append(time.perf_counter() - began)
@@ -113,7 +115,8 @@ def test_hashes_of_another_system_do_not_tell_who_has_an_account(database: str, 
     known, unknown = (sorted(times[_WARM_UP:]) for times in (seconds["known"], seconds["unknown"]))
     assert known[-len(known) // 4] > 1.5 * known[len(known) // 4]
     assert unknown[-len(unknown) // 4] > 1.5 * unknown[len(unknown) // 4]
-    assert _chance_that_known_is_slower(known, unknown) == pytest.approx(0.5, abs=_TOLERATED)
+    # Which of the other addresses are slow is a matter of the key, and so is how many; 0.75 if none were.
+    assert _chance_that_known_is_slower(known, unknown) == pytest.approx(0.5, abs=1.5 * _TOLERATED)
 
 
 @pytest.mark.asvs("6.3.8")

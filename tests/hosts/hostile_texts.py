@@ -164,7 +164,7 @@ def memory_target(host: str) -> Target:
 
     def sign_in() -> str:
         installation.clock.advance(timedelta(minutes=16))
-        return installation.token_of("root@example.com")
+        return installation.token_of_session("root@example.com")
 
     return Target(client=HOSTS[host](installation.service), sign_in=sign_in, user_id=users["robin@example.com"])
 

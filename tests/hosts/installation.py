@@ -18,11 +18,12 @@ from userservice_core.domain.ids import SessionId
 from userservice_core.domain.rate_limits import RatePolicy
 from userservice_core.http.pipeline import HttpOptions, Pipeline
 from userservice_core.http.routes import ROUTES, Caller, RateClass, Route
-from userservice_core.infrastructure.memory import InMemoryBreachedPasswords
+from userservice_core.infrastructure.memory import InMemoryBreachedPasswords, InMemoryUnitOfWork
 from userservice_core.infrastructure.system.clock import Uuid7Generator
 from userservice_core.ports.security import AccessClaims
 from userservice_core.testing.clocks import FakeClock
 from userservice_core.testing.host import PipelineClient
+from userservice_core.testing.samples import sample_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,11 +149,19 @@ class Installation:
         (user_id,) = (user.id for user in self.stored().users.values() if user.email.address == email)
         return self._token_of(user_id)
 
-    def _token_of(self, user_id: UserId) -> str:
+    def token_of_session(self, email: str) -> str:
+        """Return a token of a sign-in at this moment as :meth:`token_of` does, for what looks its session up, too."""
+        (user,) = (user for user in self.stored().users.values() if user.email.address == email)
+        session = sample_session(user, id=SessionId(self.ids.new()), now=self.clock.now())
+        uow = InMemoryUnitOfWork(self.in_memory.store, clock=self.clock)
+        uow.run(lambda transaction: transaction.sessions.add(session))
+        return self._token_of(user.id, session_id=session.id)
+
+    def _token_of(self, user_id: UserId, *, session_id: SessionId | None = None) -> str:
         now = self.clock.now()
         claims = AccessClaims(
             user_id=user_id,
-            session_id=SessionId(self.ids.new()),
+            session_id=session_id or SessionId(self.ids.new()),
             client_id="userservice",
             token_id=str(self.ids.new()),
             issued_at=now,
