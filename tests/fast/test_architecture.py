@@ -79,6 +79,8 @@ _OFFENCES: Final[tuple[tuple[str, str, str], ...]] = (
     ("sql-in-postgres", "adapters/flask_app/offence.py", "import sqlalchemy"),
     ("kafka-in-messaging", "userservice_core/application/offence.py", "import kafka"),
     ("kafka-in-messaging", "userservice_core/infrastructure/postgres/offence.py", "import smtplib"),
+    ("templates-in-messaging", "userservice_core/application/offence.py", "import jinja2"),
+    ("templates-in-messaging", "adapters/flask_app/offence.py", "import jinja2"),
     ("dogpile-in-caching", "userservice_core/application/offence.py", "import dogpile.cache"),
     ("dogpile-in-caching", "userservice_core/infrastructure/memory/offence.py", "import redis"),
     ("ciphers-in-security", "userservice_core/http/offence.py", "import jwt"),
