@@ -8,7 +8,6 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import JSON, BigInteger, Text, bindparam, cast, func, insert, literal_column, null, select, update
-from sqlalchemy.dialects.postgresql import JSONB
 
 from userservice_core.domain.event_data import MAX_DATA_BYTES, event_data, wire_type
 from userservice_core.domain.events import NotificationRequested, SequencedBy
@@ -66,21 +65,21 @@ def _number_from(table: Table) -> ColumnElement[Any]:
 
 
 _PREFERRED_LANGUAGE: Final = (
-    select(func.to_jsonb(user_profiles.c.language))
+    select(literal_column("'\"language\":'") + cast(func.to_json(user_profiles.c.language), Text))
     .where(
         user_profiles.c.user_id == bindparam("owner_id", type_=user_profiles.c.user_id.type),
         user_profiles.c.language.is_not(None),
     )
     .scalar_subquery()
 )
-_ASKED_FOR: Final = cast(bindparam("new_payload", type_=Text), JSONB)
-# The language is looked up where the request is written: a use case needs no further read to have a mail sent.
+_ASKED_FOR: Final = bindparam("asked_for", type_=Text)
+# The language is looked up where the request is written: a use case needs no further read to have a mail sent. The
+# member is put in as text, so that the rest of the data stays as it was encoded; a quote within a text is escaped
+# there, so that no other place can read like the member.
 _INSERT_NOTIFICATION: Final = _insert_event(
     null(),
     payload=cast(
-        func.jsonb_set(
-            _ASKED_FOR, literal_column("'{language}'"), func.coalesce(_PREFERRED_LANGUAGE, _ASKED_FOR["language"])
-        ),
+        func.replace(bindparam("new_payload", type_=Text), _ASKED_FOR, func.coalesce(_PREFERRED_LANGUAGE, _ASKED_FOR)),
         JSON,
     ),
 )
@@ -159,7 +158,8 @@ class EventRecorder:
         further: dict[str, Any] = {}
         statement = _INSERT[kind]
         if isinstance(event, NotificationRequested):
-            statement, further = _INSERT_NOTIFICATION, {"owner_id": event.user_id}
+            asked_for = f'"language":{msgspec.json.encode(event.language).decode()}'
+            statement, further = _INSERT_NOTIFICATION, {"owner_id": event.user_id, "asked_for": asked_for}
         elif kind is not SequencedBy.NOTHING:
             further = {"counted_id": row_id, "events_after": events_after}
         return statement(
