@@ -10,12 +10,11 @@ import attrs
 from userservice_core.application.access import access_changed
 from userservice_core.application.access_changes import AccessChange, Agent
 from userservice_core.application.security_notices import security_notice
-from userservice_core.application.session_ends import LEEWAY, end_session
+from userservice_core.application.session_ends import LEEWAY, revoke_session
 from userservice_core.domain.audit import AuditAction, Subject
 from userservice_core.domain.credentials import LoginState
 from userservice_core.domain.events import (
     NotificationKind,
-    SessionRevoked,
     UserDeleted,
     UserRestored,
     UserStatusChanged,
@@ -132,15 +131,13 @@ class AccountChange:
     def end_sessions(self, sessions: Iterable[Session], *, reason: str) -> None:
         """End some of the sessions, with their access tokens."""
         for session in sessions:
-            end_session(self.transaction, session, now=self.now, access_lifetime=self.access_lifetime)
-            self.transaction.record(
-                SessionRevoked(
-                    id=self.event_id(),
-                    occurred_at=self.now,
-                    user_id=self.user.id,
-                    session_id=session.id,
-                    reason=reason,
-                )
+            revoke_session(
+                self.transaction,
+                session,
+                reason=reason,
+                event_id=self.event_id(),
+                now=self.now,
+                access_lifetime=self.access_lifetime,
             )
 
     def refuse_tokens(self) -> None:

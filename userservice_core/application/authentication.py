@@ -12,7 +12,7 @@ from userservice_core.application.mailed_tokens import MAILED_TO_ANYONE, may_mai
 from userservice_core.application.password_proofs import require_same_password
 from userservice_core.application.second_factors import GivenCode
 from userservice_core.application.security_notices import security_notice
-from userservice_core.application.session_ends import end_session
+from userservice_core.application.session_ends import end_session, revoke_session
 from userservice_core.application.token_times import jittered
 from userservice_core.domain.audit import ANONYMOUS, Actor, AuditAction, AuditEntry, Outcome, Subject
 from userservice_core.domain.credentials import Credential
@@ -26,7 +26,6 @@ from userservice_core.domain.events import (
     NotificationKind,
     PasswordChange,
     RefreshReused,
-    SessionRevoked,
     UnknownLoginFailed,
     UserPasswordChanged,
 )
@@ -377,8 +376,14 @@ class Authentication:
         self, transaction: Transaction, sessions: tuple[Session, ...], *, reason: str, now: datetime
     ) -> None:
         for surplus in sessions:
-            self._end_session(transaction, surplus, now=now)
-            transaction.record(self._session_revoked(surplus, reason=reason, now=now))
+            revoke_session(
+                transaction,
+                surplus,
+                reason=reason,
+                event_id=EventId(self._ids.new()),
+                now=now,
+                access_lifetime=self._lifetimes.access,
+            )
             transaction.audit.add(self._session_ended(surplus, cause=reason, now=now))
 
     # --- the second factor ------------------------------------------------------------------------------------------
@@ -871,15 +876,6 @@ class Authentication:
             occurred_at=now,
             user_id=user_id,
             session_ids=tuple(session.id for session in sessions),
-        )
-
-    def _session_revoked(self, session: Session, *, reason: str, now: datetime) -> SessionRevoked:
-        return SessionRevoked(
-            id=EventId(self._ids.new()),
-            occurred_at=now,
-            user_id=session.user_id,
-            session_id=session.id,
-            reason=reason,
         )
 
 

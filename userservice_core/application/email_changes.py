@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from userservice_core.application.access_changes import require_version
 from userservice_core.application.mailed_tokens import MAIL_WINDOW, may_mail
 from userservice_core.application.security_notices import security_notice
-from userservice_core.application.session_ends import end_session
+from userservice_core.application.session_ends import revoke_session
 from userservice_core.domain.audit import Actor, AuditAction, AuditEntry, Subject
-from userservice_core.domain.events import EmailChange, NotificationKind, SessionRevoked, UserEmailChanged
+from userservice_core.domain.events import EmailChange, NotificationKind, UserEmailChanged
 from userservice_core.domain.ids import AuditEntryId, EventId
 from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
 from userservice_core.errors import (
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from userservice_core.domain.emails import EmailAddress
     from userservice_core.domain.ids import UserId
     from userservice_core.domain.one_time_tokens import OneTimeToken
-    from userservice_core.domain.sessions import Session
     from userservice_core.domain.users import User
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.unit_of_work import Transaction, UnitOfWork
@@ -193,8 +192,14 @@ class EmailChanges:
             transaction.one_time_tokens.end_all(user.id, now=now, keep=KEPT_BESIDE_NEWER)
             transaction.one_time_tokens.end_all(user.id, now=now, made_since=stored.created_at)
             for session in sessions:
-                end_session(transaction, session, now=now, access_lifetime=self._access_lifetime)
-                transaction.record(self._session_revoked(session, now=now))
+                revoke_session(
+                    transaction,
+                    session,
+                    reason="email-change-undone",
+                    event_id=self._event_id(),
+                    now=now,
+                    access_lifetime=self._access_lifetime,
+                )
             transaction.record(self._email_changed(restored, EmailChange.UNDONE, now=now))
             transaction.record(
                 security_notice(user, NotificationKind.EMAIL_CHANGE_UNDONE, event_id=self._event_id(), now=now)
@@ -224,15 +229,6 @@ class EmailChanges:
     def _email_changed(self, user: User, method: EmailChange, *, now: datetime) -> UserEmailChanged:
         return UserEmailChanged(
             id=self._event_id(), occurred_at=now, user_id=user.id, email=user.email.address, method=method
-        )
-
-    def _session_revoked(self, session: Session, *, now: datetime) -> SessionRevoked:
-        return SessionRevoked(
-            id=self._event_id(),
-            occurred_at=now,
-            user_id=session.user_id,
-            session_id=session.id,
-            reason="email-change-undone",
         )
 
     def _event_id(self) -> EventId:

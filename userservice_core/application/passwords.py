@@ -10,13 +10,12 @@ from userservice_core.application.email_verification import email_verified_entry
 from userservice_core.application.mailed_tokens import read_mailed_token
 from userservice_core.application.password_proofs import require_same_password
 from userservice_core.application.security_notices import security_notice
-from userservice_core.application.session_ends import end_session
+from userservice_core.application.session_ends import revoke_session
 from userservice_core.domain.audit import Actor, AuditAction, AuditEntry, Subject
 from userservice_core.domain.credentials import Credential
 from userservice_core.domain.events import (
     NotificationKind,
     PasswordChange,
-    SessionRevoked,
     UserEmailVerified,
     UserPasswordChanged,
     UserPasswordResetRequested,
@@ -211,8 +210,14 @@ class Passwords:
 
     def _end(self, transaction: Transaction, sessions: Iterable[Session], *, now: datetime) -> None:
         for session in sessions:
-            end_session(transaction, session, now=now, access_lifetime=self._access_lifetime)
-            transaction.record(self._session_revoked(session, now=now))
+            revoke_session(
+                transaction,
+                session,
+                reason="password-changed",
+                event_id=self._event_id(),
+                now=now,
+                access_lifetime=self._access_lifetime,
+            )
 
     def _tell(self, transaction: Transaction, user: User, method: PasswordChange, *, now: datetime) -> None:
         transaction.record(UserPasswordChanged(id=self._event_id(), occurred_at=now, user_id=user.id, method=method))
@@ -255,15 +260,6 @@ class Passwords:
         if stored is None or not is_good:
             raise OneTimeTokenInvalidError
         return stored
-
-    def _session_revoked(self, session: Session, *, now: datetime) -> SessionRevoked:
-        return SessionRevoked(
-            id=self._event_id(),
-            occurred_at=now,
-            user_id=session.user_id,
-            session_id=session.id,
-            reason="password-changed",
-        )
 
     def _event_id(self) -> EventId:
         return EventId(self._ids.new())

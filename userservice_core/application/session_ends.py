@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from userservice_core.domain.events import SessionRevoked
 from userservice_core.domain.revocations import Revocation, RevocationKind
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from userservice_core.domain.ids import EventId
     from userservice_core.domain.sessions import Session
     from userservice_core.ports.unit_of_work import Transaction
 
@@ -32,4 +34,20 @@ def end_session(transaction: Transaction, session: Session, *, now: datetime, ac
             not_before=now,
             expires_at=now + access_lifetime + LEEWAY,
         )
+    )
+
+
+def revoke_session(
+    transaction: Transaction,
+    session: Session,
+    *,
+    reason: str,
+    event_id: EventId,
+    now: datetime,
+    access_lifetime: timedelta,
+) -> None:
+    """End one session as :func:`end_session` does, and tell of it: for any end but the sign-out of its owner."""
+    end_session(transaction, session, now=now, access_lifetime=access_lifetime)
+    transaction.record(
+        SessionRevoked(id=event_id, occurred_at=now, user_id=session.user_id, session_id=session.id, reason=reason)
     )

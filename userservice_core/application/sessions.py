@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from userservice_core.application.account_changes import AccountChange
-from userservice_core.application.session_ends import end_session
+from userservice_core.application.session_ends import revoke_session
 from userservice_core.domain.audit import Actor, AuditAction, AuditEntry, Subject
-from userservice_core.domain.events import SessionRevoked
 from userservice_core.domain.ids import AuditEntryId, EventId
 from userservice_core.errors import InvalidAccessTokenError, SessionNotFoundError, UserNotFoundError
 
@@ -79,15 +78,13 @@ class Sessions:
             session = transaction.sessions.get(user_id, session_id)
             if not session.is_open(now=now):
                 raise SessionNotFoundError
-            end_session(transaction, session, now=now, access_lifetime=self._access_lifetime)
-            transaction.record(
-                SessionRevoked(
-                    id=EventId(self._ids.new()),
-                    occurred_at=now,
-                    user_id=user_id,
-                    session_id=session_id,
-                    reason=BY_USER,
-                )
+            revoke_session(
+                transaction,
+                session,
+                reason=BY_USER,
+                event_id=EventId(self._ids.new()),
+                now=now,
+                access_lifetime=self._access_lifetime,
             )
             transaction.audit.add(
                 AuditEntry(
