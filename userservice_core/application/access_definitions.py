@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -104,12 +105,30 @@ class DeclaredAccess:
         faults = tuple(self._faults(definitions))
         if faults:
             raise InvalidInputError(faults)
-        created = sum(map(self._create_permission, definitions.permissions))
-        created += sum(map(self._create_role, definitions.roles))
-        changed = sum(map(self._describe_permission, definitions.permissions))
-        changed += sum(map(self._describe_role, definitions.roles))
-        granted = sum(map(self._grant, definitions.roles))
-        return AppliedDefinitions(created=created, changed=changed, granted=granted)
+        permissions = {permission.name: permission for permission in self._reader.list_permissions()}
+        done: Counter[str] = Counter()
+        for permission in definitions.permissions:
+            stored = permissions.get(permission.name)
+            if stored is None:
+                permissions[permission.name] = self._create_permission(permission)
+                done["created"] += 1
+            elif self._is_described_anew(permission, stored):
+                done["changed"] += 1
+        for role in definitions.roles:
+            self._apply_role(role, permissions, done)
+        return AppliedDefinitions(created=done["created"], changed=done["changed"], granted=done["granted"])
+
+    def _apply_role(self, declared: DeclaredRole, permissions: Mapping[str, Permission], done: Counter[str]) -> None:
+        role = self._reader.find_by_name(declared.name)
+        if role is None:
+            role = self._roles.create(actor=OPERATOR, name=declared.name, description=declared.description)
+            done["created"] += 1
+        elif self._is_role_described_anew(declared, role):
+            done["changed"] += 1
+        missing = [permissions[name].id for name in sorted(set(declared.permissions) - role.permissions)]
+        if missing:
+            self._roles.assign_permissions(actor=OPERATOR, role_id=role.id, permission_ids=missing)
+        done["granted"] += len(missing)
 
     def _faults(self, definitions: AccessDefinitions) -> Iterator[Fault]:
         known = {permission.name for permission in self._reader.list_permissions()}
@@ -127,32 +146,17 @@ class DeclaredAccess:
         yield from _repetitions("permissions", [permission.name for permission in definitions.permissions])
         yield from _repetitions("roles", [role_name_key(role.name) for role in definitions.roles])
 
-    def _permission_named(self, name: str) -> Permission | None:
-        return next((each for each in self._reader.list_permissions() if each.name == name), None)
-
-    def _create_permission(self, declared: DeclaredPermission) -> bool:
-        if self._permission_named(declared.name) is not None:
-            return False
+    def _create_permission(self, declared: DeclaredPermission) -> Permission:
         resource, _, action = declared.name.partition(":")
-        self._permissions.create(
+        return self._permissions.create(
             actor=OPERATOR,
             resource=resource,
             action=action,
             description=declared.description,
             group_name=declared.group,
         )
-        return True
 
-    def _create_role(self, declared: DeclaredRole) -> bool:
-        if self._reader.find_by_name(declared.name) is not None:
-            return False
-        self._roles.create(actor=OPERATOR, name=declared.name, description=declared.description)
-        return True
-
-    def _describe_permission(self, declared: DeclaredPermission) -> bool:
-        stored = self._permission_named(declared.name)
-        if stored is None:
-            return False
+    def _is_described_anew(self, declared: DeclaredPermission, stored: Permission) -> bool:
         revised = self._permissions.change(
             actor=OPERATOR,
             permission_id=stored.id,
@@ -165,10 +169,7 @@ class DeclaredAccess:
         )
         return revised.version != stored.version
 
-    def _describe_role(self, declared: DeclaredRole) -> bool:
-        stored = self._reader.find_by_name(declared.name)
-        if stored is None:
-            return False
+    def _is_role_described_anew(self, declared: DeclaredRole, stored: Role) -> bool:
         revised = self._roles.change(
             actor=OPERATOR,
             role_id=stored.id,
@@ -177,16 +178,6 @@ class DeclaredAccess:
             ),
         )
         return revised.version != stored.version
-
-    def _grant(self, declared: DeclaredRole) -> int:
-        role = self._reader.find_by_name(declared.name)
-        if role is None:
-            return 0
-        missing = set(declared.permissions) - role.permissions
-        ids = [permission.id for permission in self._reader.list_permissions() if permission.name in missing]
-        if ids:
-            self._roles.assign_permissions(actor=OPERATOR, role_id=role.id, permission_ids=ids)
-        return len(ids)
 
 
 def _faults_of_permission(declared: DeclaredPermission) -> tuple[Fault, ...]:
