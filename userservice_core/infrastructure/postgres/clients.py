@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from userservice_core.domain.clients import ClientMap, ClientSecret, ServiceClient
 from userservice_core.errors import ClientNotFoundError
+from userservice_core.infrastructure.postgres.access_epoch import LOCK_EPOCH, RAISE_EPOCH
 from userservice_core.infrastructure.postgres.errors import CLIENTS_VERSION
 from userservice_core.infrastructure.postgres.statements import Statement
 
@@ -55,7 +56,6 @@ _CLIENT_MAP: Final = Statement(
     )
 )
 _COUNT: Final = Statement(text("SELECT count(*) FROM service_clients"))
-_EPOCH: Final = Statement(text("SELECT epoch FROM access_epoch FOR UPDATE"))
 _LOCK: Final = Statement(text("SELECT FROM service_clients WHERE client_id = :client_id FOR NO KEY UPDATE"))
 _LOCK_HOLDING: Final = Statement(
     text(f"SELECT FROM service_clients WHERE {_HOLDING} ORDER BY client_id FOR NO KEY UPDATE")
@@ -126,7 +126,6 @@ _TOUCH: Final = Statement(
     )
 )
 _DELETE: Final = Statement(text("DELETE FROM service_clients WHERE client_id = :client_id"))
-_RAISE_EPOCH: Final = Statement(text("UPDATE access_epoch SET epoch = epoch + 1"))
 
 
 class PostgresClientReader:
@@ -179,7 +178,7 @@ class PostgresClientRepository:
         return tuple(map(_client_of, found.fetchall()))
 
     def count(self) -> int:
-        _, found = self._transaction.read_locked(_EPOCH(), _COUNT())
+        _, found = self._transaction.read_locked(LOCK_EPOCH(), _COUNT())
         ((number,),) = found.fetchall()
         return int(number)
 
@@ -199,7 +198,7 @@ class PostgresClientRepository:
 
     def remove(self, client_id: ClientId) -> None:
         self._transaction.write(_DELETE(client_id=client_id))
-        self._transaction.write(_RAISE_EPOCH())
+        self._transaction.write(RAISE_EPOCH())
 
     def _write_parts(self, client: ServiceClient) -> None:
         self._transaction.write(_GRANT(client_id=client.id, names=sorted(client.permissions)))
@@ -213,7 +212,7 @@ class PostgresClientRepository:
                     last_used_at=secret.last_used_at,
                 )
             )
-        self._transaction.write(_RAISE_EPOCH())
+        self._transaction.write(RAISE_EPOCH())
 
 
 def _client_of(row: tuple[Any, ...]) -> ServiceClient:

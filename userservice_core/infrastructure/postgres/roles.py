@@ -10,6 +10,7 @@ from userservice_core.domain.events import SequencedBy
 from userservice_core.domain.roles import EVERYTHING, Permission, PermissionSet, Role, RoleMap, role_name_key
 from userservice_core.domain.users import UserStatus
 from userservice_core.errors import PermissionNotFoundError, RoleNotFoundError
+from userservice_core.infrastructure.postgres.access_epoch import LOCK_EPOCH, RAISE_EPOCH
 from userservice_core.infrastructure.postgres.errors import PERMISSIONS_VERSION, ROLES_UNUSED, ROLES_VERSION
 from userservice_core.infrastructure.postgres.statements import Statement
 from userservice_core.infrastructure.postgres.transactions import WriteOrder
@@ -127,7 +128,6 @@ _LIST_PERMISSIONS_OF: Final = Statement(
     )
 )
 _COUNT_PERMISSIONS: Final = Statement(text("SELECT count(*) FROM permissions"))
-_LOCK: Final = Statement(text("SELECT epoch FROM access_epoch FOR UPDATE"))
 _EPOCH: Final = Statement(text("SELECT epoch FROM access_epoch"))
 _INSERT: Final = Statement(
     text(
@@ -209,7 +209,6 @@ _SAVE_PERMISSION: Final = Statement(
     )
 )
 _DELETE_PERMISSION: Final = Statement(text("DELETE FROM permissions WHERE permission_id = :permission_id"))
-_RAISE_EPOCH: Final = Statement(text("UPDATE access_epoch SET epoch = epoch + 1"))
 
 
 class PostgresRoleReader:
@@ -266,7 +265,7 @@ class PostgresRoleRepository:
         self._recorder = recorder
 
     def lock(self) -> int:
-        _, found = self._transaction.read_locked(_LOCK(), _EPOCH())
+        _, found = self._transaction.read_locked(LOCK_EPOCH(), _EPOCH())
         (epoch,) = found.fetchall()[0]
         return int(epoch)
 
@@ -308,15 +307,15 @@ class PostgresRoleRepository:
 
     def remove(self, role_id: RoleId) -> None:
         self._transaction.write(_DELETE(role_id=role_id), order=WriteOrder.REMOVAL)
-        self._transaction.write(_RAISE_EPOCH())
+        self._transaction.write(RAISE_EPOCH())
 
     def _read(self, step: Step) -> Cursor:
-        _, found = self._transaction.read_locked(_LOCK(), step)
+        _, found = self._transaction.read_locked(LOCK_EPOCH(), step)
         return found
 
     def _grant(self, role: Role) -> None:
         self._transaction.write(_GRANT(role_id=role.id, names=sorted(role.permissions)))
-        self._transaction.write(_RAISE_EPOCH())
+        self._transaction.write(RAISE_EPOCH())
 
 
 class PostgresPermissionRepository:
@@ -358,12 +357,12 @@ class PostgresPermissionRepository:
         self._write(_DELETE_PERMISSION(permission_id=permission_id), order=WriteOrder.REMOVAL)
 
     def _read(self, step: Step) -> Cursor:
-        _, found = self._transaction.read_locked(_LOCK(), step)
+        _, found = self._transaction.read_locked(LOCK_EPOCH(), step)
         return found
 
     def _write(self, step: Step, *, order: WriteOrder = WriteOrder.OTHER) -> None:
         self._transaction.write(step, order=order)
-        self._transaction.write(_RAISE_EPOCH())
+        self._transaction.write(RAISE_EPOCH())
 
 
 def _number(cursor: Cursor) -> int:
