@@ -8,7 +8,7 @@ code: errors are told apart by them.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     ARRAY,
@@ -35,6 +35,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSON, JSONB
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 metadata: Final = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -58,6 +61,19 @@ OUTBOX_SLOT_SECONDS: Final = 600
 
 def _user_id() -> Column[object]:
     return Column("user_id", ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False)
+
+
+def _record_columns(*, topic: str, key: str) -> Iterator[Column[Any]]:
+    """Make the columns that hold an event wherever one is kept, with those of its topic and key under these names."""
+    yield Column(topic, Text, nullable=False)
+    yield Column(key, Text, nullable=False)
+    yield Column("type", Text, nullable=False)
+    yield Column("payload", JSON, nullable=False)
+    yield Column("source", Text, nullable=False)
+    yield Column("subject", Text, nullable=False)
+    yield Column("occurred_at", _TIME, nullable=False)
+    yield Column("sequence", BigInteger)
+    yield Column("traceparent", Text)
 
 
 # --- users ------------------------------------------------------------------------------------------------------------
@@ -518,15 +534,7 @@ outbox: Final = Table(
     ),
     Column("lane", SmallInteger, nullable=False),
     Column("id", Uuid, nullable=False),
-    Column("aggregatetype", Text, nullable=False),
-    Column("aggregateid", Text, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("payload", JSON, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("occurred_at", _TIME, nullable=False),
-    Column("sequence", BigInteger),
-    Column("traceparent", Text),
+    *_record_columns(topic="aggregatetype", key="aggregateid"),
     Column("created_at", _TIME, nullable=False, server_default=text("now()")),
     # The topic is in front, so that a topic whose bus is away does not lie in the way of the others.
     PrimaryKeyConstraint("aggregatetype", "lane", "seq", "slot"),
@@ -561,15 +569,7 @@ outbox_parked: Final = Table(
     Column("seq", BigInteger, autoincrement=False, nullable=False),
     Column("lane", SmallInteger, nullable=False),
     Column("id", Uuid, nullable=False),
-    Column("aggregatetype", Text, nullable=False),
-    Column("aggregateid", Text, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("payload", JSON, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("occurred_at", _TIME, nullable=False),
-    Column("sequence", BigInteger),
-    Column("traceparent", Text),
+    *_record_columns(topic="aggregatetype", key="aggregateid"),
     Column("created_at", _TIME, nullable=False),
     Column("cause", Text, nullable=False),
     Column("parked_at", _TIME, nullable=False, server_default=text("now()")),
@@ -594,15 +594,7 @@ bus_event: Final = Table(
     Column("seq", BigInteger, Identity(always=True), nullable=False),
     Column("lane", SmallInteger, nullable=False),
     Column("id", Uuid, nullable=False),
-    Column("topic", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("payload", JSON, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("occurred_at", _TIME, nullable=False),
-    Column("sequence", BigInteger),
-    Column("traceparent", Text),
+    *_record_columns(topic="topic", key="key"),
     Column("published_at", _TIME, nullable=False, server_default=text("now()")),
     PrimaryKeyConstraint("seq"),
     Index("ix_bus_event_published_at", "published_at"),
@@ -627,15 +619,7 @@ bus_dead_letter: Final = Table(
     Column("seq", BigInteger, nullable=False),
     Column("id", Uuid, nullable=False),
     Column("lane", SmallInteger, nullable=False),
-    Column("topic", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("payload", JSON, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("occurred_at", _TIME, nullable=False),
-    Column("sequence", BigInteger),
-    Column("traceparent", Text),
+    *_record_columns(topic="topic", key="key"),
     Column("cause", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("put_aside_at", _TIME, nullable=False, server_default=text("now()")),
