@@ -32,7 +32,7 @@ test: servers ## Run every test against real servers
 	@$(BIN)/pytest $(ARGS)
 
 test-fast: $(DEV_STAMP) ## Run the tests that need no server
-	@$(BIN)/pytest tests/fast $(ARGS)
+	@$(BIN)/pytest tests/fast --numprocesses 2 $(ARGS)
 
 check: $(DEV_STAMP) ## Lint, check the format, the types and the direction of imports
 	$(BIN)/ruff check $(CHECKED)
