@@ -24,7 +24,8 @@ from userservice_core.ports.publishing import LANES
 from userservice_core.ports.revocations import OUTBOX_CHANNEL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from tests.integration.messaging.topics import Arrival, Topics
     from userservice_core.infrastructure.postgres.database import Database
@@ -86,6 +87,11 @@ def _write_many(database: str, topic: str, key: str, *, events: int) -> None:
                 connection.commit()
 
 
+def _succeeded(written: Iterable[Future[None]]) -> None:
+    for outcome in written:
+        outcome.result(60)
+
+
 def _first_occurrences(arrivals: Sequence[Arrival], key: str) -> list[int]:
     return list(dict.fromkeys(arrival.sequence for arrival in arrivals if arrival.key == key))
 
@@ -98,9 +104,9 @@ def test_each_key_keeps_its_order_while_relays_come_and_go(
     first, second = _Relaying(pool, topics, "1"), _Relaying(pool, topics, "2")
     with second.running():
         with first.running(), ThreadPoolExecutor(len(_KEYS)) as writers:
-            for key in _KEYS:
-                writers.submit(_write_many, database, name, key, events=events)
+            written = [writers.submit(_write_many, database, name, key, events=events) for key in _KEYS]
             wait_until(lambda: first.lanes == second.lanes == LANES / 2)
+        _succeeded(written)
         wait_until(lambda: second.lanes == LANES)
         wait_until(lambda: waiting(observer) == 0)
 
@@ -230,11 +236,10 @@ def test_a_broker_that_goes_and_comes_back_loses_nothing(
     name, events = topics.create(), 100
     one = _Relaying(pool, topics, "r", patience_seconds=3)
     with one.running(), ThreadPoolExecutor(len(_KEYS)) as writers:
-        for key in _KEYS:
-            writers.submit(_write_many, database, name, key, events=events)
+        written = [writers.submit(_write_many, database, name, key, events=events) for key in _KEYS]
         wait_until(lambda: one.metrics.counts["relay_bus", "ok"] > 50)
         topics.broker.kill9()
-        writers.shutdown()
+        _succeeded(written)
         wait_until(lambda: one.metrics.counts["relay_bus", "failed"] > 0)
         waited = waiting(observer)
         topics.broker.start()

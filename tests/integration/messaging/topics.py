@@ -9,6 +9,7 @@ import attrs
 from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
 
 from tests.servers.kafka import KafkaBroker
+from userservice_core.infrastructure.messaging.kafka_clients import partitions_of
 
 
 @attrs.frozen
@@ -66,7 +67,7 @@ class Topics:
             name = self.name(topic)
             return {
                 number: consumer.committed(TopicPartition(name, number)) or 0
-                for number in consumer.partitions_for_topic(name) or ()
+                for number in partitions_of(consumer, name)
             }
         finally:
             consumer.close()
@@ -78,7 +79,7 @@ class Topics:
         )
         try:
             name = self.name(topic)
-            partitions = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]
+            partitions = [TopicPartition(name, number) for number in partitions_of(consumer, name)]
             consumer.assign(partitions)
             consumer.commit({partition: OffsetAndMetadata(0, "", -1) for partition in partitions})
         finally:
@@ -89,7 +90,7 @@ class Topics:
         consumer = KafkaConsumer(bootstrap_servers=self.broker.bootstrap_servers, auto_offset_reset="earliest")
         try:
             name = self.name(topic)
-            partitions = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]
+            partitions = [TopicPartition(name, number) for number in partitions_of(consumer, name)]
             consumer.assign(partitions)
             ends: Mapping[TopicPartition, int] = consumer.end_offsets(partitions)
             found = []

@@ -12,7 +12,11 @@ from kafka.net.compat import KafkaNetClient
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from kafka import KafkaConsumer
+
 _C = TypeVar("_C")
+
+_TIMES_TO_ASK = 3
 
 
 def require_broker(bootstrap_servers: Sequence[str], *, patience_seconds: float) -> None:
@@ -44,3 +48,16 @@ def built(build: Callable[..., _C], **settings: Any) -> _C:  # noqa: ANN401 - th
         for unfinished in begun:
             unfinished.close()
         raise
+
+
+def partitions_of(consumer: KafkaConsumer, topic: str) -> tuple[int, ...]:
+    """
+    Return the numbers of *topic*'s partitions, in order; none where there is no such topic.
+
+    The library may take the answer to an older question, about other topics, for the answer to this one, and then knows
+    of no partition; so what is said not to be there is asked for again.
+    """
+    for _ in range(_TIMES_TO_ASK):
+        if known := consumer.partitions_for_topic(topic):
+            return tuple(sorted(known))
+    return ()

@@ -22,7 +22,7 @@ from kafka.errors import FencedInstanceIdError, KafkaError, TopicAlreadyExistsEr
 
 from userservice_core.errors import BusUnavailableError, ConflictError
 from userservice_core.infrastructure.messaging.cloudevents import event_of
-from userservice_core.infrastructure.messaging.kafka_clients import built, require_broker
+from userservice_core.infrastructure.messaging.kafka_clients import built, partitions_of, require_broker
 from userservice_core.ports.consuming import Arrival
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ class KafkaEventSource:
             )
             # Whoever leads the group assigns what it knows of, so it knows the topics before it joins.
             for topic in self._topics:
-                consumer.partitions_for_topic(topic)
+                partitions_of(consumer, topic)
             consumer.subscribe(topics=self._topics, listener=_Listener(self))
             self._consumer = consumer
         return self._consumer
@@ -325,7 +325,7 @@ class KafkaEventSource:
         partitions = [
             TopicPartition(topic, number)
             for topic in (f"{topic}{DEAD_LETTER_SUFFIX}" for topic in self._topics)
-            for number in consumer.partitions_for_topic(topic) or ()
+            for number in partitions_of(consumer, topic)
         ]
         if not partitions:
             return 0
