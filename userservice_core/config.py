@@ -824,45 +824,52 @@ def _kafka_contradictions(values: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is missing to sign in at the brokers, and what is given in vain, which nobody does on purpose."""
     protocol: KafkaProtocol = values.get("kafka_security_protocol", KafkaProtocol.PLAINTEXT)
     mechanism: KafkaMechanism | None = values.get("kafka_sasl_mechanism")
-    by_url = "kafka_oauth_token_url" in values
-    wanted: list[str] = []
-    allowed: list[str] = []
-    if protocol.is_encrypted:
-        allowed += ["kafka_ca_file", "kafka_certificate_file", "kafka_key_file"]
-        if "kafka_key_file" in values:
-            wanted += ["kafka_certificate_file"]
-            allowed += ["kafka_key_password"]
-        if "kafka_certificate_file" in values:
-            wanted += ["kafka_key_file"]
-    if protocol.is_authenticated:
-        wanted += ["kafka_sasl_mechanism"]
-        if mechanism is KafkaMechanism.OAUTHBEARER:
-            wanted += ["kafka_oauth_client_id", "kafka_oauth_client_secret"] if by_url else ["kafka_oauth_token_file"]
-            allowed += ["kafka_oauth_token_url", "kafka_oauth_scope"] if by_url else []
-        elif mechanism is not None:
-            wanted += ["kafka_sasl_username", "kafka_sasl_password"]
+    wanted, allowed = _wanted_for_tls(protocol, values)
     reason = f"{PREFIX}KAFKA_SECURITY_PROTOCOL={protocol}"
-    if mechanism is not None and protocol.is_authenticated:
-        reason += f" and {PREFIX}KAFKA_SASL_MECHANISM={mechanism}"
-    for name in dict.fromkeys(wanted):
+    if protocol.is_authenticated:
+        for_sasl, beside = _wanted_for_sasl(mechanism, by_url="kafka_oauth_token_url" in values)
+        wanted, allowed = wanted + for_sasl, allowed + beside
+        if mechanism is not None:
+            reason += f" and {PREFIX}KAFKA_SASL_MECHANISM={mechanism}"
+    for name in wanted:
         if name not in values:
             alternative = f" or {PREFIX}KAFKA_OAUTH_TOKEN_URL" if name == "kafka_oauth_token_file" else ""
             yield f"{PREFIX}{name.upper()}{alternative} is missing: expected with {reason}"
     for name in _KAFKA_SECURITY:
-        if name in values and name not in (*wanted, *allowed):
+        if name in values and name not in wanted + allowed:
             yield f"{PREFIX}{name.upper()} is given, and of no use with {reason}: expected nothing"
-    for name in ("kafka_ca_file", "kafka_certificate_file", "kafka_key_file"):
-        if name in values and (reason := _unreadable(values[name])):
-            yield f"{PREFIX}{name.upper()} names {str(values[name])!r}, which cannot be read: {reason}"
+    for name in _KAFKA_FILES:
+        if name in values and (why := _unreadable(values[name])):
+            yield f"{PREFIX}{name.upper()} names {str(values[name])!r}, which cannot be read: {why}"
     url = values.get("kafka_oauth_token_url", "")
     if url.startswith("http://") and urlsplit(url).hostname not in _THIS_MACHINE:
         yield f"{PREFIX}KAFKA_OAUTH_TOKEN_URL is {url!r}: expected https:// for another machine, or it could be anybody"
 
 
+def _wanted_for_tls(protocol: KafkaProtocol, values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what has to be given for TLS, and what may be beside it."""
+    if not protocol.is_encrypted:
+        return (), ()
+    own = ("kafka_certificate_file", "kafka_key_file")
+    return (own, ("kafka_ca_file", "kafka_key_password")) if values.keys() & set(own) else ((), ("kafka_ca_file",))
+
+
+def _wanted_for_sasl(mechanism: KafkaMechanism | None, *, by_url: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what has to be given to sign in, and what may be beside it."""
+    if mechanism is None:
+        return ("kafka_sasl_mechanism",), ()
+    known = ("kafka_sasl_mechanism",)
+    if mechanism is not KafkaMechanism.OAUTHBEARER:
+        return (*known, "kafka_sasl_username", "kafka_sasl_password"), ()
+    if by_url:
+        wanted = (*known, "kafka_oauth_client_id", "kafka_oauth_client_secret")
+        return wanted, ("kafka_oauth_token_url", "kafka_oauth_scope")
+    return (*known, "kafka_oauth_token_file"), ()
+
+
+_KAFKA_FILES: Final = ("kafka_ca_file", "kafka_certificate_file", "kafka_key_file")
 _KAFKA_SECURITY: Final = tuple(
-    field.name
-    for field in attrs.fields(Settings)
-    if re.match("kafka_(ca|certificate|key|sasl|oauth)_", field.name)
+    field.name for field in attrs.fields(Settings) if re.match("kafka_(ca|certificate|key|sasl|oauth)_", field.name)
 )
 
 

@@ -52,8 +52,7 @@ _SETTINGS = {
     "listener.name.secure.num.network.threads": "1",
     "listener.name.secure.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
     "listener.name.secure.plain.sasl.jaas.config": (
-        "org.apache.kafka.common.security.plain.PlainLoginModule required"
-        f' user_{SECURE_USER}="{SECURE_PASSWORD}";'
+        f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{SECURE_USER}="{SECURE_PASSWORD}";'
     ),
     "listener.name.secure.scram-sha-256.sasl.jaas.config": (
         "org.apache.kafka.common.security.scram.ScramLoginModule required;"

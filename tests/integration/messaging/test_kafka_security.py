@@ -5,20 +5,27 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import pytest
+import structlog
 
+from tests.integration.messaging.outboxes import wait_until, waiting, write
 from tests.outbox_records import outbox_record
 from tests.servers.certificates import Authority
 from tests.servers.kafka import SECURE_PASSWORD, SECURE_USER
 from userservice_core.errors import BusUnavailableError
+from userservice_core.infrastructure.memory import InMemoryMetrics
 from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
 from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
 from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
+from userservice_core.infrastructure.messaging.lines import Line
+from userservice_core.infrastructure.messaging.relay import Relay
+from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
 from userservice_core.infrastructure.security.bearer_tokens import TokenFile
 from userservice_core.ports.bearer_tokens import BearerToken
 from userservice_core.ports.publishing import Reach
@@ -27,8 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import psycopg
+
     from tests.integration.messaging.topics import Topics
     from tests.servers.kafka import KafkaBroker
+    from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.ports.publishing import Delivery, OutboxRecord
 
 _DAY: Final = timedelta(days=1)
@@ -156,10 +166,47 @@ def test_whatever_keeps_us_out_is_told_in_one_line(
         _consumed(server, security, topic, count=1)
 
     assert time.monotonic() - began < 4
-    print(deliveries[0].error)
     for line in (*(str(delivery.error) for delivery in deliveries), raised.value.detail):
         assert expected in line
         assert "\n" not in line
         assert "wrong-secret" not in line
     assert {(delivery.retriable, delivery.reach) for delivery in deliveries} == {(True, Reach.BUS)}
     assert topics.arrivals() == []
+
+
+def test_a_relay_that_is_not_let_in_waits_and_goes_on_by_itself(
+    pool: Database, observer: psycopg.Connection, kafka_broker: KafkaBroker, topics: Topics, tmp_path: Path
+) -> None:
+    """It tries about once a second, says so once, and keeps every event; with good credentials all of them arrive."""
+    security = _security(kafka_broker, "OAUTHBEARER", tmp_path)
+    good = (tmp_path / "token").read_text()
+    (tmp_path / "token").write_text("no.good.token")
+    metrics, topic = InMemoryMetrics(), topics.create()
+    publisher = KafkaEventPublisher([kafka_broker.secured()], client_id="test", security=security)
+    relay = Relay(
+        PostgresOutboxStore(pool), [Line(name="bus", publisher=publisher)], None, relay_id="r", metrics=metrics
+    )
+    with observer.transaction():
+        for number in (1, 2, 3):
+            write(observer, outbox_record("a", number, topic=topic))
+    stop = threading.Event()
+    thread = threading.Thread(target=relay.run, args=(stop,))
+    with structlog.testing.capture_logs() as logged:
+        thread.start()
+        try:
+            began = time.monotonic()
+            wait_until(lambda: metrics.counts["relay_bus", "failed"] >= 5)
+            seconds = time.monotonic() - began
+            still_waiting = waiting(observer)
+            (tmp_path / "token").write_text(good)
+            wait_until(lambda: waiting(observer) == 0)
+        finally:
+            stop.set()
+            thread.join()
+
+    # After 0.1, 0.2, 0.4 and 0.8 seconds, and then each second.
+    assert seconds >= 1.4
+    assert still_waiting == 3
+    assert [arrival.sequence for arrival in topics.arrivals()] == [1, 2, 3]
+    (line,) = [line for line in logged if line["log_level"] == "warning"]
+    assert "no broker can be reached: SaslAuthenticationFailedError: " in line["cause"]

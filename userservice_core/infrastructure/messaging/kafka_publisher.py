@@ -131,9 +131,7 @@ class KafkaEventPublisher:
 
     def _connected(self) -> KafkaProducer:
         if self._producer is None:
-            require_broker(
-                self._bootstrap_servers, self._security, patience_seconds=self._connect_patience_seconds
-            )
+            require_broker(self._bootstrap_servers, self._security, patience_seconds=self._connect_patience_seconds)
             self._create_missing_topics()
             self._producer = built(
                 KafkaProducer,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import attrs
 
 from userservice_core.errors import ConfigurationError, UserServiceError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from userservice_core.ports.bearer_tokens import BearerTokenSource
+from userservice_core.ports.bearer_tokens import BearerTokenSource
 
 
 @attrs.frozen(kw_only=True)
