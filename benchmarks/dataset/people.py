@@ -197,8 +197,8 @@ class _Maker:
         is_verified = status != "pending_verification"
         verified = "t" if is_verified else "f"
         rows["users"].append(
-            f"{user_id}\t{email if drawn.random() < 0.1 else key}\t{key}\t{verified}\t{status}\t{{}}\t{moment}\t{moment}"
-            f"\tf\t{deleted_at}\t1\t1\t1\n"
+            f"{user_id}\t{email if drawn.random() < 0.1 else key}\t{key}\t{verified}\t{status}\t{{}}"
+            f"\t{moment}\t{moment}\tf\t{deleted_at}\t1\t1\t1\n"
         )
         rows["user_emails"].append(f"{key}\t{user_id}\n")
         rows["credentials"].append(f"{user_id}\t{self._password_hash}\t{moment}\tf\n")
