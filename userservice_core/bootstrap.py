@@ -44,6 +44,7 @@ from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.application.mfa import Mfa
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.parked_events import ParkedEvents
+from userservice_core.application.password_history import PasswordHistory
 from userservice_core.application.password_proofs import PasswordProofs
 from userservice_core.application.password_rules import PasswordRules
 from userservice_core.application.passwords import Passwords
@@ -286,6 +287,7 @@ def _use_cases(
     )
     failures = FailedSignIns(ids=driven.ids, locked_at=rules.rates.account_failures)
     password_rules = PasswordRules(policy=rules.policy, breached=driven.breached)
+    history = PasswordHistory(remembered=rules.policy.remembered, sign_ins=driven.sign_ins, hasher=driven.hasher)
     proofs = PasswordProofs(
         uow=driven.uow,
         sign_ins=driven.sign_ins,
@@ -311,6 +313,7 @@ def _use_cases(
         limits=limits,
         devices=KnownDevices(sealer=sealer, clock=driven.clock, ids=driven.ids),
         rules=password_rules,
+        history=history,
         factors=factors,
         pacer=pacer,
         sealer=sealer,
@@ -386,6 +389,7 @@ def _use_cases(
             hasher=driven.hasher,
             proofs=proofs,
             rules=password_rules,
+            history=history,
             profiles=driven.profiles,
             links=links,
             mailed_tokens=mailed_tokens,
@@ -424,6 +428,7 @@ def _use_cases(
             clock=driven.clock,
             ids=driven.ids,
             periods=rules.periods,
+            remembered_passwords=rules.policy.remembered,
         ),
         profiles=Profiles(
             uow=driven.uow,
@@ -727,6 +732,7 @@ def _retaining(
         clock=common.clock,
         ids=common.ids,
         periods=_periods(settings),
+        remembered_passwords=settings.password_history,
     )
 
     def run(stop: threading.Event) -> None:
@@ -929,6 +935,7 @@ def _rules(settings: Settings) -> _Rules:
             min_characters=settings.password_min_characters,
             blocked=common_passwords(),
             service_words=settings.service_words,
+            remembered=settings.password_history,
         ),
         lifetimes=TokenLifetimes(
             access=timedelta(seconds=settings.access_token_seconds),
@@ -1136,6 +1143,7 @@ def bootstrap_in_memory(
     ring: KeyRing | None = None,
     breached: BreachedPasswords | None = None,
     hide_registered_emails: bool = False,
+    password_history: int = 0,
 ) -> InMemoryUserService:
     """
     Wire the service in memory, with real tokens and seals.
@@ -1148,6 +1156,7 @@ def bootstrap_in_memory(
         breached: The passwords that count as leaked; none if not given.
         ring: Its keys; new ones if not given.
         hide_registered_emails: Whether registering tells nobody that an address has an account.
+        password_history: How many passwords before the present one are no new ones.
     """
     from userservice_core.infrastructure import memory
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
@@ -1196,7 +1205,7 @@ def bootstrap_in_memory(
     rules = _Rules(
         issuer=options.issuer,
         audience="userservice",
-        policy=PasswordPolicy(blocked=common_passwords()),
+        policy=PasswordPolicy(blocked=common_passwords(), remembered=password_history),
         lifetimes=TokenLifetimes(),
         periods=RetentionPeriods(),
         rates=rates or RatePolicy(),

@@ -458,6 +458,11 @@ class Settings:
     password_min_characters: int = _setting(
         _whole(8, 64, "characters"), "The least length of a new password.", default=15
     )
+    password_history: int = _setting(
+        _whole(0, 10, "passwords"),
+        "How many passwords before the present one are no new ones; their hashes are kept for that. 0 for none.",
+        default=0,
+    )
     password_hashing: HashingProfile = _setting(
         _choice(HashingProfile),
         "What hashing a password costs with Argon2id: minimum takes 7 MiB and 5 passes, default 19 MiB and 2, high"
