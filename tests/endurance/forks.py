@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -18,12 +20,29 @@ _CONTEXT.set_forkserver_preload(["tests.endurance.loaded", "tests.endurance.proc
 
 KILLED: Final = -signal.SIGKILL
 
+# To start a process asks how the others are, and of two threads that ask at once one is told nonsense (exit code 255).
+_LOCK: Final = threading.Lock()
+_POLL_SECONDS: Final = 0.01
+_END_SECONDS: Final = 20.0
+
 
 def fork(target: Callable[..., None], *arguments: Any, log: Path) -> ForkServerProcess:  # noqa: ANN401 - of the target
     """Start a process that runs *target*, which this module's importers can find by its name."""
     process = _CONTEXT.Process(target=_run, args=(target, arguments, str(log)), daemon=True)
-    process.start()
+    with _LOCK:
+        process.start()
     return process
+
+
+def ended(process: ForkServerProcess, *, within_seconds: float) -> int | None:
+    """Wait for the end of a process, and return its exit code; None if it still runs."""
+    deadline = time.monotonic() + within_seconds
+    while True:
+        with _LOCK:
+            code = process.exitcode
+        if code is not None or time.monotonic() >= deadline:
+            return code
+        time.sleep(_POLL_SECONDS)
 
 
 def pipe() -> tuple[Any, Any]:
@@ -33,9 +52,16 @@ def pipe() -> tuple[Any, Any]:
 
 def end(process: ForkServerProcess) -> int | None:
     """Ask a process to end as an orchestrator does, and return its exit code."""
-    process.terminate()
-    process.join(20)
-    return process.exitcode
+    with _LOCK:
+        process.terminate()
+    return ended(process, within_seconds=_END_SECONDS)
+
+
+def kill(process: ForkServerProcess) -> int | None:
+    """`kill -9` a process, and return how it ended."""
+    with _LOCK:
+        process.kill()
+    return ended(process, within_seconds=_END_SECONDS)
 
 
 def _run(target: Callable[..., None], arguments: tuple[Any, ...], log: str) -> None:

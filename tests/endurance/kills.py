@@ -27,7 +27,7 @@ import psycopg
 from tests.e2e.flow import PASSWORD
 from tests.e2e.processes import eventually, settings_for
 from tests.endurance import processes
-from tests.endurance.forks import KILLED, end, fork, pipe
+from tests.endurance.forks import KILLED, end, ended, fork, kill, pipe
 from tests.endurance.oracle import Oracle
 from tests.integration.messaging.effects import PostgresEffects
 from tests.integration.messaging.topics import Topics
@@ -153,10 +153,10 @@ class Answering:
         status, content = answer
         return status, json.loads(content) if content else None
 
-    def end(self) -> None:
-        """End it if it still runs."""
+    def end(self) -> int | None:
+        """End it if it still runs, and return how it ended."""
         self._connection.close()
-        self.process.join(10)
+        return ended(self.process, within_seconds=10)
 
     def _receive(self) -> Any:  # noqa: ANN401 - whatever the process sends
         try:
@@ -198,10 +198,10 @@ class Ledger:
     requests: int = 0
     kills: Counter[str] = attrs.Factory(Counter)
 
-    def killed(self, process: ForkServerProcess, failpoint: str | None, *, by_itself: bool, log: Path) -> None:
+    def killed(self, exit_code: int | None, failpoint: str | None, *, by_itself: bool, log: Path) -> None:
         """Write down how a process ended."""
-        if process.exitcode != KILLED:
-            self.faults.append(f"ended with {process.exitcode} before {failpoint}: {log.read_text()[-2000:]}")
+        if exit_code != KILLED:
+            self.faults.append(f"ended with {exit_code} before {failpoint}: {log.read_text()[-2000:]}")
         self.kills[failpoint.partition(":")[0] if failpoint is not None and by_itself else ANY_MOMENT] += 1
 
 
@@ -237,7 +237,7 @@ class _Client:
     def be_killed(self, failpoint: str | None, *, begins_with_registration: bool = False) -> None:
         """Send requests to a process until it is killed: at *failpoint*, or at any moment."""
         answering = Answering(self._installation, failpoint)
-        timer = threading.Timer(self._chance.uniform(0, 0.3), answering.process.kill)
+        timer = threading.Timer(self._chance.uniform(0, 0.5), kill, [answering.process])
         if failpoint is None:
             timer.start()
         died_at_step = True
@@ -247,13 +247,13 @@ class _Client:
             for _ in range(_REQUESTS_OF_A_PROCESS):
                 self._request(answering)
             died_at_step = False
-            answering.process.kill()
+            kill(answering.process)
         except ProcessDiedError:
             pass
         finally:
             timer.cancel()
-            answering.end()
-        self._ledger.killed(answering.process, failpoint, by_itself=died_at_step, log=self._installation.log)
+            exit_code = answering.end()
+        self._ledger.killed(exit_code, failpoint, by_itself=died_at_step, log=self._installation.log)
 
     def _register_and_die(self, answering: Answering, failpoint: str) -> None:
         """Register as the first thing that passes a step, so that it is known whether its commit was before."""
@@ -353,8 +353,8 @@ def kill_run(installation: Installation, *, kills: int, seed: int) -> tuple[Tall
 
 
 def _follow(plan: Sequence[Callable[[], None]]) -> None:
-    for kill in plan:
-        kill()
+    for act in plan:
+        act()
 
 
 def _open_accounts(installation: Installation, clients: Sequence[_Client]) -> None:
@@ -379,18 +379,23 @@ def _plans(
         for number in range(share):
             # The first time at the first registration, whose outcome is known; later in the midst of other requests.
             is_first = number < len(failpoints_of_requests()) // len(clients) + 1
-            times = 1 if is_first else chance.randint(1, 12)
+            times = 1 if is_first else chance.randint(1, 30)
             failpoint = f"{next(points)}:{times}" if is_first or number % 2 else None
             plan.append(partial(client.be_killed, failpoint, begins_with_registration=is_first))
         plans.append(plan)
     for number in range(2):
         of_relay = itertools.islice(itertools.cycle((*OF_THE_RELAY, None)), share)
         of_consumer = itertools.islice(itertools.cycle((*OF_THE_CONSUMER, None)), share)
-        for kill, name, points_of_kind in ((_kill_relay, "r", of_relay), (_kill_consumer, "m", of_consumer)):
+        for kill_one, name, points_of_kind in ((_kill_relay, "r", of_relay), (_kill_consumer, "m", of_consumer)):
             plans.append(
                 [
                     partial(
-                        kill, installation, ledger, f"{name}{number}", _often(point, chance), chance.uniform(0.1, 0.8)
+                        kill_one,
+                        installation,
+                        ledger,
+                        f"{name}{number}",
+                        _often(point, chance),
+                        chance.uniform(0.1, 0.8),
                     )
                     for point in points_of_kind
                 ]
@@ -431,11 +436,8 @@ def _kill(
     process: ForkServerProcess, ledger: Ledger, installation: Installation, failpoint: str | None, seconds: float
 ) -> None:
     """Wait until a process was killed by itself, and do it after a while."""
-    process.join(seconds if failpoint is None else _LONGEST_SECONDS)
-    by_itself = process.exitcode == KILLED
-    process.kill()
-    process.join()
-    ledger.killed(process, failpoint, by_itself=by_itself, log=installation.log)
+    code = ended(process, within_seconds=seconds if failpoint is None else _LONGEST_SECONDS)
+    ledger.killed(kill(process) if code is None else code, failpoint, by_itself=code is not None, log=installation.log)
 
 
 def _drain(installation: Installation, oracle: Oracle) -> None:
