@@ -219,7 +219,7 @@ class OneTimePasswordsContract:
         list(enumerate(_CODES_BY_COUNTER)),
     )
     def test_codes_are_those_of_the_rfc_by_counter(self, passwords: OneTimePasswords, step: int, code: str) -> None:
-        """The first ten steps have the codes of RFC 4226, which RFC 6238 is built on; a step later, as none is before."""
+        """The first ten steps have the codes of RFC 4226, which RFC 6238 is built on; asked a step later."""
         assert passwords.accepted_step(self.SECRET, code, now=_at(step * 30 + 30), after=None) == step
 
     def test_other_steps_are_not_accepted(self, passwords: OneTimePasswords) -> None:
