@@ -11,6 +11,8 @@ from userservice_core.domain.ids import RoleId, UserId
 from userservice_core.domain.users import UserStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from userservice_core.domain.credentials import UserOverview
     from userservice_core.domain.lists import Page, PageRequest
     from userservice_core.domain.users import User
@@ -86,6 +88,14 @@ class UserReader(Protocol):
 
     def find_by_email(self, email_key: str) -> User | None:
         """Return the user who holds the address with this key, or None; deleted users hold theirs until erased."""
+        ...
+
+    def list_known(self, *, ids: Collection[UserId], email_keys: Collection[str]) -> tuple[tuple[UserId, str], ...]:
+        """
+        Return id and key of the address of every user who has one of *ids* or holds one of *email_keys*.
+
+        Each comes once, deleted ones included; at most some hundreds may be asked for.
+        """
         ...
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     text,
     update,
@@ -38,6 +39,7 @@ from userservice_core.infrastructure.postgres.tables import login_states, roles,
 from userservice_core.infrastructure.postgres.transactions import WriteOrder
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from userservice_core.domain.credentials import UserOverview
@@ -127,6 +129,15 @@ _FILTERS: Final[dict[str, ColumnElement[bool]]] = {
 }
 _ESCAPED: Final = r"\\\1"
 _PATTERN_CHARACTERS: Final = re.compile(r"([\\%_])")
+
+_LIST_KNOWN: Final = Statement(
+    select(users.c.user_id, users.c.email_key).where(
+        or_(
+            users.c.user_id == any_(bindparam("ids", type_=ARRAY(Uuid))),
+            users.c.email_key == any_(bindparam("email_keys", type_=ARRAY(Text))),
+        )
+    )
+)
 
 _INSERT: Final = Statement(insert(users), columns=[column.name for column in users.c])
 _INSERT_EMAIL: Final = Statement(insert(user_emails), columns=["email_key", "user_id"])
@@ -225,6 +236,10 @@ class PostgresUserReader:
     def find_by_email(self, email_key: str) -> User | None:
         row = self._database.fetch_one(_FIND_BY_EMAIL, email_key=email_key)
         return None if row is None else user_of(row)
+
+    def list_known(self, *, ids: Collection[UserId], email_keys: Collection[str]) -> tuple[tuple[UserId, str], ...]:
+        found = self._database.fetch_all(_LIST_KNOWN, ids=list(ids), email_keys=list(email_keys))
+        return tuple((user_id, email_key) for user_id, email_key in found)
 
 
 class PostgresUserRepository:
