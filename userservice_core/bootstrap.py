@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.signing_keys import StoredSigningKey
     from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
     from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMailSender, InMemoryStore
+    from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
     from userservice_core.infrastructure.messaging.lines import Line
     from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.postgres.database import Database
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.security.signing_keys import HeldSigningKeys
     from userservice_core.ports.addresses import AddressReader
     from userservice_core.ports.audit import AuditReader
+    from userservice_core.ports.bearer_tokens import BearerTokenSource
     from userservice_core.ports.breached_passwords import BreachedPasswords
     from userservice_core.ports.cache import Cache
     from userservice_core.ports.clients import ClientReader
@@ -927,6 +929,7 @@ def _service(
                 allow_credentials=settings.cors_allow_credentials,
                 max_age_seconds=settings.cors_max_age_seconds,
             ),
+            refresh_token_cookie=settings.refresh_token_cookie,
         ),
     )
     opened.callback(pipeline.close)
@@ -1060,10 +1063,55 @@ def _bus(settings: Settings, database: Database) -> EventPublisher:
         from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
 
         topics = [f"{settings.topic_prefix}{topic}" for topic in Topic if topic is not Topic.NOTIFICATIONS]
-        return KafkaEventPublisher(settings.kafka_bootstrap_servers, client_id="userservice-relay", topics=topics)
+        return KafkaEventPublisher(
+            settings.kafka_bootstrap_servers,
+            client_id="userservice-relay",
+            topics=topics,
+            security=kafka_security(settings),
+        )
     from userservice_core.infrastructure.postgres.bus import PostgresEventPublisher
 
     return PostgresEventPublisher(database)
+
+
+def kafka_security(settings: Settings) -> KafkaSecurity:
+    """
+    Return how the settings say that Kafka's brokers are spoken to.
+
+    Raises:
+        ConfigurationError: If a certificate or a key cannot be used, or the token endpoint could be anybody's.
+    """
+    from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
+
+    security = KafkaSecurity(
+        protocol=settings.kafka_security_protocol.value,
+        ca_file=settings.kafka_ca_file,
+        certificate_file=settings.kafka_certificate_file,
+        key_file=settings.kafka_key_file,
+        key_password=settings.kafka_key_password,
+        mechanism=None if settings.kafka_sasl_mechanism is None else settings.kafka_sasl_mechanism.value,
+        username=settings.kafka_sasl_username,
+        password=settings.kafka_sasl_password,
+        token=_kafka_tokens(settings),
+    )
+    security.check()
+    return security
+
+
+def _kafka_tokens(settings: Settings) -> BearerTokenSource | None:
+    from userservice_core.infrastructure.security.bearer_tokens import ClientCredentialsTokens, TokenFile
+    from userservice_core.infrastructure.system.clock import SystemClock
+
+    now = SystemClock().now
+    if settings.kafka_oauth_token_url is not None:
+        return ClientCredentialsTokens(
+            settings.kafka_oauth_token_url,
+            client_id=settings.kafka_oauth_client_id or "",
+            client_secret=settings.kafka_oauth_client_secret or "",
+            scope=settings.kafka_oauth_scope,
+            now=now,
+        )
+    return None if settings.kafka_oauth_token_file is None else TokenFile(settings.kafka_oauth_token_file, now=now)
 
 
 def hash_slots(workers: int) -> int:

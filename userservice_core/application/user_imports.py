@@ -458,10 +458,10 @@ def _repetitions_of(address: Address, book: Iterable[Address]) -> Iterator[Fault
 def _faults_of_status(status: UserStatus, draft: UserDraft) -> Iterator[Fault]:
     is_pending = status is UserStatus.PENDING_VERIFICATION
     if is_pending and draft.email_verified:
-        yield Fault(("status",), "contradiction", "An account whose address is confirmed is pending no more.")
+        yield Fault(("status",), "conflicting", "An account whose address is confirmed is pending no more.")
     if not is_pending and not draft.email_verified:
         message = "Only a pending account has an address that is not confirmed."
-        yield Fault(("emailVerified",), "contradiction", message)
+        yield Fault(("emailVerified",), "conflicting", message)
 
 
 def _faults_of_moment(name: str, moment: datetime | None, now: datetime) -> Iterator[Fault]:

@@ -217,7 +217,7 @@ def read_keycloak(file: BinaryIO, *, confirmed: bool) -> Iterator[ReadRecord]:
     try:
         realm = msgspec.json.decode(file.read(), type=_KeycloakRealm)
     except msgspec.MsgspecError as error:
-        fault = Fault((), "invalid-shape", f"This is no export of a realm of Keycloak: {error}")
+        fault = Fault((), "malformed-json", f"This is no export of a realm of Keycloak: {error}")
         raise InvalidInputError((fault,)) from error
     for number, raw in enumerate(realm.users, start=1):
         yield ReadRecord(number, _draft_of_keycloak(bytes(raw), confirmed=confirmed))

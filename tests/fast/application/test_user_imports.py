@@ -204,7 +204,7 @@ def test_everything_that_is_wrong_is_told_with_line_and_place(moving: Moving) ->
         ("addresses/1/postalCode", "invalid-postal-code"),
         ("createdAt", "date-too-early"),
         ("email", "invalid-email"),
-        ("emailVerified", "contradiction"),
+        ("emailVerified", "conflicting"),
         ("lastLoginAt", "date-in-future"),
         ("passwordHash", "unknown-hash"),
         ("profile/language", "invalid-language"),
