@@ -301,6 +301,7 @@ def _use_cases(
         hasher=driven.hasher,
         clock=driven.clock,
         ids=driven.ids,
+        access_lifetime=rules.lifetimes.access,
     )
     limits = RateLimits(limiter=driven.limiter, policy=rules.rates, sealer=sealer, metrics=driven.metrics)
     # Nobody hashes there, so a request may take a little longer, and has more to hide.

@@ -130,6 +130,10 @@ def test_users_are_found_by_filters(staff: _Staff) -> None:
     assert staff.emails(f"createdBefore={moment}") == ["a_c@example.com", "root@example.com"]
     assert staff.emails(f"createdAfter={moment}&createdBefore={moment}") == []
     assert staff.emails("role=Administrator") == ["root@example.com"]
+    idn = "zo\u00eb@b\u00fccher.example"
+    staff.user(idn)
+    for part in ("b\u00fccher", "@B\u00dcCHER.ex", "xn--bch", "\u00eb@xn--bcher-kva", "o\u00eb@"):
+        assert staff.emails(f"email={quote(part)}") == [idn], part
     assert staff.emails(f"role={ADMIN_ROLE.id}&email=root") == ["root@example.com"]
     assert staff.emails("role=nobody") == []
     assert staff.emails("status=suspended") == []

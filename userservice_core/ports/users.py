@@ -24,7 +24,7 @@ class UserFilter:
     Which users are wanted; None takes all.
 
     Attributes:
-        email_part: Whose address has this in its key.
+        email_parts: Whose address has one of these in its key; empty for all.
         email_key: Whose address has this key.
         status: In this status, deleted or not.
         role_id: Who hold this role.
@@ -35,7 +35,7 @@ class UserFilter:
         ids: One of these.
     """
 
-    email_part: str | None = None
+    email_parts: tuple[str, ...] = ()
     email_key: str | None = None
     status: UserStatus | None = None
     role_id: RoleId | None = None

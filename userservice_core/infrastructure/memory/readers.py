@@ -500,7 +500,7 @@ def _position_of(overview: UserOverview, sorted_by: str) -> Position:
 def _is_wanted_user(user: User, wanted: UserFilter) -> bool:
     role_key = None if wanted.role_name is None else role_name_key(wanted.role_name)
     return (
-        (wanted.email_part is None or wanted.email_part in user.email.key)
+        (not wanted.email_parts or any(part in user.email.key for part in wanted.email_parts))
         and wanted.email_key in {None, user.email.key}
         and wanted.status in {None, user.status}
         and (wanted.role_id is None or wanted.role_id in {role.id for role in user.roles})

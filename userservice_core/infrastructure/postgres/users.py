@@ -113,7 +113,8 @@ _OVERVIEWS: Final = users.outerjoin(login_states)
 _GET_OVERVIEW: Final = Statement(select(*OVERVIEW_COLUMNS).select_from(_OVERVIEWS).where(_BY_ID))
 _HELD: Final = select(user_roles.c.role_id).where(user_roles.c.user_id == users.c.user_id).correlate(users)
 _FILTERS: Final[dict[str, ColumnElement[bool]]] = {
-    "email_part": users.c.email_key.like(bindparam("email_part"), escape="\\"),
+    # An array even of one pattern; the backslash is what escapes unless something else is said.
+    "email_parts": users.c.email_key.like(any_(bindparam("email_parts", type_=ARRAY(Text)))),
     "email_key": users.c.email_key == bindparam("email_key"),
     "status": users.c.status == bindparam("status"),
     "role_id": _HELD.where(user_roles.c.role_id == bindparam("role_id")).exists(),
@@ -337,7 +338,7 @@ def _values_of(user: User) -> dict[str, Any]:
 def _filters_of(wanted: UserFilter) -> dict[str, Any]:
     """Return which of :data:`_FILTERS` apply, and what they compare with."""
     given: dict[str, Any] = {
-        "email_part": wanted.email_part and f"%{_PATTERN_CHARACTERS.sub(_ESCAPED, wanted.email_part)}%",
+        "email_parts": [f"%{_PATTERN_CHARACTERS.sub(_ESCAPED, part)}%" for part in wanted.email_parts] or None,
         "email_key": wanted.email_key,
         "status": wanted.status and wanted.status.value,
         "role_id": wanted.role_id,
