@@ -127,7 +127,7 @@ def test_wrong_passwords_end_the_session_they_were_given_in(host: str, by_change
         answers = [json_of(send_json(client, "POST", path, body, token=token)) for _ in range(4)]
 
         code = "current-password-wrong" if by_change else "invalid-credentials"
-        assert [answer["type"].rpartition(":")[2] for answer in answers] == [code] * 3 + ["invalid-access-token"]
+        assert [answer["type"].rpartition(":")[2] for answer in answers] == [code] * 3 + ["invalid-token"]
         proved = send_json(client, "POST", "/auth/reauthenticate", {"password": _PASSWORD}, token=other)
         assert (proved.status, _sign_in(client, _PASSWORD).status) == (200, 401)
 
