@@ -50,6 +50,7 @@ _POM: Final = """\
 _FROM_DEBIAN: Final[tuple[tuple[Callable[[], bool], tuple[str, ...]], ...]] = (
     (lambda: _is_there(installed.redis_server), ("redis-server",)),
     (lambda: _is_there(installed.pgbouncer), ("pgbouncer",)),
+    (lambda: _is_there(installed.nginx), ("nginx-light",)),
     (
         lambda: _is_there(partial(installed.postgres_folder, versions.OLDEST_POSTGRES)),
         (f"postgresql-{versions.OLDEST_POSTGRES}",),
@@ -62,6 +63,7 @@ _SERVERS: Final[tuple[Callable[[], object], ...]] = (
     installed.kafka_classpath,
     installed.redis_server,
     installed.pgbouncer,
+    installed.nginx,
     installed.lambda_emulator,
     partial(installed.postgres_folder, versions.OLDEST_POSTGRES),
 )
