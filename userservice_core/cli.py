@@ -205,7 +205,7 @@ def _serve(settings: Settings, app: str, drain: Callable[[], None]) -> None:
 
     ends = threading.Event()
 
-    class Server(Granian):  # type: ignore[misc] # the library exports a choice between two classes
+    class Server(Granian):  # type: ignore[misc,valid-type] # the library exports a choice between two classes
         """Lets load balancers notice, before it stops, that it is about to."""
 
         def signal_handler_interrupt(self, number: int, frame: FrameType | None) -> None:
