@@ -560,6 +560,7 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     """
     from userservice_core.infrastructure.caching.pass_through import PassThroughCache
     from userservice_core.infrastructure.postgres.ping import PostgresPing
+    from userservice_core.infrastructure.system.draining import inherited_notice
     from userservice_core.infrastructure.system.health import AssumedHealth, HealthProbe
     from userservice_core.infrastructure.system.revocation_mirror import PrimaryRevocationChecker, RevocationMirror
 
@@ -602,6 +603,7 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
         pings,
         is_loaded=lambda: mirror.is_loaded and (held is None or held.is_loaded),
         metrics=common.metrics,
+        is_told_to_drain=inherited_notice(),
     )
     if held is not None:
         opened.callback(held.close)

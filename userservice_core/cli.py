@@ -180,22 +180,47 @@ def _report_topics(*, dead_letters: bool, is_creating: bool) -> None:
 @click.option("--app", type=click.Choice(sorted(_APPLICATIONS)), default="starlette", show_default=True)
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input ends.")
 def serve(app: str, *, with_parent: bool) -> None:
-    """Serve HTTP by granian: Starlette over ASGI, or Flask over WSGI."""
+    """
+    Serve HTTP by granian: Starlette over ASGI, or Flask over WSGI.
+
+    Told to end by SIGTERM, it is not ready any more, and closes each connection after its next answer; what comes is
+    served for DRAIN_DELAY_SECONDS. Then it takes no more connections, answers what is at work, and ends with 0.
+    """
+    from userservice_core.infrastructure.system.draining import drain_notice
+
     settings = Settings.from_environment(os.environ)
     if with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     _require_startable(settings)
-    with _metrics(settings, port=settings.metrics_port, folder="metrics"):
-        _serve(settings, app)
+    with (
+        _metrics(settings, port=settings.metrics_port, folder="metrics"),
+        drain_notice(settings.data_dir) as drain,
+    ):
+        _serve(settings, app, drain)
 
 
-def _serve(settings: Settings, app: str) -> None:
+def _serve(settings: Settings, app: str, drain: Callable[[], None]) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
 
+    ends = threading.Event()
+
+    class Server(Granian):  # type: ignore[misc,valid-type] # the library exports a choice between two classes
+        """Lets load balancers notice, before it stops, that it is about to."""
+
+        def signal_handler_interrupt(self, number: int, frame: FrameType | None) -> None:
+            if number != signal.SIGTERM or ends.is_set() or settings.drain_delay_seconds == 0:
+                super().signal_handler_interrupt(number, frame)
+                return
+            ends.set()
+            drain()
+            stop = threading.Timer(settings.drain_delay_seconds, super().signal_handler_interrupt, (number, frame))
+            stop.daemon = True
+            stop.start()
+
     is_asgi = app == "starlette"
-    Granian(
+    Server(
         _APPLICATIONS[app],
         address=settings.host,
         port=settings.port,
@@ -942,6 +967,7 @@ def _dev_environment(*, port: int, data_dir: Path, dsn: str) -> dict[str, str]:
         "USERSERVICE_METRICS_PORT": str(_free_port()),
         "USERSERVICE_MAIL_URL": "console:",
         "USERSERVICE_LOG_FORMAT": "console",
+        "USERSERVICE_DRAIN_DELAY_SECONDS": "0",
         "USERSERVICE_DATABASE_URL": dsn,
         "USERSERVICE_DATABASE_DIRECT_URL": dsn,
     }

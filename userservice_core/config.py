@@ -519,6 +519,12 @@ class Settings:
     host: str = _setting(_HOST, "The address to listen on.", default="127.0.0.1")
     port: int = _setting(_PORT, "The port to listen on.", default=8000)
     workers: int = _setting(_whole(1, 256, "processes"), "Processes that serve HTTP.", default=1)
+    drain_delay_seconds: float = _setting(
+        _decimal(0, 300, "seconds"),
+        "How long `userservice serve`, once told to end by SIGTERM, still serves as not ready, so that load balancers"
+        " notice before it takes no more connections. A second signal, and Ctrl-C, end it at once.",
+        default=5.0,
+    )
     wsgi_threads: int = _setting(_whole(1, 64, "threads"), "Requests at once in a worker of the Flask host.", default=8)
     metrics_host: str = _setting(_HOST, "The address to serve metrics on.", default="127.0.0.1")
     metrics_port: int = _setting(_PORT, "The port to serve metrics on.", default=9100)

@@ -52,6 +52,7 @@ def settings_for(database: str, data_dir: Path, **others: str) -> dict[str, str]
         "RATE_LIMITS_FILE": str(_RATE_LIMITS),
         "WORKERS": "1",
         "LOG_LEVEL": "WARNING",
+        "DRAIN_DELAY_SECONDS": "0",
         **others,
     }
     return {**without_settings(), **{f"USERSERVICE_{name}": value for name, value in settings.items()}}
@@ -125,6 +126,11 @@ class Process:
         """Ask it to end as an orchestrator does (SIGTERM), and return its exit code."""
         self._process.terminate()
         return self.wait()
+
+    def start_again(self) -> None:
+        """Start the same, at the same place, once it has ended."""
+        Process.__exit__(self, None, None, None)
+        self.__enter__()
 
     def documents(self) -> list[dict[str, Any]]:
         """Return the lines printed so far that are JSON objects."""
