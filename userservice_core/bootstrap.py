@@ -308,6 +308,7 @@ def _use_cases(
         ids=driven.ids,
         access_lifetime=rules.lifetimes.access,
     )
+    devices = KnownDevices(sealer=sealer, clock=driven.clock, ids=driven.ids)
     limits = RateLimits(limiter=driven.limiter, policy=rules.rates, sealer=sealer, metrics=driven.metrics)
     # Nobody hashes there, so a request may take a little longer, and has more to hide.
     links_pacer = RecentPacer(longest_wait_seconds=0.05)
@@ -323,7 +324,7 @@ def _use_cases(
         proofs=proofs,
         failures=failures,
         limits=limits,
-        devices=KnownDevices(sealer=sealer, clock=driven.clock, ids=driven.ids),
+        devices=devices,
         rules=password_rules,
         history=history,
         factors=factors,
@@ -405,6 +406,7 @@ def _use_cases(
             profiles=driven.profiles,
             links=links,
             mailed_tokens=mailed_tokens,
+            devices=devices,
             clock=driven.clock,
             ids=driven.ids,
             access_lifetime=rules.lifetimes.access,

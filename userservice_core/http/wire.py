@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from userservice_core.application.authentication import SignedIn
     from userservice_core.application.authorization import CheckedPermissions
+    from userservice_core.application.passwords import PasswordChanged
     from userservice_core.application.service_clients import NewSecret
     from userservice_core.domain.addresses import Address
     from userservice_core.domain.clients import ServiceClient
@@ -212,6 +213,18 @@ class UserAnswer(Body, frozen=True, kw_only=True):
             deleted_at=user.deleted_at,
             version=user.version,
         )
+
+
+class PasswordChangedAnswer(UserAnswer, frozen=True, kw_only=True):
+    """The user, and what this device is known by from now on: tokens of devices end with the password before."""
+
+    device_token: str
+
+    @classmethod
+    def of_change(cls, changed: PasswordChanged) -> PasswordChangedAnswer:
+        """Show *changed*."""
+        user = UserAnswer.of(changed.user)
+        return cls(**msgspec.structs.asdict(user), device_token=changed.device_token)
 
 
 class AccountPatchBody(Body, frozen=True, kw_only=True):
