@@ -31,9 +31,11 @@ from userservice_core.application.addresses import Addresses
 from userservice_core.application.audit_trail import AuditTrail
 from userservice_core.application.authentication import Authentication, TokenLifetimes
 from userservice_core.application.authorization import Authorization
+from userservice_core.application.bounces import Bounces
 from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.erasure_requests import ErasureRequests
 from userservice_core.application.failed_sign_ins import FailedSignIns
 from userservice_core.application.hash_mix import HashMix
 from userservice_core.application.idempotency import IdempotentCalls
@@ -64,6 +66,7 @@ from userservice_core.application.use_cases import UseCases
 from userservice_core.application.user_directory import UserDirectory
 from userservice_core.config import SigningKeyPlace
 from userservice_core.domain.events import Topic
+from userservice_core.domain.ids import ClientId
 from userservice_core.domain.passwords import PasswordPolicy
 from userservice_core.domain.rate_limits import RatePolicy
 from userservice_core.domain.revocations import RevocationKind
@@ -77,12 +80,14 @@ from userservice_core.ports.failpoints import install_failpoints
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
+    from uuid import UUID
 
     from userservice_core.config import Settings
     from userservice_core.domain.revocations import Revocation
     from userservice_core.domain.signing_keys import StoredSigningKey
     from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
     from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMailSender, InMemoryStore
+    from userservice_core.infrastructure.messaging.consumer import EventConsumer
     from userservice_core.infrastructure.messaging.lines import Line
     from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.postgres.database import Database
@@ -94,6 +99,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.cache import Cache
     from userservice_core.ports.clients import ClientReader
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
+    from userservice_core.ports.consuming import EventSource
     from userservice_core.ports.credentials import SignInReader
     from userservice_core.ports.health import Health, Ping
     from userservice_core.ports.idempotency import AnswerStore, JoiningUnitOfWork
@@ -202,6 +208,35 @@ class RelayService:
 
     def __enter__(self) -> Self:
         """Nothing is left to do: a relay connects when it runs."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+class ConsumerService:
+    """
+    The wired consumer of the service's own group: takes what others ask of it by events.
+
+    Attributes:
+        consumer: Runs, answers probes, and replays what was put aside.
+        topics: What it reads.
+    """
+
+    def __init__(self, consumer: EventConsumer, *, topics: tuple[str, ...], close: Callable[[], None]) -> None:
+        self.consumer = consumer
+        self.topics = topics
+        self._close = close
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        """Nothing is left to do: a consumer connects when it runs."""
         return self
 
     def __exit__(
@@ -710,6 +745,83 @@ def bootstrap_relay(
     return RelayService(relay, opened.close, beside=beside)
 
 
+@_drivers_installed()
+def bootstrap_consumer(settings: Settings, *, member_id: str | None = None) -> ConsumerService:
+    """
+    Wire the consumer of what others ask of the service; any number of processes share the work.
+
+    Args:
+        settings: As read by :meth:`Settings.from_environment`.
+        member_id: A name of this process alone that outlives a restart, so that its work waits for it meanwhile; with
+            PostgreSQL as the bus, the host's name if not given.
+
+    Raises:
+        ConfigurationError: If the key ring cannot be read, or what the settings ask for is not installed.
+    """
+    from userservice_core.infrastructure.messaging.own_consumer import own_group, own_topics
+    from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
+
+    opened = ExitStack()
+    common = _common(settings)
+    database = _database(settings, common.metrics, opened)
+    uow = PostgresUnitOfWork(
+        database,
+        topic_prefix=settings.topic_prefix,
+        source=settings.issuer,
+        signal=_signal(settings, opened),
+    )
+    group, topics = own_group(settings.topic_prefix), own_topics(settings.topic_prefix)
+    source: EventSource
+    if settings.kafka_bootstrap_servers:
+        from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
+
+        source = KafkaEventSource(
+            settings.kafka_bootstrap_servers, group=group, topics=topics, foreign_topics=topics, member_id=member_id
+        )
+    else:
+        from userservice_core.infrastructure.postgres.bus_events import PostgresEventSource
+
+        source = PostgresEventSource(database, group=group, topics=topics, foreign_topics=topics, member_id=member_id)
+    consumer = _own_consumer(
+        source,
+        uow=uow,
+        clock=common.clock,
+        ids=common.ids,
+        metrics=common.metrics,
+        access_lifetime=timedelta(seconds=settings.access_token_seconds),
+        erasure_client_id=settings.erasure_client_id,
+    )
+    return ConsumerService(consumer, topics=topics, close=opened.close)
+
+
+def _own_consumer(
+    source: EventSource,
+    *,
+    uow: UnitOfWork,
+    clock: Clock,
+    ids: IdGenerator,
+    metrics: Metrics,
+    access_lifetime: timedelta,
+    erasure_client_id: UUID | None,
+) -> EventConsumer:
+    from userservice_core.infrastructure.messaging.consumer import EventConsumer
+    from userservice_core.infrastructure.messaging.own_consumer import handle_own
+    from userservice_core.infrastructure.messaging.own_inbox import UnitOfWorkInbox
+
+    consumer = EventConsumer(source, inbox=UnitOfWorkInbox(uow), metrics=metrics)
+    handle_own(
+        consumer,
+        bounces=Bounces(clock=clock, ids=ids),
+        erasure_requests=ErasureRequests(
+            clock=clock,
+            ids=ids,
+            access_lifetime=access_lifetime,
+            client_id=None if erasure_client_id is None else ClientId(erasure_client_id),
+        ),
+    )
+    return consumer
+
+
 def _retaining(
     settings: Settings, common: _Common, database: Database, signal_port: Signal | None
 ) -> Callable[[threading.Event], None]:
@@ -1116,7 +1228,8 @@ class InMemoryUserService:
         store: What it stores.
         relay: Its relay, of which `wave` does what a relay's process would.
         mails: What was sent.
-        publisher: What was published.
+        publisher: What was published; what others publish is given to it as well.
+        consumer: Of what others publish: :meth:`~.EventConsumer.run` handles it until it is stopped.
     """
 
     service: UserService
@@ -1124,6 +1237,7 @@ class InMemoryUserService:
     relay: Relay
     mails: InMemoryMailSender
     publisher: InMemoryEventPublisher
+    consumer: EventConsumer
 
 
 def bootstrap_in_memory(
@@ -1135,6 +1249,7 @@ def bootstrap_in_memory(
     ring: KeyRing | None = None,
     breached: BreachedPasswords | None = None,
     hide_registered_emails: bool = False,
+    erasure_client_id: UUID | None = None,
 ) -> InMemoryUserService:
     """
     Wire the service in memory, with real tokens and seals.
@@ -1147,9 +1262,11 @@ def bootstrap_in_memory(
         breached: The passwords that count as leaked; none if not given.
         ring: Its keys; new ones if not given.
         hide_registered_emails: Whether registering tells nobody that an address has an account.
+        erasure_client_id: Of the service client in whose name events have users erased.
     """
     from userservice_core.infrastructure import memory
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
+    from userservice_core.infrastructure.messaging.own_consumer import own_group, own_topics
     from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.security.common_passwords import common_passwords
     from userservice_core.infrastructure.security.keys import KeyRing
@@ -1222,4 +1339,15 @@ def bootstrap_in_memory(
         drain=lambda: None,
         close=pipeline.close,
     )
-    return InMemoryUserService(service=service, store=store, relay=relay, mails=mails, publisher=publisher)
+    consumer = _own_consumer(
+        memory.InMemoryEventSource(publisher, group=own_group("userservice."), topics=own_topics("userservice.")),
+        uow=uow,
+        clock=clock,
+        ids=ids,
+        metrics=metrics,
+        access_lifetime=rules.lifetimes.access,
+        erasure_client_id=erasure_client_id,
+    )
+    return InMemoryUserService(
+        service=service, store=store, relay=relay, mails=mails, publisher=publisher, consumer=consumer
+    )

@@ -21,6 +21,7 @@ from email.headerregistry import Address
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import attrs
 
@@ -244,6 +245,10 @@ def _parse_failpoint(text: str) -> str:
     return text
 
 
+def _parse_uuid(text: str) -> UUID:
+    return UUID(text)
+
+
 def _parse_text(text: str) -> str:
     if not text.strip():
         raise ValueError
@@ -267,6 +272,7 @@ _SWITCH = (_parse_switch, "true or false")
 _BASE_URL = (_parse_base_url, "a URL that begins with https:// or http://, without user, query or fragment")
 _HOST = (_parse_host, "an IP address to listen on, or localhost")
 _PATH = (Path, "a folder")
+_UUID = (_parse_uuid, "a UUID")
 _NAME = (_parse_name, "at most 100 letters, digits, dots, dashes and underscores")
 _TEXT = (_parse_text, "a text that is not empty")
 _LINE = (_parse_line, f"a line of at most {_LONGEST_LINE} characters")
@@ -370,6 +376,12 @@ class Settings:
         _NAME,
         "What the name of every topic begins with; the same for all processes of an installation.",
         default="userservice.",
+    )
+    erasure_client_id: UUID | None = _setting(
+        _UUID,
+        "The service client in whose name a user is erased whom an event asks to erase; without one, only users are"
+        " erased who hold no permission.",
+        default=None,
     )
     cache_url: str | None = _setting(
         _url("redis", "rediss"),
