@@ -15,7 +15,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from userservice_core import infrastructure
-from userservice_core.bootstrap import bootstrap, bootstrap_relay
+from userservice_core.bootstrap import bootstrap, bootstrap_consumer, bootstrap_relay
 from userservice_core.config import Settings
 from userservice_core.http.messages import Request
 
@@ -38,10 +38,19 @@ def _relay(environment: Mapping[str, str]) -> int:
     return 0
 
 
+def _consume(environment: Mapping[str, str]) -> int:
+    """Take what others ask for until the end of the process."""
+    with bootstrap_consumer(Settings.from_environment(environment), member_id="crashing") as service:
+        service.consumer.run(threading.Event())
+    return 0
+
+
 def _do(job: Mapping[str, Any]) -> int:
     environment = {**os.environ, "USERSERVICE_FAILPOINT": job["failpoint"]}
     if job["task"] == "register":
         return _register(environment, job["email"])
+    if job["task"] == "consume":
+        return _consume(environment)
     return _relay(environment)
 
 

@@ -45,7 +45,8 @@ CREATE INDEX IF NOT EXISTS ix_userservice_inbox_event_seen_at ON userservice_inb
 MOVE_ON: Final = """
 INSERT INTO userservice_inbox AS inbox (group_name, topic, key, last_sequence)
 SELECT %(group)s, topic, key, max(sequence)
-FROM unnest(CAST(%(topics)s AS text[]), CAST(%(keys)s AS text[]), CAST(%(sequences)s AS bigint[])) AS new (topic, key, sequence)
+FROM unnest(CAST(%(topics)s AS text[]), CAST(%(keys)s AS text[]), CAST(%(sequences)s AS bigint[]))
+    AS new (topic, key, sequence)
 GROUP BY topic, key ORDER BY topic, key
 ON CONFLICT (group_name, topic, key) DO UPDATE SET
     previous_sequence = inbox.last_sequence,
