@@ -7,7 +7,7 @@ from typing import Final
 from alembic import op
 
 revision: Final = "expand_0017"
-down_revision: Final = "expand_0014"
+down_revision: Final = "expand_0016"
 branch_labels: Final = None
 depends_on: Final = None
 
