@@ -95,12 +95,13 @@ def main() -> None:
 
 @main.command()
 def check() -> None:
-    """Validate the settings and the key ring, and print the settings, secrets masked."""
-    from userservice_core.bootstrap import check_key_ring
+    """Validate the settings, the key ring and the certificates, and print the settings, secrets masked."""
+    from userservice_core.bootstrap import check_key_ring, kafka_security
 
     settings = Settings.from_environment(os.environ)
     if settings.keyring is not None:
         check_key_ring(settings)
+    kafka_security(settings)
     for name, value in settings.masked():
         click.echo(f"{name}={value}")
 
@@ -424,12 +425,15 @@ def _create_admin(create: Callable[..., str | None], email: str) -> None:
 
 @main.command()
 @click.option("--issuer", default="https://accounts.example.com", show_default=True, help="Address of the service.")
-def openapi(issuer: str) -> None:
+@click.option("--refresh-token-cookie", is_flag=True, help="As it is where refresh tokens travel in a cookie.")
+def openapi(*, issuer: str, refresh_token_cookie: bool) -> None:
     """Print the OpenAPI 3.1 description of the HTTP interface."""
+    from userservice_core.http.cookie_routes import with_refresh_cookie
     from userservice_core.http.openapi import openapi_document
     from userservice_core.http.routes import ROUTES
 
-    click.echo(openapi_document(ROUTES, issuer=issuer))
+    routes = with_refresh_cookie(ROUTES) if refresh_token_cookie else ROUTES
+    click.echo(openapi_document(routes, issuer=issuer))
 
 
 @main.group(invoke_without_command=True)

@@ -59,6 +59,7 @@ _UNSHOWN: Final = {
     "users.event_version": "counts, to number events",
     "login_states.event_version": "as above",
     "credentials.password_hash": "lets whoever has it try passwords",
+    "credentials.former_hashes": "as above",
     "sessions.current_hash": "lets whoever has it try tokens",
     "sessions.previous_hash": "as above",
     "one_time_tokens.digest": "as above",
@@ -96,7 +97,7 @@ def _populated(backend: Backend) -> User:
         email_undeliverable_since=NOW,
     )
     backend.uow.run(lambda transaction: transaction.users.add(user))
-    credential = sample_credential(user)
+    credential = sample_credential(user, former_hashes=("$former$hash",))
     backend.uow.run(lambda transaction: transaction.sign_ins.add(credential))
 
     def sign_in(transaction: Any) -> None:  # noqa: ANN401 - a transaction
