@@ -66,7 +66,7 @@ from userservice_core.application.signing_keys import SigningKeys
 from userservice_core.application.use_cases import UseCases
 from userservice_core.application.user_directory import UserDirectory
 from userservice_core.config import SigningKeyPlace
-from userservice_core.domain.events import Topic
+from userservice_core.domain.events import ReceivedTopic, Topic
 from userservice_core.domain.ids import ClientId
 from userservice_core.domain.passwords import PasswordPolicy
 from userservice_core.domain.rate_limits import RatePolicy
@@ -1162,7 +1162,8 @@ def _bus(settings: Settings, database: Database) -> EventPublisher:
     if settings.kafka_bootstrap_servers:
         from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
 
-        topics = [f"{settings.topic_prefix}{topic}" for topic in Topic if topic is not Topic.NOTIFICATIONS]
+        written = [topic for topic in Topic if topic is not Topic.NOTIFICATIONS]
+        topics = [f"{settings.topic_prefix}{topic}" for topic in (*written, *ReceivedTopic)]
         return KafkaEventPublisher(
             settings.kafka_bootstrap_servers,
             client_id="userservice-relay",
