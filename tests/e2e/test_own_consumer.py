@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import signal
 from typing import TYPE_CHECKING, Final
 
 import psycopg
 import pytest
 
 from tests.e2e.processes import Process, eventually, free_port, settings_for
-from tests.e2e.test_kills import Crashes
 from tests.integration.postgres.building import new_user, register
 from tests.received_events import erasure_request
 from userservice_core.infrastructure.messaging.own_consumer import own_group
@@ -54,11 +54,11 @@ def test_no_kill_doubles_or_loses_a_receipt(database: str, pool: Database, tmp_p
         PostgresUnitOfWork(pool).run(lambda transaction: register(transaction, new_user())) for _ in range(len(_STEPS))
     ]
     requests = [erasure_request(user.id) for user in users]
-    crashes = Crashes(environment, tmp_path / "crashes.log")
-    with contextlib.closing(crashes):
-        for request, step in zip(requests, _STEPS, strict=True):
-            PostgresEventPublisher(pool).publish([request])
-            crashes.require_killed(task="consume", failpoint=f"{step}:1")
+    for request, step in zip(requests, _STEPS, strict=True):
+        PostgresEventPublisher(pool).publish([request])
+        dying = {**environment, "USERSERVICE_FAILPOINT": f"{step}:1"}
+        with Process("consume", "--member-id", "crashing", environment=dying) as process:
+            assert process.wait() == -signal.SIGKILL, process.lines
 
     port = free_port()
     consume = Process("consume", "--member-id", "crashing", "--probe-port", str(port), environment=environment)
