@@ -68,6 +68,7 @@ _SAMPLES: Final[Mapping[str, Any]] = {
     "changed_members": ("displayName", "language"),
     "country_code": "DE",
     "description": "Reads and writes reports",
+    "display_name": "Ada Lovelace",
     "email": "ada@example.com",
     "email_hmac": "vYl5ZqkD3yB0m1m8w0bq3o2t5f6h7j8k9l0a1s2d3f4",
     "group_name": "Reports",

@@ -278,12 +278,16 @@ class ProfileUpdated(UserEvent):
     Attributes:
         version: Of the profile, after the change.
         changed_members: Names of the members that have another value now, as the HTTP interface calls them.
+        display_name: What to call the user: the display name, or else first and last name; None where there is neither.
     """
 
     type = "profile.updated"
 
     version: int
     changed_members: tuple[str, ...]
+    display_name: str | None = attrs.field(
+        default=None, metadata=personal("services that show the name beside what is theirs keep a copy of it")
+    )
 
 
 @attrs.frozen(kw_only=True)
