@@ -31,9 +31,8 @@ _TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 def _registration(email: str, trace: str | None) -> Request:
     body = json.dumps({"email": email, "password": "correct horse battery staple"}).encode()
-    headers = (("content-type", "application/json"),)
-    if trace is not None:
-        headers += (("traceparent", f"00-{trace}-00f067aa0ba902b7-01"),)
+    traced = () if trace is None else (("traceparent", f"00-{trace}-00f067aa0ba902b7-01"),)
+    headers = (("content-type", "application/json"), *traced)
     return Request(method="POST", path="/auth/register", headers=headers, body=body)
 
 
