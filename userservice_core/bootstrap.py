@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.security.keys import KeyRing, SigningKeySource
     from userservice_core.infrastructure.security.signing_keys import HeldSigningKeys
+    from userservice_core.ports import consuming
     from userservice_core.ports.addresses import AddressReader
     from userservice_core.ports.audit import AuditReader
     from userservice_core.ports.bearer_tokens import BearerTokenSource
@@ -107,7 +108,6 @@ if TYPE_CHECKING:
     from userservice_core.ports.cache import Cache
     from userservice_core.ports.clients import ClientReader
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
-    from userservice_core.ports.consuming import EventSource
     from userservice_core.ports.credentials import SignInReader
     from userservice_core.ports.health import Health, Ping
     from userservice_core.ports.idempotency import AnswerStore, JoiningUnitOfWork
@@ -785,7 +785,7 @@ def bootstrap_consumer(settings: Settings, *, member_id: str | None = None) -> C
     )
     group = own_group(settings.topic_prefix)
     topics = tuple(settings.renamed_topics.get(name, name) for name in own_topics(settings.topic_prefix))
-    source: EventSource
+    source: consuming.EventSource
     if settings.kafka_bootstrap_servers:
         from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
 
@@ -814,7 +814,7 @@ def bootstrap_consumer(settings: Settings, *, member_id: str | None = None) -> C
 
 
 def _own_consumer(
-    source: EventSource,
+    source: consuming.EventSource,
     *,
     uow: UnitOfWork,
     clock: Clock,
