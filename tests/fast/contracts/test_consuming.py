@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.own_effects import record_effects
+from tests.effects import record_effects
 from userservice_core.infrastructure.memory import (
     InMemoryEventPublisher,
     InMemoryEventSource,

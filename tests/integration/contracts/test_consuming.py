@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import sessionmaker
 
+from tests.effects import record_effects
 from tests.integration.messaging.topics import Topics
-from tests.own_effects import record_effects
 from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
 from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
 from userservice_core.infrastructure.messaging.own_inbox import UnitOfWorkInbox
