@@ -36,10 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 PREFIX: Final = "userservice."
-PUBLISHED: Final = tuple(kind for kind in EVENT_TYPES if kind.topic is not Topic.NOTIFICATIONS)
-"""Mails go from the outbox to the mail server, and never to the bus."""
-
-DESCRIBED: Final = (*PUBLISHED, *RECEIVED_TYPES)
+DESCRIBED: Final = (*EVENT_TYPES, *RECEIVED_TYPES)
 
 _SPEC: Final = "3.0.0"
 _KAFKA_BINDING: Final = "0.5.0"
@@ -81,6 +78,9 @@ _SAMPLES: Final[Mapping[str, Any]] = {
     "status": "suspended",
     "UserRegistered.status": "pending_verification",
     "UserRestored.status": "active",
+    "language": "en",
+    "sealed_token": "s1:nUqg2vX0kQ0yJm4yq5r8t1w3z6b9d2f4h7k0m3p6s9u",
+    "to": "ada@example.com",
     "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
 }
 
@@ -110,6 +110,10 @@ _RECEIVED_HEADERS: Final[Mapping[str, Schema]] = {
     "ce_subject": {"type": "string", "description": "Not looked at"},
     "ce_sequence": {"type": "string", "description": "Not looked at: senders count what they like"},
     "ce_partitionkey": {"type": "string", "description": "The key of the record"},
+}
+_REMARKS: Final[Mapping[Topic | ReceivedTopic, str]] = {
+    Topic.NOTIFICATIONS: " It is written where USERSERVICE_MAIL_URL is bus:, for another service to send the mails;"
+    " elsewhere they go from the outbox to the mail server.",
 }
 _OPTIONAL_HEADERS: Final = frozenset({"ce_sequence", "ce_traceparent"})
 
@@ -178,7 +182,7 @@ def _channel(topic: Topic | ReceivedTopic) -> dict[str, Any]:
     keys = " or ".join(dict.fromkeys(key_of(kind) for kind in kinds))
     return {
         "address": f"{PREFIX}{topic}",
-        "description": f"Records are keyed by {keys}.",
+        "description": f"Records are keyed by {keys}.{_REMARKS.get(topic, '')}",
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _names(kinds)},
         "bindings": {"kafka": {"topic": f"{PREFIX}{topic}", "bindingVersion": _KAFKA_BINDING}},
     }

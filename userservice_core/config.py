@@ -237,7 +237,7 @@ def _parse_base_url(text: str) -> str:
 
 
 def _parse_mail_url(text: str) -> str:
-    if text == "console:":
+    if text in {"console:", "bus:"}:
         return text
     parse, _ = _url("smtp", "smtps", "smtp+starttls")
     return parse(text)
@@ -512,8 +512,9 @@ class Settings:
 
     # mail
     mail_url: str = _setting(
-        (_parse_mail_url, "console: or smtp://, smtps:// or smtp+starttls://user:password@host:port"),
-        "Where the relay hands mails over; `console:` prints them, one line of JSON each, with their secret links.",
+        (_parse_mail_url, "console: or bus: or smtp://, smtps:// or smtp+starttls://user:password@host:port"),
+        "Where the relay hands mails over; `console:` prints them, one line of JSON each, with their secret links, and"
+        " `bus:` leaves them to whoever reads the topic of notifications.",
         default="console:",
         secret=True,
     )

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from docs import generate
-from docs.asyncapi import DESCRIBED, PREFIX, PUBLISHED, asyncapi_document, written_asyncapi
+from docs.asyncapi import DESCRIBED, PREFIX, asyncapi_document, written_asyncapi
 from userservice_core.domain.event_schemas import schemas_by_type, wire_name
 from userservice_core.domain.events import EVENT_TYPES, RECEIVED_TYPES, ReceivedTopic, Topic
 
@@ -37,7 +37,7 @@ def test_every_reference_leads_somewhere() -> None:
     """Within the document."""
     references = set(_references(DOCUMENT))
 
-    assert len(references) > len(PUBLISHED)
+    assert len(references) > len(DESCRIBED)
     for reference in references:
         place = DOCUMENT
         for step in reference.removeprefix("#/").split("/"):
@@ -57,16 +57,12 @@ def _references(node: Any) -> list[str]:  # noqa: ANN401 - JSON has no narrower 
 
 
 def test_channels_are_topics_and_messages_types() -> None:
-    """Each event is in the channel of its topic; mails are published nowhere."""
+    """Each event is in the channel of its topic."""
     said = {(channel["address"], name) for channel in DOCUMENT["channels"].values() for name in channel["messages"]}
 
-    assert said == {
-        (f"{PREFIX}{kind.topic}", wire_name(kind))
-        for kind in (*EVENT_TYPES, *RECEIVED_TYPES)
-        if kind.topic is not Topic.NOTIFICATIONS
-    }
+    assert said == {(f"{PREFIX}{kind.topic}", wire_name(kind)) for kind in (*EVENT_TYPES, *RECEIVED_TYPES)}
     assert set(MESSAGES) == {name for _, name in said}
-    assert {kind.topic for kind in DESCRIBED} == {*(kind.topic for kind in PUBLISHED), *ReceivedTopic}
+    assert {kind.topic for kind in DESCRIBED} == {*Topic, *ReceivedTopic}
 
 
 def test_operations_say_who_writes_a_topic() -> None:
@@ -75,7 +71,7 @@ def test_operations_say_who_writes_a_topic() -> None:
     said = {(operation["channel"]["$ref"].rpartition("/")[2], operation["action"]) for operation in operations}
 
     assert said == {
-        *((str(topic), "send") for topic in Topic if topic is not Topic.NOTIFICATIONS),
+        *((str(topic), "send") for topic in Topic),
         *((str(topic), "receive") for topic in ReceivedTopic),
     }
     assert len(operations) == len(DOCUMENT["channels"])
