@@ -718,17 +718,39 @@ def bootstrap_relay(
         ConfigurationError: If the key ring or a mail template cannot be used, or what the settings ask for is not
             installed.
     """
+    from userservice_core.infrastructure.messaging.mail import ConsoleMailSender, MailDispatcher, SmtpMailSender
+    from userservice_core.infrastructure.messaging.mail_texts import MailTexts
     from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
+    from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
 
+    # Also where mails are printed, so that a broken template is found before it reaches production.
+    texts = MailTexts(
+        service_name=settings.service_name,
+        restorable_days=settings.deleted_account_days,
+        folder=settings.mail_templates,
+    )
     opened = ExitStack()
     common = _common(settings)
     database = _database(settings, common.metrics, opened)
-    mails = None if settings.mail_url == "bus:" else _mails(settings, common, write_mail)
+    sender: MailSender
+    if settings.mail_url in {"console:", _NO_MAIL_SERVER}:
+        sender = ConsoleMailSender(write_mail or _print_line)
+    else:
+        sender = SmtpMailSender(
+            settings.mail_url,
+            texts=texts,
+            sender_address=settings.mail_from,
+            sender_name=settings.service_name,
+            now=common.clock.now,
+        )
+    mails = MailDispatcher(
+        AesGcmSecretSealer(common.ring, common.entropy), sender, link_base=f"{settings.link_base}/auth"
+    )
     signal_port = _signal(settings, opened)
     relay = Relay(
         PostgresOutboxStore(database),
-        _lines(bus=_bus(settings, database), mails=mails, topic_prefix=settings.topic_prefix),
+        _lines_of(settings, bus=_bus(settings, database), mails=mails),
         signal_port,
         relay_id=relay_id or socket.gethostname(),
         metrics=common.metrics,
@@ -820,52 +842,6 @@ def _own_consumer(
     return consumer
 
 
-def _mails(settings: Settings, common: _Common, write_mail: Callable[[str], None] | None) -> EventPublisher:
-    """Return what sends the mails that are asked for."""
-    from userservice_core.infrastructure.messaging.mail import ConsoleMailSender, MailDispatcher, SmtpMailSender
-    from userservice_core.infrastructure.messaging.mail_texts import MailTexts
-    from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
-
-    # Also where mails are printed, so that a broken template is found before it reaches production.
-    texts = MailTexts(
-        service_name=settings.service_name,
-        restorable_days=settings.deleted_account_days,
-        folder=settings.mail_templates,
-    )
-    sender: MailSender
-    if settings.mail_url == "console:":
-        sender = ConsoleMailSender(write_mail or _print_line)
-    else:
-        sender = SmtpMailSender(
-            settings.mail_url,
-            texts=texts,
-            sender_address=settings.mail_from,
-            sender_name=settings.service_name,
-            now=common.clock.now,
-        )
-    sealer = AesGcmSecretSealer(common.ring, common.entropy)
-    return MailDispatcher(sealer, sender, link_base=f"{settings.link_base}/auth")
-
-
-def mail_reader(*, keyring: str, link_base: str) -> MailReader:
-    """
-    Return what makes mails of the events that ask for them, for a service that sends mails itself.
-
-    Args:
-        keyring: What USERSERVICE_KEYRING holds; whoever has it can also issue tokens, so give it to nobody else.
-        link_base: Where links lead, such as `https://accounts.example.com/auth`.
-
-    Raises:
-        ConfigurationError: If the key ring cannot be read.
-    """
-    from userservice_core.infrastructure.messaging.mail import MailReader
-    from userservice_core.infrastructure.security.keys import KeyRing
-    from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
-    from userservice_core.infrastructure.system.clock import SystemEntropy
-
-    return MailReader(AesGcmSecretSealer(KeyRing.parse(keyring), SystemEntropy()), link_base=link_base)
-
-
 def _retaining(
     settings: Settings, common: _Common, database: Database, signal_port: Signal | None
 ) -> Callable[[threading.Event], None]:
@@ -901,6 +877,25 @@ def _retaining(
 
 _FIRST_RETENTION_SECONDS: Final = 60.0
 """After the start of a relay, at most."""
+
+
+def mail_reader(*, keyring: str, link_base: str) -> MailReader:
+    """
+    Return what makes mails of the events that ask for them, for a service that sends mails itself.
+
+    Args:
+        keyring: What USERSERVICE_KEYRING holds; whoever has it can also issue tokens, so give it to nobody else.
+        link_base: Where links lead, such as `https://accounts.example.com/auth`.
+
+    Raises:
+        ConfigurationError: If the key ring cannot be read.
+    """
+    from userservice_core.infrastructure.messaging.mail import MailReader
+    from userservice_core.infrastructure.security.keys import KeyRing
+    from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+    from userservice_core.infrastructure.system.clock import SystemEntropy
+
+    return MailReader(AesGcmSecretSealer(KeyRing.parse(keyring), SystemEntropy()), link_base=link_base)
 
 
 def configure_logging(settings: Settings) -> None:
@@ -1177,12 +1172,23 @@ def _breached_passwords(settings: Settings, metrics: Metrics, opened: ExitStack)
     return checker
 
 
-def _lines(*, bus: EventPublisher, mails: EventPublisher | None, topic_prefix: str) -> tuple[Line, ...]:
-    """Mails go one way, everything else the other; without anybody to send mails, all goes to the bus."""
+_NO_MAIL_SERVER: Final = "bus:"
+"""Where mails are to be handed over if another service sends them."""
+
+
+def _lines_of(settings: Settings, *, bus: EventPublisher, mails: EventPublisher) -> tuple[Line, ...]:
+    """Where another service sends the mails, they go the way of everything else."""
     from userservice_core.infrastructure.messaging.lines import Line
 
-    if mails is None:
+    if settings.mail_url == _NO_MAIL_SERVER:
         return (Line(name="bus", publisher=bus, without_topics=()),)
+    return _lines(bus=bus, mails=mails, topic_prefix=settings.topic_prefix)
+
+
+def _lines(*, bus: EventPublisher, mails: EventPublisher, topic_prefix: str) -> tuple[Line, ...]:
+    """Mails go one way, everything else the other."""
+    from userservice_core.infrastructure.messaging.lines import Line
+
     notifications = f"{topic_prefix}{Topic.NOTIFICATIONS}"
     others = tuple(f"{topic_prefix}{topic}" for topic in Topic if topic is not Topic.NOTIFICATIONS)
     return (
@@ -1240,7 +1246,7 @@ def kafka_topics(settings: Settings, *, dead_letters: bool = False) -> tuple[Top
     largest = LARGEST_DEAD_LETTER_BYTES if dead_letters else settings.kafka_topic_max_message_bytes
     if largest is not None:
         wanted["max.message.bytes"] = str(largest)
-    written = (topic for topic in Topic if topic is not Topic.NOTIFICATIONS or settings.mail_url == "bus:")
+    written = (topic for topic in Topic if topic is not Topic.NOTIFICATIONS or settings.mail_url == _NO_MAIL_SERVER)
     names = [f"{settings.topic_prefix}{topic}" for topic in (*written, *ReceivedTopic)]
     return tuple(
         TopicSpec(
