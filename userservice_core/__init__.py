@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         bootstrap_in_memory,
         bootstrap_relay,
         configure_logging,
+        mail_reader,
     )
     from userservice_core.config import Settings
     from userservice_core.infrastructure.messaging.consumer import EventConsumer, Retries
@@ -60,6 +61,7 @@ __all__ = [
     "configure_logging",
     "errors",
     "lambda_kafka_handler",
+    "mail_reader",
 ]
 
 _HOMES = {
@@ -89,6 +91,7 @@ _HOMES = {
     "bootstrap_relay": ("userservice_core.bootstrap", "bootstrap_relay"),
     "configure_logging": ("userservice_core.bootstrap", "configure_logging"),
     "errors": ("userservice_core.errors", None),
+    "mail_reader": ("userservice_core.bootstrap", "mail_reader"),
     "lambda_kafka_handler": ("userservice_core.infrastructure.messaging.lambda_events", "lambda_kafka_handler"),
 }
 

@@ -270,8 +270,10 @@ class Passwords:
 
     def _verified(self, transaction: Transaction, user: User, *, now: datetime) -> User:
         if user.email_verified:
-            calmed = user.without_pending_email(now=now)
+            # However much of it is different, it is one version.
+            calmed = user.without_pending_email(now=now).with_deliverable_email(now=now)
             if calmed is not user:
+                calmed = attrs.evolve(calmed, version=user.version + 1)
                 transaction.users.save(calmed)
             return calmed
         verified = user.verify_email(now=now)

@@ -289,6 +289,7 @@ class AdminUserAnswer(UserAnswer, frozen=True, kw_only=True):
     """A user as administrators see them; the login state is there if it was asked for."""
 
     email_is_mixed_script: bool
+    email_undeliverable_since: datetime | None
     login_state: LoginStateItem | UnsetType = UNSET
 
     @classmethod
@@ -298,6 +299,7 @@ class AdminUserAnswer(UserAnswer, frozen=True, kw_only=True):
         return cls(
             **{name: getattr(shown, name) for name in UserAnswer.__struct_fields__},
             email_is_mixed_script=user.email.is_mixed_script,
+            email_undeliverable_since=user.email_undeliverable_since,
             login_state=UNSET if state is None else LoginStateItem.of(state),
         )
 
@@ -391,6 +393,7 @@ class UserPatchBody(Body, frozen=True, kw_only=True):
     deleted_at: datetime | UnsetType | None = UNSET
     version: int | UnsetType = UNSET
     email_is_mixed_script: bool | UnsetType = UNSET
+    email_undeliverable_since: datetime | UnsetType | None = UNSET
     login_state: LoginStateItem | UnsetType = UNSET
 
 
@@ -998,6 +1001,7 @@ class ExportAnswer(Body, frozen=True, kw_only=True):
     """Everything that is held about the user, as of one moment; no hash and no secret is in it."""
 
     account: UserAnswer
+    email_undeliverable_since: datetime | None
     sign_ins: SignInsItem
     roles: tuple[AssignedRoleItem, ...]
     profile: ProfileAnswer
@@ -1014,6 +1018,7 @@ class ExportAnswer(Body, frozen=True, kw_only=True):
         user, credential, state = data.sign_in.user, data.sign_in.credential, data.sign_in.state
         return cls(
             account=UserAnswer.of(user),
+            email_undeliverable_since=user.email_undeliverable_since,
             sign_ins=SignInsItem(
                 has_password=credential is not None,
                 password_changed_at=None if credential is None else credential.changed_at,

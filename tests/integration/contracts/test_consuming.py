@@ -10,13 +10,16 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import sessionmaker
 
+from tests.effects import record_effects
 from tests.integration.messaging.topics import Topics
 from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
 from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
+from userservice_core.infrastructure.messaging.own_inbox import UnitOfWorkInbox
 from userservice_core.infrastructure.postgres.bus import PostgresEventGroup, PostgresEventPublisher
 from userservice_core.infrastructure.postgres.bus_events import PostgresEventSource
 from userservice_core.infrastructure.postgres.database import Database
 from userservice_core.infrastructure.postgres.inbox import PostgresInbox
+from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
 from userservice_core.testing.contracts.consuming import EventSourceContract, InboxContract, sample_key
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from tests.servers.kafka import KafkaBroker
     from userservice_core.ports.consuming import ConsumedEvent
     from userservice_core.ports.publishing import OutboxRecord
+    from userservice_core.ports.unit_of_work import Transaction
 
 
 class PostgresInboxContract(InboxContract):
@@ -86,6 +90,31 @@ class TestInboxOnPsycopg(PostgresInboxContract):
     def begin(self, database: str) -> Callable[[], psycopg.Connection[Any]]:
         """Connect; the block commits and closes."""
         return lambda: psycopg.connect(database)
+
+
+class TestOwnInbox(InboxContract):
+    """Of the service's own groups: effects are events of the same transaction."""
+
+    @pytest.fixture
+    def inbox(self, database: str) -> Iterator[UnitOfWorkInbox]:
+        """In the transactions of the unit of work."""
+        with contextlib.closing(Database(database)) as pool:
+            yield UnitOfWorkInbox(PostgresUnitOfWork(pool))
+
+    @pytest.fixture
+    def write(self) -> Callable[[Sequence[ConsumedEvent], Transaction], None]:
+        """Record an event of the same id, after a read."""
+        return record_effects
+
+    @pytest.fixture
+    def written(self, database: str) -> Callable[[], list[str]]:
+        """Select the ids of what waits in the outbox."""
+
+        def written() -> list[str]:
+            with psycopg.connect(database) as connection:
+                return [str(event_id) for (event_id,) in connection.execute("SELECT id FROM outbox ORDER BY seq")]
+
+        return written
 
 
 @pytest.fixture
