@@ -8,7 +8,7 @@ import random
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 import pytest
@@ -19,6 +19,7 @@ from tests.integration.messaging.consumer_process import consumer_process
 from tests.integration.messaging.effects import PostgresEffects
 from tests.integration.messaging.topics import Topics
 from userservice_core.errors import ConflictError, EventRejectedError
+from userservice_core.infrastructure.messaging.confluent_events import ConfluentEventSource
 from userservice_core.infrastructure.messaging.consumer import EventConsumer
 from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
 from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
@@ -31,15 +32,19 @@ if TYPE_CHECKING:
 
     from tests.servers.kafka import KafkaBroker
     from userservice_core.infrastructure.memory import InMemoryMetrics
-    from userservice_core.ports.consuming import ConsumedEvent
+    from userservice_core.ports.consuming import ConsumedEvent, EventSource
     from userservice_core.ports.publishing import OutboxRecord
+
+
+Kind = type[KafkaEventSource | ConfluentEventSource]
 
 
 class KafkaBus(PostgresEffects):
     """A topic of the broker, with the effects in PostgreSQL."""
 
-    def __init__(self, dsn: str, topics: Topics, publisher: KafkaEventPublisher) -> None:
+    def __init__(self, dsn: str, topics: Topics, publisher: KafkaEventPublisher, kind: Kind) -> None:
         super().__init__(dsn)
+        self.kind = kind
         self.topics = topics
         self.topic = topics.create("things", max_message_bytes="4000000")
         self._publisher = publisher
@@ -58,10 +63,10 @@ class KafkaBus(PostgresEffects):
         finally:
             producer.close()
 
-    def source(self, group: str, **options: str | float) -> KafkaEventSource:
+    def source(self, group: str, **options: str | float) -> EventSource:
         """Return a new member."""
         servers = [self.topics.broker.bootstrap_servers]
-        return KafkaEventSource(servers, group=f"{self.topics.prefix}{group}", topics=[self.topic], **options)  # type: ignore[arg-type]
+        return self.kind(servers, group=f"{self.topics.prefix}{group}", topics=[self.topic], **options)  # type: ignore[arg-type]
 
     def dead_letters(self) -> list[tuple[str, int | None, str]]:
         """Return what is kept for the group and was not replayed."""
@@ -82,11 +87,13 @@ class KafkaBus(PostgresEffects):
 class TestKafkaConsumer(ConsumerSuite):
     """Each test with a topic and a database of its own."""
 
+    kind: ClassVar[Kind] = KafkaEventSource
+
     @pytest.fixture
     def bus(self, kafka_broker: KafkaBroker, database: str) -> Iterator[KafkaBus]:
         """With nothing on it."""
         with contextlib.closing(KafkaEventPublisher([kafka_broker.bootstrap_servers], client_id="test")) as publisher:
-            yield KafkaBus(database, Topics(kafka_broker, prefix=f"c{uuid.uuid4().hex}."), publisher)
+            yield KafkaBus(database, Topics(kafka_broker, prefix=f"c{uuid.uuid4().hex}."), publisher, self.kind)
 
     # --- what only Kafka does -----------------------------------------------------------------------------------------
 
@@ -216,7 +223,7 @@ class TestKafkaConsumer(ConsumerSuite):
         ) as publisher:
             # As of a relay that was stopped before it knew that the last ones had arrived.
             assert all(delivery.error is None for delivery in publisher.publish(records[90:]))
-        source = KafkaEventSource(
+        source = self.kind(
             [kafka_broker.bootstrap_servers],
             group=f"{bus.topics.prefix}g",
             topics=[new],
@@ -280,7 +287,9 @@ class TestKafkaConsumer(ConsumerSuite):
         servers, group = bus.topics.broker.bootstrap_servers, f"{bus.topics.prefix}g"
 
         def start(member_id: str) -> ForkServerProcess:
-            return consumer_process(database, servers, group=group, topic=bus.topic, member_id=member_id)
+            return consumer_process(
+                database, servers, kind=self.kind, group=group, topic=bus.topic, member_id=member_id
+            )
 
         processes = {name: start(name) for name in "ab"}
         kills = 0
@@ -350,6 +359,12 @@ class TestKafkaConsumer(ConsumerSuite):
 
         assert sorted(bus.effects()) == [(key, number) for key in "abc" for number in (1, 2, 3, 4, 5)]
         assert [key for key, _, _ in bus.dead_letters()] == ["bad"]
+
+
+class TestConfluentConsumer(TestKafkaConsumer):
+    """Through the other client."""
+
+    kind = ConfluentEventSource
 
 
 @attrs.frozen
