@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from tests.consumer_suite import TYPE
 from tests.integration.messaging.effects import PostgresEffects
-from userservice_core.infrastructure.messaging.confluent_events import ConfluentEventSource
 from userservice_core.infrastructure.messaging.consumer import EventConsumer, Retries
 from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
 
@@ -26,24 +25,16 @@ def consumer_process(
     group: str,
     topic: str,
     member_id: str,
-    kind: type[KafkaEventSource | ConfluentEventSource] = KafkaEventSource,
 ) -> ForkServerProcess:
     """Start a member of *group* that writes effects until it is told to stop, or killed."""
-    process = _context.Process(target=_consume, args=(kind, dsn, servers, group, topic, member_id), daemon=True)
+    process = _context.Process(target=_consume, args=(dsn, servers, group, topic, member_id), daemon=True)
     process.start()
     return process
 
 
-def _consume(  # noqa: PLR0917 - as the process is given them
-    kind: type[KafkaEventSource | ConfluentEventSource],
-    dsn: str,
-    servers: str,
-    group: str,
-    topic: str,
-    member_id: str,
-) -> None:
+def _consume(dsn: str, servers: str, group: str, topic: str, member_id: str) -> None:
     effects = PostgresEffects(dsn, create=False)
-    source = kind([servers], group=group, topics=[topic], member_id=member_id, session_seconds=6.0)
+    source = KafkaEventSource([servers], group=group, topics=[topic], member_id=member_id, session_seconds=6.0)
     consumer = EventConsumer(source, inbox=effects.inbox(), retries=Retries(first_seconds=0.05))
     consumer.on(TYPE)(effects.write)
     consumer.run()

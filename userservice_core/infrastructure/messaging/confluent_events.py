@@ -56,8 +56,8 @@ class ConfluentEventSource:
     """
     Implements :class:`~userservice_core.ports.consuming.EventSource`.
 
-    As :class:`~userservice_core.infrastructure.messaging.kafka_events.KafkaEventSource` does, and in one group with it:
-    partitions move one by one, and a member with a name of its own keeps its partitions over a restart.
+    As :class:`~userservice_core.infrastructure.messaging.kafka_events.KafkaEventSource` does: partitions move one by
+    one, and a member with a name of its own keeps its partitions over a restart. All members of a group use one client.
     """
 
     def __init__(
@@ -163,8 +163,8 @@ class ConfluentEventSource:
             with contextlib.suppress(KafkaException):
                 marks = consumer.get_watermark_offsets(partition, cached=True)
                 (position,) = consumer.position([partition])
-                # Both are negative as long as nothing is known.
-                lag += 0 if marks is None or position.offset < 0 else max(0, marks[1] - position.offset)
+                # Negative as long as nothing is known.
+                lag += 0 if position.offset < 0 else max(0, marks[1] - position.offset)
         return lag
 
     def put_aside(self, arrival: Arrival, *, cause: str, attempts: int) -> None:
@@ -344,7 +344,7 @@ class ConfluentEventSource:
         open_until: dict[Place, int] = {}
         for told in consumer.committed(partitions, timeout=_CONNECT_PATIENCE_SECONDS) if partitions else ():
             marks = consumer.get_watermark_offsets(told, timeout=_CONNECT_PATIENCE_SECONDS)
-            if marks is not None and max(told.offset, marks[0]) < marks[1]:
+            if max(told.offset, marks[0]) < marks[1]:
                 open_until[_place_of(told)] = marks[1]
         if not open_until:
             return 0
