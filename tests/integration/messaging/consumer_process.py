@@ -18,14 +18,7 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__])
 
 
-def consumer_process(
-    dsn: str,
-    servers: str,
-    *,
-    group: str,
-    topic: str,
-    member_id: str,
-) -> ForkServerProcess:
+def consumer_process(dsn: str, servers: str, *, group: str, topic: str, member_id: str) -> ForkServerProcess:
     """Start a member of *group* that writes effects until it is told to stop, or killed."""
     process = _context.Process(target=_consume, args=(dsn, servers, group, topic, member_id), daemon=True)
     process.start()

@@ -8,18 +8,17 @@ import random
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 from kafka import KafkaProducer
 
-from tests.consumer_suite import QUICK, TYPE, ConsumerScene, ConsumerSuite, running, until
+from tests.consumer_suite import QUICK, TYPE, ConsumerSuite, running, until
 from tests.integration.messaging.consumer_process import consumer_process
 from tests.integration.messaging.effects import PostgresEffects
 from tests.integration.messaging.topics import Topics
 from userservice_core.errors import ConflictError, EventRejectedError
-from userservice_core.infrastructure.messaging.confluent_events import ConfluentEventSource
 from userservice_core.infrastructure.messaging.consumer import EventConsumer
 from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
 from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
@@ -32,19 +31,15 @@ if TYPE_CHECKING:
 
     from tests.servers.kafka import KafkaBroker
     from userservice_core.infrastructure.memory import InMemoryMetrics
-    from userservice_core.ports.consuming import ConsumedEvent, EventSource
+    from userservice_core.ports.consuming import ConsumedEvent
     from userservice_core.ports.publishing import OutboxRecord
-
-
-Kind = type[KafkaEventSource | ConfluentEventSource]
 
 
 class KafkaBus(PostgresEffects):
     """A topic of the broker, with the effects in PostgreSQL."""
 
-    def __init__(self, dsn: str, topics: Topics, publisher: KafkaEventPublisher, kind: Kind) -> None:
+    def __init__(self, dsn: str, topics: Topics, publisher: KafkaEventPublisher) -> None:
         super().__init__(dsn)
-        self.kind = kind
         self.topics = topics
         self.topic = topics.create("things", max_message_bytes="4000000")
         self._publisher = publisher
@@ -63,10 +58,10 @@ class KafkaBus(PostgresEffects):
         finally:
             producer.close()
 
-    def source(self, group: str, **options: str | float) -> EventSource:
+    def source(self, group: str, **options: str | float) -> KafkaEventSource:
         """Return a new member."""
         servers = [self.topics.broker.bootstrap_servers]
-        return self.kind(servers, group=f"{self.topics.prefix}{group}", topics=[self.topic], **options)  # type: ignore[arg-type]
+        return KafkaEventSource(servers, group=f"{self.topics.prefix}{group}", topics=[self.topic], **options)  # type: ignore[arg-type]
 
     def dead_letters(self) -> list[tuple[str, int | None, str]]:
         """Return what is kept for the group and was not replayed."""
@@ -84,17 +79,38 @@ class KafkaBus(PostgresEffects):
         ]
 
 
-class ClientSuite(ConsumerScene):
-    """What is of the client; each test with a topic and a database of its own."""
-
-    kind: ClassVar[Kind]
-    rounds: ClassVar[int] = 10
+class TestKafkaConsumer(ConsumerSuite):
+    """Each test with a topic and a database of its own."""
 
     @pytest.fixture
     def bus(self, kafka_broker: KafkaBroker, database: str) -> Iterator[KafkaBus]:
         """With nothing on it."""
         with contextlib.closing(KafkaEventPublisher([kafka_broker.bootstrap_servers], client_id="test")) as publisher:
-            yield KafkaBus(database, Topics(kafka_broker, prefix=f"c{uuid.uuid4().hex}."), publisher, self.kind)
+            yield KafkaBus(database, Topics(kafka_broker, prefix=f"c{uuid.uuid4().hex}."), publisher)
+
+    # --- what only Kafka does -----------------------------------------------------------------------------------------
+
+    @pytest.mark.asvs("1.5.2")
+    def test_a_poison_record_blocks_nobody(
+        self, bus: KafkaBus, consumer: EventConsumer, metrics: InMemoryMetrics
+    ) -> None:
+        """Whatever a record is, it goes to the dead letters with its cause, or is passed and counted."""
+        consumer.on(TYPE)(bus.write)
+        good = [self.event(bus, f"k{number % 50}", number // 50 + 1) for number in range(500)]
+        for number, poison in enumerate(_POISON):
+            bus.publish(good[number * 50 : number * 50 + 50])
+            bus.send(poison, key=f"poison-{number}")
+        bus.publish(good[len(_POISON) * 50 :])
+
+        with running(consumer):
+            until(lambda: len(bus.effects()) == 500, seconds=40)
+            until(lambda: metrics.counts["consumer", "dead-letter"] == len(_POISON) - 1)
+
+        assert metrics.counts["consumer", "tombstone"] == 1
+        causes = {key: cause for key, _, cause in bus.dead_letters()}
+        assert set(causes) == {f"poison-{number}" for number, poison in enumerate(_POISON) if poison.value is not None}
+        assert all(cause.startswith("EventRejectedError: ") for cause in causes.values())
+        assert metrics.counts["consumer", "retried"] == 0
 
     def test_a_dead_letter_is_what_it_was(
         self, bus: KafkaBus, consumer: EventConsumer, metrics: InMemoryMetrics
@@ -119,110 +135,6 @@ class ClientSuite(ConsumerScene):
         assert letter.headers["dlq_topic"] == bus.topic
         assert letter.headers["dlq_partition"] == f"{bus.topic}-{original.partition}"
         assert letter.headers["dlq_position"] == str(original.offset)
-
-    def test_two_under_one_name_are_told(self, bus: KafkaBus, metrics: InMemoryMetrics) -> None:
-        """The one that came first ends with what it would have told, and says why; its work was the other's too."""
-        first, second = (
-            EventConsumer(bus.source("g", member_id="same"), inbox=bus.inbox(), metrics=metrics) for _ in range(2)
-        )
-        for consumer in (first, second):
-            consumer.on(TYPE)(bus.write)
-        stop, raised = threading.Event(), []
-
-        def run() -> None:
-            try:
-                first.run(stop)
-            except ConflictError as error:
-                raised.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        bus.publish([self.event(bus, "a", 1)])
-        until(lambda: len(bus.effects()) == 1)
-        with running(second):
-            for number in itertools.count(2):
-                bus.publish([self.event(bus, "a", number)])
-                until(lambda: len(bus.effects()) == number)  # noqa: B023 - called at once
-                if not thread.is_alive():
-                    break
-                thread.join(0.3)
-        stop.set()
-        thread.join()
-
-        assert len(raised) == 1
-
-    def test_members_come_and_go(self, bus: KafkaBus, metrics: InMemoryMetrics) -> None:
-        """Every two seconds; no effect is lost or doubled, and each key keeps its order."""
-        numbers, keys = range(1, self.rounds * 4 + 1), [f"k{number}" for number in range(25)]
-        chance = random.Random(4711)  # noqa: S311 - a test that is the same each time
-        members: list[contextlib.ExitStack] = []
-
-        def join() -> None:
-            consumer = EventConsumer(bus.source("g"), inbox=bus.inbox(), metrics=metrics)
-            consumer.on(TYPE)(bus.write)
-            members.append(contextlib.ExitStack())
-            members[-1].enter_context(running(consumer))
-
-        join()
-        for round_ in range(self.rounds):
-            round_ends_at = time.monotonic() + 2.0
-            if len(members) < 2 or (len(members) < 4 and chance.random() < 0.6):
-                join()
-            else:
-                members.pop(chance.randrange(len(members))).close()
-            for number in numbers[round_ * 4 : round_ * 4 + 4]:
-                bus.publish([self.event(bus, key, number) for key in keys for _ in range(chance.randint(1, 2))])
-            time.sleep(max(0.0, round_ends_at - time.monotonic()))
-        try:
-            until(lambda: len(bus.effects()) >= len(numbers) * len(keys), seconds=30)
-        finally:
-            for member in members:
-                member.close()
-
-        effects = bus.effects()
-        assert {key: list(numbers) for key in keys} == {
-            key: [number for other, number in effects if other == key] for key in keys
-        }
-
-    def test_a_partition_that_was_paused_comes_back(self, bus: KafkaBus, metrics: InMemoryMetrics) -> None:
-        """Also where records of it were fetched and not taken yet, on every partition at once."""
-        consumer = self.again(bus, metrics, most_per_partition=50)
-        consumer.on_batch(TYPE)(bus.write_all)
-        for number in range(1, 5):
-            bus.publish([self.event(bus, f"k{key}", number) for key in range(500)])
-
-        with running(consumer):
-            until(lambda: metrics.counts["consumer", "applied"] == 2000, seconds=30)
-
-        assert len(bus.effects()) == 2000
-
-
-class TestKafkaConsumer(ClientSuite, ConsumerSuite):
-    """Through kafka-python, with all that is not of the client."""
-
-    kind = KafkaEventSource
-
-    @pytest.mark.asvs("1.5.2")
-    def test_a_poison_record_blocks_nobody(
-        self, bus: KafkaBus, consumer: EventConsumer, metrics: InMemoryMetrics
-    ) -> None:
-        """Whatever a record is, it goes to the dead letters with its cause, or is passed and counted."""
-        consumer.on(TYPE)(bus.write)
-        good = [self.event(bus, f"k{number % 50}", number // 50 + 1) for number in range(500)]
-        for number, poison in enumerate(_POISON):
-            bus.publish(good[number * 50 : number * 50 + 50])
-            bus.send(poison, key=f"poison-{number}")
-        bus.publish(good[len(_POISON) * 50 :])
-
-        with running(consumer):
-            until(lambda: len(bus.effects()) == 500, seconds=40)
-            until(lambda: metrics.counts["consumer", "dead-letter"] == len(_POISON) - 1)
-
-        assert metrics.counts["consumer", "tombstone"] == 1
-        causes = {key: cause for key, _, cause in bus.dead_letters()}
-        assert set(causes) == {f"poison-{number}" for number, poison in enumerate(_POISON) if poison.value is not None}
-        assert all(cause.startswith("EventRejectedError: ") for cause in causes.values())
-        assert metrics.counts["consumer", "retried"] == 0
 
     def test_a_topic_replayed_twice_changes_nothing(self, bus: KafkaBus, metrics: InMemoryMetrics) -> None:
         """The inbox outlives the offsets."""
@@ -257,6 +169,37 @@ class TestKafkaConsumer(ClientSuite, ConsumerSuite):
         assert calls == [1, 2]
         assert metrics.counts["consumer", "repeated"] == 0
 
+    def test_two_under_one_name_are_told(self, bus: KafkaBus, metrics: InMemoryMetrics) -> None:
+        """The one that came first ends with what it would have told, and says why; its work was the other's too."""
+        first, second = (
+            EventConsumer(bus.source("g", member_id="same"), inbox=bus.inbox(), metrics=metrics) for _ in range(2)
+        )
+        for consumer in (first, second):
+            consumer.on(TYPE)(bus.write)
+        stop, raised = threading.Event(), []
+
+        def run() -> None:
+            try:
+                first.run(stop)
+            except ConflictError as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        bus.publish([self.event(bus, "a", 1)])
+        until(lambda: len(bus.effects()) == 1)
+        with running(second):
+            for number in itertools.count(2):
+                bus.publish([self.event(bus, "a", number)])
+                until(lambda: len(bus.effects()) == number)  # noqa: B023 - called at once
+                if not thread.is_alive():
+                    break
+                thread.join(0.3)
+        stop.set()
+        thread.join()
+
+        assert len(raised) == 1
+
     def test_a_topic_is_replaced_by_one_with_more_partitions(
         self, bus: KafkaBus, metrics: InMemoryMetrics, kafka_broker: KafkaBroker
     ) -> None:
@@ -273,7 +216,7 @@ class TestKafkaConsumer(ClientSuite, ConsumerSuite):
         ) as publisher:
             # As of a relay that was stopped before it knew that the last ones had arrived.
             assert all(delivery.error is None for delivery in publisher.publish(records[90:]))
-        source = self.kind(
+        source = KafkaEventSource(
             [kafka_broker.bootstrap_servers],
             group=f"{bus.topics.prefix}g",
             topics=[new],
@@ -296,6 +239,39 @@ class TestKafkaConsumer(ClientSuite, ConsumerSuite):
             expected = list(range(1, 20 if key == "k9" else 21))
             assert [number for other, number in bus.effects() if other == key] == expected
         assert [(key, number) for key, number, _ in bus.dead_letters()] == [("k9", 20)]
+
+    def test_members_come_and_go(self, bus: KafkaBus, metrics: InMemoryMetrics) -> None:
+        """Every two seconds for twenty; no effect is lost or doubled, and each key keeps its order."""
+        numbers, keys = range(1, 41), [f"k{number}" for number in range(25)]
+        chance = random.Random(4711)  # noqa: S311 - a test that is the same each time
+        members: list[contextlib.ExitStack] = []
+
+        def join() -> None:
+            consumer = EventConsumer(bus.source("g"), inbox=bus.inbox(), metrics=metrics)
+            consumer.on(TYPE)(bus.write)
+            members.append(contextlib.ExitStack())
+            members[-1].enter_context(running(consumer))
+
+        join()
+        for round_ in range(10):
+            round_ends_at = time.monotonic() + 2.0
+            if len(members) < 2 or (len(members) < 4 and chance.random() < 0.6):
+                join()
+            else:
+                members.pop(chance.randrange(len(members))).close()
+            for number in numbers[round_ * 4 : round_ * 4 + 4]:
+                bus.publish([self.event(bus, key, number) for key in keys for _ in range(chance.randint(1, 2))])
+            time.sleep(max(0.0, round_ends_at - time.monotonic()))
+        try:
+            until(lambda: len(bus.effects()) >= len(numbers) * len(keys), seconds=30)
+        finally:
+            for member in members:
+                member.close()
+
+        effects = bus.effects()
+        assert {key: list(numbers) for key in keys} == {
+            key: [number for other, number in effects if other == key] for key in keys
+        }
 
     def test_killed_consumers_lose_and_double_nothing(self, bus: KafkaBus, database: str) -> None:
         """At any moment, with `kill -9`; whoever comes back goes on."""
@@ -331,6 +307,18 @@ class TestKafkaConsumer(ClientSuite, ConsumerSuite):
         }
         assert [process.exitcode for process in processes.values()] == [0, 0]
 
+    def test_a_partition_that_was_paused_comes_back(self, bus: KafkaBus, metrics: InMemoryMetrics) -> None:
+        """Also where records of it were fetched and not taken yet, on every partition at once."""
+        consumer = self.again(bus, metrics, most_per_partition=50)
+        consumer.on_batch(TYPE)(bus.write_all)
+        for number in range(1, 5):
+            bus.publish([self.event(bus, f"k{key}", number) for key in range(500)])
+
+        with running(consumer):
+            until(lambda: metrics.counts["consumer", "applied"] == 2000, seconds=30)
+
+        assert len(bus.effects()) == 2000
+
     @pytest.mark.exclusive
     @pytest.mark.usefixtures("refused_connections")
     # The library leaves sockets that were refused to the garbage collector, which comes by at any time.
@@ -362,13 +350,6 @@ class TestKafkaConsumer(ClientSuite, ConsumerSuite):
 
         assert sorted(bus.effects()) == [(key, number) for key in "abc" for number in (1, 2, 3, 4, 5)]
         assert [key for key, _, _ in bus.dead_letters()] == ["bad"]
-
-
-class TestConfluentConsumer(ClientSuite):
-    """Through the other client."""
-
-    kind = ConfluentEventSource
-    rounds = 5
 
 
 @attrs.frozen
