@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         mail_reader,
     )
     from userservice_core.config import Settings
+    from userservice_core.infrastructure.messaging.confluent_events import ConfluentEventSource
     from userservice_core.infrastructure.messaging.consumer import EventConsumer, Retries
     from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
     from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
@@ -43,6 +44,7 @@ __all__ = [
     "Authorizer",
     "BearerToken",
     "ClientCredentialsTokens",
+    "ConfluentEventSource",
     "ConsumedEvent",
     "EventConsumer",
     "KafkaEventSource",
@@ -72,6 +74,10 @@ _HOMES = {
     "ClientCredentialsTokens": (
         "userservice_core.infrastructure.security.bearer_tokens",
         "ClientCredentialsTokens",
+    ),
+    "ConfluentEventSource": (
+        "userservice_core.infrastructure.messaging.confluent_events",
+        "ConfluentEventSource",
     ),
     "ConsumedEvent": ("userservice_core.ports.consuming", "ConsumedEvent"),
     "EventConsumer": ("userservice_core.infrastructure.messaging.consumer", "EventConsumer"),

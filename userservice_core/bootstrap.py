@@ -121,7 +121,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
     from userservice_core.ports.personal_data import PersonalDataReader
     from userservice_core.ports.profiles import ProfileReader
-    from userservice_core.ports.publishing import EventPublisher, ParkedEventReader
+    from userservice_core.ports.publishing import Backlog, EventPublisher, ParkedEventReader
     from userservice_core.ports.retention import ExpiredRows
     from userservice_core.ports.revocations import RevocationChecker, RevocationLog, Signal
     from userservice_core.ports.roles import RoleReader
@@ -213,6 +213,21 @@ class RelayService:
         finally:
             stop.set()
             beside.join()
+
+    def drain(self, *, seconds: float) -> Backlog:
+        """
+        Relay until nothing waits, or the time is over, and erase nothing; for processes that end or freeze after it.
+
+        Args:
+            seconds: To begin waves in; the last one may take half a minute more where a bus does not answer.
+
+        Returns:
+            What still waits.
+
+        Raises:
+            UnavailableError: If the database does not answer.
+        """
+        return self._relay.drain(seconds=seconds)
 
     def close(self) -> None:
         """Close the connections."""
@@ -724,7 +739,11 @@ def bootstrap_signing_keys(settings: Settings) -> Iterator[SigningKeys]:
 
 @_drivers_installed()
 def bootstrap_relay(
-    settings: Settings, *, relay_id: str | None = None, write_mail: Callable[[str], None] | None = None
+    settings: Settings,
+    *,
+    relay_id: str | None = None,
+    write_mail: Callable[[str], None] | None = None,
+    background: bool = True,
 ) -> RelayService:
     """
     Wire a relay on PostgreSQL.
@@ -733,6 +752,8 @@ def bootstrap_relay(
         settings: As read by :meth:`Settings.from_environment`.
         relay_id: Stable name of this relay, so that it takes its own lanes back at once; the host's name if not given.
         write_mail: Takes each mail as a line of JSON where the settings say `console:`; standard output if not given.
+        background: Whether something may run and stay connected while nothing is relayed; not where the process is
+            frozen meanwhile.
 
     Raises:
         ConfigurationError: If the key ring or a mail template cannot be used, or what the settings ask for is not
@@ -767,7 +788,7 @@ def bootstrap_relay(
     mails = MailDispatcher(
         AesGcmSecretSealer(common.ring, common.entropy), sender, link_base=f"{settings.link_base}/auth"
     )
-    signal_port = _signal(settings, opened)
+    signal_port = _signal(settings, opened) if background else None
     relay = Relay(
         PostgresOutboxStore(database),
         _lines_of(settings, bus=_bus(settings, database), mails=mails),

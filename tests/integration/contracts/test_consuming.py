@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import psycopg
 import pytest
@@ -12,6 +12,7 @@ from sqlalchemy.orm import sessionmaker
 
 from tests.effects import record_effects
 from tests.integration.messaging.topics import Topics
+from userservice_core.infrastructure.messaging.confluent_events import ConfluentEventSource
 from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
 from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
 from userservice_core.infrastructure.messaging.own_inbox import UnitOfWorkInbox
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tests.servers.kafka import KafkaBroker
-    from userservice_core.ports.consuming import ConsumedEvent
+    from userservice_core.ports.consuming import ConsumedEvent, EventSource
     from userservice_core.ports.publishing import OutboxRecord
     from userservice_core.ports.unit_of_work import Transaction
 
@@ -175,6 +176,8 @@ class TestPostgresEventSource(EventSourceContract):
 class TestKafkaEventSource(EventSourceContract):
     """A topic of its own."""
 
+    kind: ClassVar[type[KafkaEventSource | ConfluentEventSource]] = KafkaEventSource
+
     @pytest.fixture
     def topics(self, kafka_broker: KafkaBroker) -> Topics:
         """Names that no other test uses."""
@@ -196,6 +199,12 @@ class TestKafkaEventSource(EventSourceContract):
             yield publish
 
     @pytest.fixture
-    def member(self, kafka_broker: KafkaBroker, topic: str) -> Callable[[], KafkaEventSource]:
+    def member(self, kafka_broker: KafkaBroker, topic: str) -> Callable[[], EventSource]:
         """A source without a name of its own."""
-        return lambda: KafkaEventSource([kafka_broker.bootstrap_servers], group=f"{topic}.g", topics=[topic])
+        return lambda: self.kind([kafka_broker.bootstrap_servers], group=f"{topic}.g", topics=[topic])
+
+
+class TestConfluentEventSource(TestKafkaEventSource):
+    """Through the other client."""
+
+    kind = ConfluentEventSource
