@@ -106,19 +106,33 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--accounts", type=int, default=400)
     parser.add_argument("--file", type=Path, default=_FILE, help="to write to")
+    parser.add_argument(
+        "--parts", nargs="+", choices=tuple(_PARTS), default=list(_PARTS), help="others stay as they are"
+    )
     given = parser.parse_args()
     machine = describe_machine()
     rows: list[Row] = []
     with _scene(given.accounts, rounds=given.rounds, seconds=given.seconds, rows=rows) as scene:
-        for measure in (_requests, _events, _scale_out):
-            for row in measure(scene):
+        for part in given.parts:
+            for row in _PARTS[part](scene):
                 print(f"{row.name:<60} {row.value:>12,.3f} {row.unit}", flush=True)
                 rows.append(row)
     machine["load_after"] = [round(load, 2) for load in psutil.getloadavg()]
-    document = {"machine": machine, "figures": [row.document() for row in rows]}
-    given.file.parent.mkdir(parents=True, exist_ok=True)
-    given.file.write_text(json.dumps(document, indent=2) + "\n")
+    _write(given.file, [row.document() for row in rows], machine)
     print(f"Written to {given.file}")
+
+
+def _write(file: Path, measured: list[dict[str, object]], machine: dict[str, object]) -> None:
+    """Write what was measured, and keep the figures that were not measured this time, with when and where they were."""
+    names = {figure["figure"] for figure in measured}
+    kept = []
+    if file.exists():
+        earlier = json.loads(file.read_text())
+        kept = [
+            {"machine": earlier["machine"], **figure} for figure in earlier["figures"] if figure["figure"] not in names
+        ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"machine": machine, "figures": [*measured, *kept]}, indent=2) + "\n")
 
 
 @contextlib.contextmanager
@@ -390,6 +404,9 @@ def _limited_service(scene: Scene, running: contextlib.ExitStack, index: int) ->
     prefix = running.enter_context(processor_quota(f"worker{index}", _UNIT_PROCESSORS))
     log = scene.folder / f"worker{index}.log"
     return running.enter_context(processes.service(scene.variables, "starlette", log=log, prefix=prefix))
+
+
+_PARTS: Final = {"requests": _requests, "events": _events, "scale-out": _scale_out}
 
 
 if __name__ == "__main__":
