@@ -106,9 +106,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--accounts", type=int, default=400)
     parser.add_argument("--file", type=Path, default=_FILE, help="to write to")
-    parser.add_argument(
-        "--parts", nargs="+", choices=tuple(_PARTS), default=list(_PARTS), help="others stay as they are"
-    )
+    parser.add_argument("--parts", nargs="+", choices=tuple(_PARTS), default=list(_PARTS), help="others are kept")
     given = parser.parse_args()
     machine = describe_machine()
     rows: list[Row] = []
@@ -118,11 +116,11 @@ def main() -> None:
                 print(f"{row.name:<60} {row.value:>12,.3f} {row.unit}", flush=True)
                 rows.append(row)
     machine["load_after"] = [round(load, 2) for load in psutil.getloadavg()]
-    _write(given.file, [row.document() for row in rows], machine)
+    write_results(given.file, [row.document() for row in rows], machine)
     print(f"Written to {given.file}")
 
 
-def _write(file: Path, measured: list[dict[str, object]], machine: dict[str, object]) -> None:
+def write_results(file: Path, measured: list[dict[str, object]], machine: dict[str, object]) -> None:
     """Write what was measured, and keep the figures that were not measured this time, with when and where they were."""
     names = {figure["figure"] for figure in measured}
     kept = []
