@@ -57,13 +57,19 @@ _MIB: Final = 2.0**20
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """A figure of the file of results, from its rounds."""
+    """
+    A figure of the file of results, from its rounds.
+
+    Attributes:
+        others: Processors that other programs of this machine kept busy meanwhile; None where it makes no difference.
+    """
 
     name: str
     unit: str
     rounds: tuple[float, ...]
     limit: float | None = None
     goal: float | None = None
+    others: float | None = None
 
     @property
     def value(self) -> float:
@@ -83,6 +89,7 @@ class Row:
             "goal": self.goal,
             "met": None if ratio is None or self.goal is None else ratio >= self.goal,
             "spread": round(spread, 4),
+            **({} if self.others is None else {"others": round(self.others, 3)}),
         }
 
 
@@ -374,6 +381,7 @@ def _until(condition: Callable[[], bool]) -> float:
 def _scale_out(scene: Scene) -> Iterator[Row]:
     """Sign in to 1, 2 and 4 workers of 0.4 processors each, in turn, and compare with so many times one."""
     rates: dict[int, list[float]] = {units: [] for units in _UNITS}
+    others = []
     with contextlib.ExitStack() as running:
         try:
             ports = [_limited_service(scene, running, index) for index in range(max(_UNITS))]
@@ -382,8 +390,11 @@ def _scale_out(scene: Scene) -> Iterator[Row]:
             return
         for _ in range(scene.rounds):
             for units in _UNITS:
+                began = time.perf_counter(), _busy_seconds(), _own_seconds(scene)
                 done = call_for(scene.seconds * 2, ports[:units], "login", scene.accounts, callers=2 * units)
                 rates[units].append(done.per_second)
+                of_others = (_busy_seconds() - began[1]) - (_own_seconds(scene) - began[2])
+                others.append(max(0.0, of_others / (time.perf_counter() - began[0])))
     one = statistics.median(rates[1])
     for units, rounds in rates.items():
         yield Row(
@@ -392,10 +403,23 @@ def _scale_out(scene: Scene) -> Iterator[Row]:
             rounds=tuple(rounds),
             limit=None if units == 1 else round(units * one, 3),
             goal=None if units == 1 else _SCALE_OUT_GOAL,
+            others=statistics.median(others),
         )
+    if statistics.median(others) > results.MOST_OF_OTHERS:
+        print("Other programs kept the machine busy, so how workers add up says nothing of the service.")
     law = ScalingLaw.fit({units: statistics.median(rounds) for units, rounds in rates.items()})
     print(f"Universal scalability law: {law.one:.2f} a second, contention {law.contention:.4f},", end=" ")
     print(f"coherency {law.coherency:.5f}")
+
+
+def _busy_seconds() -> float:
+    """Return the processor time of all programs of this machine."""
+    times = psutil.cpu_times()
+    return float(times.user + times.system + times.nice + times.irq + times.softirq)
+
+
+def _own_seconds(scene: Scene) -> float:
+    return _processor_seconds(psutil.Process()) + _processor_seconds(scene.postmaster)
 
 
 def _limited_service(scene: Scene, running: contextlib.ExitStack, index: int) -> int:
