@@ -128,16 +128,18 @@ def main() -> None:
 
 
 def write_results(file: Path, measured: list[dict[str, object]], machine: dict[str, object]) -> None:
-    """Write what was measured, and keep the figures that were not measured this time, with when and where they were."""
-    names = {figure["figure"] for figure in measured}
-    kept = []
+    """Write what was measured, and keep the figures that were not measured this time, each with its own machine."""
+    at = str(machine["at"])
+    figures, machines = [{**figure, "at": at} for figure in measured], {at: machine}
     if file.exists():
         earlier = json.loads(file.read_text())
-        kept = [
-            {"machine": earlier["machine"], **figure} for figure in earlier["figures"] if figure["figure"] not in names
-        ]
+        names = {figure["figure"] for figure in measured}
+        figures += [figure for figure in earlier["figures"] if figure["figure"] not in names]
+        machines |= earlier["machines"]
+    used = {figure["at"] for figure in figures}
+    document = {"machines": {at: known for at, known in machines.items() if at in used}, "figures": figures}
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"machine": machine, "figures": [*measured, *kept]}, indent=2) + "\n")
+    file.write_text(json.dumps(document, indent=2) + "\n")
 
 
 @contextlib.contextmanager

@@ -108,12 +108,15 @@ def test_figures_that_were_not_measured_again_are_kept_with_their_machine(tmp_pa
     """So that parts can be measured apart, and each figure says where it is from."""
     file = tmp_path / "results" / "capacity.json"
     first = [{"figure": "one", "value": 1.0, "unit": "s"}, {"figure": "two", "value": 2.0, "unit": "s"}]
-    write_results(file, first, {"processor": "old"})
-    write_results(file, [{"figure": "two", "value": 3.0, "unit": "s"}], {"processor": "new"})
+    write_results(file, first, {"at": "yesterday", "processor": "old"})
+    write_results(file, [{"figure": "two", "value": 3.0, "unit": "s"}], {"at": "today", "processor": "new"})
     document = json.loads(file.read_text())
 
-    assert document["machine"] == {"processor": "new"}
+    assert {at: machine["processor"] for at, machine in document["machines"].items()} == {
+        "today": "new",
+        "yesterday": "old",
+    }
     assert document["figures"] == [
-        {"figure": "two", "value": 3.0, "unit": "s"},
-        {"machine": {"processor": "old"}, "figure": "one", "value": 1.0, "unit": "s"},
+        {"figure": "two", "value": 3.0, "unit": "s", "at": "today"},
+        {"figure": "one", "value": 1.0, "unit": "s", "at": "yesterday"},
     ]
