@@ -32,6 +32,7 @@ from userservice_core.application.audit_trail import AuditTrail
 from userservice_core.application.authentication import Authentication, TokenLifetimes
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.client_tokens import ClientTokens
+from userservice_core.application.consistency import Consistency
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.failed_sign_ins import FailedSignIns
@@ -85,7 +86,8 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMailSender, InMemoryStore
     from userservice_core.infrastructure.messaging.lines import Line
     from userservice_core.infrastructure.messaging.relay import Relay
-    from userservice_core.infrastructure.postgres.database import Database
+    from userservice_core.infrastructure.postgres.database import Database, Reads
+    from userservice_core.infrastructure.postgres.replicas import ReplicaSet, Timelines
     from userservice_core.infrastructure.security.keys import KeyRing, SigningKeySource
     from userservice_core.infrastructure.security.signing_keys import HeldSigningKeys
     from userservice_core.ports.addresses import AddressReader
@@ -94,6 +96,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.cache import Cache
     from userservice_core.ports.clients import ClientReader
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
+    from userservice_core.ports.consistency import PositionMemory
     from userservice_core.ports.credentials import SignInReader
     from userservice_core.ports.health import Health, Ping
     from userservice_core.ports.idempotency import AnswerStore, JoiningUnitOfWork
@@ -212,24 +215,42 @@ class RelayService:
 
 
 @attrs.frozen(kw_only=True)
+class _ShownReaders:
+    """
+    Readers of what requests show, which may read replicas.
+
+    Nothing is decided by what they return but what an answer says.
+    """
+
+    users: UserReader
+    profiles: ProfileReader
+    addresses: AddressReader
+    roles: RoleReader
+    audit: AuditReader
+
+
+@attrs.frozen(kw_only=True)
 class _Driven:
-    """The implementations of the ports that the use cases stand on."""
+    """
+    The implementations of the ports that the use cases stand on.
+
+    Attributes:
+        shown: Reads what requests show; all others read the primary.
+    """
 
     uow: UnitOfWork
     joining: JoiningUnitOfWork
     answers: AnswerStore
+    shown: _ShownReaders
     users: UserReader
     sign_ins: SignInReader
     sessions: SessionStore
     one_time_tokens: OneTimeTokenReader
     factor_secrets: FactorSecrets
-    profiles: ProfileReader
-    addresses: AddressReader
     roles: RoleReader
     clients: ClientReader
     parked_events: ParkedEventReader
     revocation_log: RevocationLog
-    audit: AuditReader
     personal_data: PersonalDataReader
     expired_rows: ExpiredRows
     limiter: RateLimiter
@@ -331,12 +352,12 @@ def _use_cases(
     )
     roles = Roles(
         uow=driven.uow,
-        roles=driven.roles,
+        roles=driven.shown.roles,
         clock=driven.clock,
         ids=driven.ids,
         wildcards_in_any_role=rules.wildcards_in_any_role,
     )
-    permissions = Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids)
+    permissions = Permissions(uow=driven.uow, roles=driven.shown.roles, clock=driven.clock, ids=driven.ids)
     return UseCases(
         access=access,
         email_changes=email_changes,
@@ -386,7 +407,7 @@ def _use_cases(
             hasher=driven.hasher,
             proofs=proofs,
             rules=password_rules,
-            profiles=driven.profiles,
+            profiles=driven.shown.profiles,
             links=links,
             mailed_tokens=mailed_tokens,
             clock=driven.clock,
@@ -395,7 +416,7 @@ def _use_cases(
         ),
         accounts=Accounts(
             uow=driven.uow,
-            users=driven.users,
+            users=driven.shown.users,
             roles=driven.roles,
             hasher=driven.hasher,
             clock=driven.clock,
@@ -427,7 +448,7 @@ def _use_cases(
         ),
         profiles=Profiles(
             uow=driven.uow,
-            profiles=driven.profiles,
+            profiles=driven.shown.profiles,
             time_zones=TzdataTimeZones(),
             clock=driven.clock,
             ids=driven.ids,
@@ -435,7 +456,7 @@ def _use_cases(
         ),
         addresses=Addresses(
             uow=driven.uow,
-            addresses=driven.addresses,
+            addresses=driven.shown.addresses,
             formats=I18nAddressFormats(),
             clock=driven.clock,
             ids=driven.ids,
@@ -443,7 +464,7 @@ def _use_cases(
         roles=roles,
         permissions=permissions,
         declared_access=DeclaredAccess(permissions=permissions, roles=roles, reader=driven.roles),
-        role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
+        role_assignments=RoleAssignments(uow=driven.uow, users=driven.shown.users, clock=driven.clock, ids=driven.ids),
         invitations=Invitations(
             uow=driven.uow,
             mailed_tokens=mailed_tokens,
@@ -451,13 +472,16 @@ def _use_cases(
             ids=driven.ids,
             access_lifetime=rules.lifetimes.access,
         ),
-        audit_trail=AuditTrail(log=driven.audit),
+        audit_trail=AuditTrail(log=driven.shown.audit),
         parked_events=ParkedEvents(uow=driven.uow, parked=driven.parked_events, clock=driven.clock, ids=driven.ids),
         personal_data=PersonalDataExports(
             uow=driven.uow, data=driven.personal_data, clock=driven.clock, ids=driven.ids
         ),
         user_directory=UserDirectory(
-            users=driven.users, roles=driven.roles, profiles=driven.profiles, addresses=driven.addresses
+            users=driven.shown.users,
+            roles=driven.shown.roles,
+            profiles=driven.shown.profiles,
+            addresses=driven.shown.addresses,
         ),
         idempotent_calls=IdempotentCalls(uow=driven.joining, answers=driven.answers, sealer=sealer, clock=driven.clock),
         rate_limits=limits,
@@ -536,9 +560,11 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
 
     opened = ExitStack()
     common = _common(settings)
-    database = _database(settings, common.metrics, opened)
+    database, copies = _database_with_replicas(settings, common, opened)
     if not background:
-        driven = _on_postgres(settings, common, database, None, PassThroughCache(), opened=opened)
+        driven = _on_postgres(
+            settings, common, database, None, PassThroughCache(), shown_from=copies.reads, opened=opened
+        )
         held = _held_keys(settings, common, database, driven.uow, background=False)
         use_cases = _use_cases(
             driven,
@@ -547,10 +573,10 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
             PrimaryRevocationChecker(driven.revocation_log),
             signing_keys=held or common.ring,
         )
-        return _service(settings, driven, use_cases, AssumedHealth(), opened)
+        return _service(settings, driven, use_cases, AssumedHealth(), opened, consistency=copies.consistency)
     signal_port = _signal(settings, opened)
     cache = _cache(settings, common.metrics, opened)
-    driven = _on_postgres(settings, common, database, signal_port, cache, opened=opened)
+    driven = _on_postgres(settings, common, database, signal_port, cache, shown_from=copies.reads, opened=opened)
     held = _held_keys(settings, common, database, driven.uow, background=True)
 
     def on_revocation(revocation: Revocation) -> None:
@@ -569,6 +595,7 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     pings: list[Ping] = [PostgresPing(database)]
     if settings.cache_url is not None:
         pings.append(cache)
+    pings += copies.pings
     probe = HealthProbe(
         pings,
         is_loaded=lambda: mirror.is_loaded and (held is None or held.is_loaded),
@@ -583,9 +610,12 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
         if held is not None:
             held.start()
         mirror.start()
+        copies.start()
         probe.start()
 
-    return _service(settings, driven, use_cases, probe, opened, start=start, drain=probe.drain)
+    return _service(
+        settings, driven, use_cases, probe, opened, start=start, drain=probe.drain, consistency=copies.consistency
+    )
 
 
 def _held_keys(
@@ -808,6 +838,7 @@ def _on_postgres(
     signal_port: Signal | None,
     cache: Cache,
     *,
+    shown_from: Reads,
     opened: ExitStack,
 ) -> _Driven:
     from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
@@ -839,18 +870,22 @@ def _on_postgres(
         uow=uow,
         joining=uow,
         answers=PostgresAnswerStore(database),
+        shown=_ShownReaders(
+            users=PostgresUserReader(shown_from),
+            profiles=PostgresProfileReader(shown_from),
+            addresses=PostgresAddressReader(shown_from),
+            roles=PostgresRoleReader(shown_from),
+            audit=PostgresAuditReader(shown_from),
+        ),
         users=PostgresUserReader(database),
         sign_ins=PostgresSignInReader(database),
         sessions=PostgresSessionStore(database),
         one_time_tokens=PostgresOneTimeTokenReader(database),
         factor_secrets=PostgresFactorSecrets(database),
-        profiles=PostgresProfileReader(database),
-        addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
         clients=PostgresClientReader(database),
         parked_events=PostgresParkedEventReader(database),
         revocation_log=PostgresRevocationLog(database),
-        audit=PostgresAuditReader(database),
         personal_data=PostgresPersonalDataReader(database),
         expired_rows=PostgresExpiredRows(database),
         limiter=_limiter(settings, database, common.metrics, opened),
@@ -880,6 +915,7 @@ def _service(
     *,
     start: Callable[[], None] = lambda: None,
     drain: Callable[[], None] = lambda: None,
+    consistency: Consistency | None = None,
 ) -> UserService:
     slots = hash_slots(settings.workers)
     pipeline = Pipeline(
@@ -888,6 +924,7 @@ def _service(
         metrics=driven.metrics,
         ids=driven.ids,
         clock=driven.clock,
+        consistency=consistency,
         options=HttpOptions(
             issuer=settings.issuer,
             trusted_proxy_hops=settings.trusted_proxy_hops,
@@ -904,6 +941,7 @@ def _service(
                 allow_credentials=settings.cors_allow_credentials,
                 max_age_seconds=settings.cors_max_age_seconds,
             ),
+            consistency_cookie=settings.consistency_cookie,
         ),
     )
     opened.callback(pipeline.close)
@@ -949,7 +987,9 @@ def _periods(settings: Settings) -> RetentionPeriods:
     )
 
 
-def _database(settings: Settings, metrics: Metrics, opened: ExitStack) -> Database:
+def _database(
+    settings: Settings, metrics: Metrics, opened: ExitStack, *, timelines: Timelines | None = None
+) -> Database:
     from userservice_core.infrastructure.postgres.database import Database
 
     database = Database(
@@ -958,9 +998,90 @@ def _database(settings: Settings, metrics: Metrics, opened: ExitStack) -> Databa
         pool_timeout_seconds=settings.database_pool_timeout_seconds,
         prepared_statements=settings.database_prepared_statements,
         metrics=metrics,
+        gate=timelines,
+        tells_positions=timelines is not None and any(replica.tells_position for replica in settings.replicas),
     )
     opened.callback(database.close)
     return database
+
+
+@attrs.frozen(kw_only=True)
+class _Copies:
+    """
+    Where what requests show is read.
+
+    Attributes:
+        reads: Of the primary, or of the replicas as well.
+        consistency: What keeps callers from missing their own writes; None where there is one copy.
+        pings: Of the replicas.
+        start: Begins to watch them.
+    """
+
+    reads: Reads
+    consistency: Consistency | None = None
+    pings: tuple[Ping, ...] = ()
+    start: Callable[[], None] = lambda: None
+
+
+def _database_with_replicas(settings: Settings, common: _Common, opened: ExitStack) -> tuple[Database, _Copies]:
+    """Return the primary, and where requests may read; that is the primary where there are no replicas."""
+    if not settings.database_replica_urls:
+        database = _database(settings, common.metrics, opened)
+        return database, _Copies(reads=database)
+    from userservice_core.infrastructure.postgres.replicas import RoutedReads, Timelines
+
+    timelines = Timelines()
+    database = _database(settings, common.metrics, opened, timelines=timelines)
+    replicas = _replicas(settings, timelines, common.metrics, opened)
+    return database, _Copies(
+        reads=RoutedReads(database, replicas),
+        consistency=_consistency(settings, common, replicas, opened),
+        pings=replicas.replicas,
+        start=replicas.start,
+    )
+
+
+def _replicas(settings: Settings, timelines: Timelines, metrics: Metrics, opened: ExitStack) -> ReplicaSet:
+    from userservice_core.infrastructure.postgres.replicas import Node, ReplicaSet
+
+    replicas = ReplicaSet(
+        [
+            Node(
+                name=f"replica-{number}",
+                dsn=replica.dsn,
+                zone=replica.zone,
+                weight=replica.weight,
+                tells_position=replica.tells_position,
+            )
+            for number, replica in enumerate(settings.replicas, start=1)
+        ],
+        primary_dsn=settings.database_url,
+        timelines=timelines,
+        # As many as requests read at once, and one that asks where the node is.
+        connections=settings.database_pool_size + 1,
+        waiters=max(1, settings.database_pool_size // 4),
+        max_lag_seconds=settings.database_max_replica_lag_seconds,
+        zone=settings.database_zone,
+        prepared_statements=settings.database_prepared_statements,
+        metrics=metrics,
+    )
+    opened.callback(replicas.close)
+    return replicas
+
+
+def _consistency(settings: Settings, common: _Common, replicas: ReplicaSet, opened: ExitStack) -> Consistency:
+    from userservice_core.infrastructure.security.position_tokens import HmacPositionSigner
+
+    memory: PositionMemory | None = None
+    if settings.cache_url is not None:
+        from userservice_core.infrastructure.caching.redis_positions import RedisPositions
+
+        # By then a replica that has not got there serves no more.
+        life_seconds = 2 * settings.database_max_replica_lag_seconds + 1
+        positions = RedisPositions(settings.cache_url, life_seconds=life_seconds, metrics=common.metrics)
+        opened.callback(positions.close)
+        memory = positions
+    return Consistency(signer=HmacPositionSigner(common.ring), source=replicas, memory=memory, metrics=common.metrics)
 
 
 def _signal(settings: Settings, opened: ExitStack) -> Signal | None:
@@ -1169,18 +1290,22 @@ def bootstrap_in_memory(
         uow=uow,
         joining=uow,
         answers=memory.InMemoryAnswerStore(store),
+        shown=_ShownReaders(
+            users=memory.InMemoryUserReader(store),
+            profiles=memory.InMemoryProfileReader(store),
+            addresses=memory.InMemoryAddressReader(store),
+            roles=memory.InMemoryRoleReader(store),
+            audit=memory.InMemoryAuditReader(store),
+        ),
         users=memory.InMemoryUserReader(store),
         sign_ins=memory.InMemorySignInReader(store),
         sessions=memory.InMemorySessionStore(store),
         one_time_tokens=memory.InMemoryOneTimeTokenReader(store),
         factor_secrets=memory.InMemoryFactorSecrets(store),
-        profiles=memory.InMemoryProfileReader(store),
-        addresses=memory.InMemoryAddressReader(store),
         roles=memory.InMemoryRoleReader(store),
         clients=memory.InMemoryClientReader(store),
         parked_events=memory.InMemoryParkedEventReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
-        audit=memory.InMemoryAuditReader(store),
         personal_data=memory.InMemoryPersonalDataReader(store),
         expired_rows=memory.InMemoryExpiredRows(store),
         limiter=memory.InMemoryRateLimiter(clock),

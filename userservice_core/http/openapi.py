@@ -73,6 +73,11 @@ _MEANINGS: Final = {
 }
 
 _HEADERS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "consistency-token": (
+        "Consistency-Token",
+        "Where the installation has replicas: names what was written, to be sent with the reads that have to see it.",
+        "p1.3q2-7wEB.AAEC",
+    ),
     "etag": ("ETag", "Names this version of the representation, for `If-Match` and `If-None-Match`.", '"3-user1"'),
     "location": (
         "Location",
@@ -294,6 +299,10 @@ def _header_parameters(route: Route) -> list[Json]:
         )
     if route.takes_key:
         parameters.append(_header_parameter("Idempotency-Key", _KEY_MEANING))
+    if route.replica_ok:
+        parameters.append(
+            _header_parameter("Consistency-Token", "That of the client's last write, which the answer will hold then.")
+        )
     if _may_be_held(route):
         parameters.append(
             _header_parameter("If-None-Match", "The ETag of what the client holds; if it is still the same: 304.")
@@ -338,7 +347,9 @@ def _response(route: Route, status: int, shape: Shape | None) -> Json:
 
 
 def _sent_with_success(route: Route) -> tuple[str, ...]:
-    return (*route.sends, "idempotency-replayed") if route.takes_key else tuple(route.sends)
+    replayed = ("idempotency-replayed",) if route.takes_key else ()
+    written = ("consistency-token",) if route.method != "GET" else ()
+    return (*route.sends, *replayed, *written)
 
 
 def _content(shape: Shape, *, content_type: str = _JSON) -> Json:
