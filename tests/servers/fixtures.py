@@ -112,18 +112,23 @@ def database(postgres_server: PostgresServer, servers_of_run: ServersOfRun) -> I
 
 @pytest.fixture(scope="session")
 def replicated_postgres(servers_of_run: ServersOfRun) -> ReplicatedPostgres:
-    """A PostgreSQL of the run with two streaming replicas; whoever disturbs them leaves them as they were."""
+    """A PostgreSQL of the run with two streaming replicas."""
     return started(servers_of_run.replicated)
 
 
 @pytest.fixture
 def replicated_database(replicated_postgres: ReplicatedPostgres, servers_of_run: ServersOfRun) -> Iterator[str]:
-    """The name of a database of this test with the whole schema, on the primary and on all replicas."""
+    """
+    The name of a database of this test with the whole schema, on the primary and on all replicas.
+
+    No other test uses these servers meanwhile; whoever disturbs them leaves them as they were.
+    """
     primary = replicated_postgres.primary
-    name = primary.create_database(template=servers_of_run.migrated_template(primary))
-    replicated_postgres.catch_up()
-    yield name
-    primary.drop_database(name)
+    with servers_of_run.locked("replicated-in-use"):
+        name = primary.create_database(template=servers_of_run.migrated_template(primary))
+        replicated_postgres.catch_up()
+        yield name
+        primary.drop_database(name)
 
 
 @pytest.fixture(scope="session")

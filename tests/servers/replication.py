@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _PATIENCE_SECONDS = 30
-_SETTINGS = {"max_wal_senders": "8", "wal_receiver_status_interval": "1", "wal_retrieve_retry_interval": "200ms"}
+_SETTINGS = {
+    "max_wal_senders": "8",
+    "wal_keep_size": "256MB",
+    "wal_receiver_status_interval": "1",
+    "wal_retrieve_retry_interval": "200ms",
+}
 
 
 class PostgresReplica(PostgresServer):
@@ -177,13 +182,13 @@ class ReplicatedPostgres:
         for server in (*self.replicas, self.primary):
             server.stop()
 
-    def catch_up(self) -> None:
-        """Wait until all replicas have replayed what the primary has written by now."""
+    def catch_up(self, *replicas: PostgresReplica) -> None:
+        """Wait until these replicas, or all, have replayed what the primary has written by now."""
         with contextlib.closing(psycopg.connect(self.primary.dsn(), autocommit=True)) as connection:
             # An idle primary's last record may end at a page whose header is not written yet.
             connection.execute("SELECT pg_switch_wal()")
             (lsn,) = connection.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone() or ("0/0",)
-        for replica in self.replicas:
+        for replica in replicas or self.replicas:
             replica.wait_for(lsn)
 
     def __enter__(self) -> Self:

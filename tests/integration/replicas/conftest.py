@@ -1,0 +1,24 @@
+"""Fixtures over a primary and two replicas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.replicas.instances import Installation, address
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.servers.replication import ReplicatedPostgres
+
+
+@pytest.fixture
+def replicated(replicated_postgres: ReplicatedPostgres, replicated_database: str, tmp_path: Path) -> Installation:
+    """An installation over the servers of the run, with a database of its own."""
+    return Installation(
+        primary=replicated_postgres.primary.dsn(replicated_database),
+        replicas=tuple(address(replica, replicated_database) for replica in replicated_postgres.replicas),
+        folder=tmp_path,
+    )
