@@ -611,7 +611,7 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     pings += copies.pings
     probe = HealthProbe(
         pings,
-        is_loaded=lambda: mirror.is_loaded and (held is None or held.is_loaded),
+        is_loaded=lambda: mirror.is_loaded and (held is None or held.is_loaded) and copies.is_loaded(),
         metrics=common.metrics,
     )
     if held is not None:
@@ -1031,12 +1031,14 @@ class _Copies:
         consistency: What keeps callers from missing their own writes; None where there is one copy.
         pings: Of the replicas.
         start: Begins to watch them.
+        is_loaded: Tells whether each was asked once.
     """
 
     reads: Reads
     consistency: Consistency | None = None
     pings: tuple[Ping, ...] = ()
     start: Callable[[], None] = lambda: None
+    is_loaded: Callable[[], bool] = lambda: True
 
 
 def _database_with_replicas(settings: Settings, common: _Common, opened: ExitStack) -> tuple[Database, _Copies]:
@@ -1054,6 +1056,7 @@ def _database_with_replicas(settings: Settings, common: _Common, opened: ExitSta
         consistency=_consistency(settings, common, replicas, opened),
         pings=replicas.replicas,
         start=replicas.start,
+        is_loaded=lambda: replicas.is_loaded,
     )
 
 
@@ -1088,16 +1091,22 @@ def _replicas(settings: Settings, timelines: Timelines, metrics: Metrics, opened
 def _consistency(settings: Settings, common: _Common, replicas: ReplicaSet, opened: ExitStack) -> Consistency:
     from userservice_core.infrastructure.security.position_tokens import HmacPositionSigner
 
+    # By then a replica that has not got there serves no more.
+    settled_seconds = 2 * settings.database_max_replica_lag_seconds + 1
     memory: PositionMemory | None = None
     if settings.cache_url is not None:
         from userservice_core.infrastructure.caching.redis_positions import RedisPositions
 
-        # By then a replica that has not got there serves no more.
-        life_seconds = 2 * settings.database_max_replica_lag_seconds + 1
-        positions = RedisPositions(settings.cache_url, life_seconds=life_seconds, metrics=common.metrics)
+        positions = RedisPositions(settings.cache_url, life_seconds=settled_seconds, metrics=common.metrics)
         opened.callback(positions.close)
         memory = positions
-    return Consistency(signer=HmacPositionSigner(common.ring), source=replicas, memory=memory, metrics=common.metrics)
+    return Consistency(
+        signer=HmacPositionSigner(common.ring),
+        source=replicas,
+        memory=memory,
+        metrics=common.metrics,
+        settled_seconds=settled_seconds,
+    )
 
 
 def _signal(settings: Settings, opened: ExitStack) -> Signal | None:

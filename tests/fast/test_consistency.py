@@ -45,7 +45,9 @@ class _FailingPositions:
 
 
 def _consistency(memory: InMemoryPositions | _FailingPositions | None = None) -> Consistency:
-    return Consistency(signer=_SIGNER, source=InMemoryPositionSource(), memory=memory, metrics=InMemoryMetrics())
+    return Consistency(
+        signer=_SIGNER, source=InMemoryPositionSource(), memory=memory, metrics=InMemoryMetrics(), settled_seconds=60
+    )
 
 
 def test_only_reads_that_show_something_may_use_a_replica() -> None:
@@ -89,7 +91,9 @@ def test_what_a_token_asks_for(token: str | None, replica_ok: bool, expected: Re
 def test_an_unverifiable_token_is_counted() -> None:
     """Whoever operates the service sees a key that went too early."""
     metrics = InMemoryMetrics()
-    consistency = Consistency(signer=_SIGNER, source=InMemoryPositionSource(), memory=None, metrics=metrics)
+    consistency = Consistency(
+        signer=_SIGNER, source=InMemoryPositionSource(), memory=None, metrics=metrics, settled_seconds=60
+    )
     consistency.begin(token=_FORGED, replica_ok=True)
 
     assert metrics.counts["consistency_token", "invalid"] == 1
@@ -104,7 +108,7 @@ def test_who_carries_no_token_is_remembered_or_reads_their_own_from_the_primary(
         for writer in ("me", "stranger"):
             for is_own in (True, False):
                 reading = Reading(allows_replicas=True)
-                _consistency(memory).recall(reading, writer=writer, is_own=is_own)
+                _consistency(memory).recall(reading, writer=writer, is_own=is_own, known_for_seconds=61)
                 found[name, writer, is_own] = (reading.allows_replicas, reading.at_least)
 
     primary, anywhere = (False, None), (True, None)
@@ -124,13 +128,33 @@ def test_who_carries_no_token_is_remembered_or_reads_their_own_from_the_primary(
     }
 
 
+@pytest.mark.parametrize(
+    ("seconds", "is_own", "writer", "allowed"),
+    [(1, True, "me", True), (1, True, "stranger", False), (1, False, "stranger", True), (60, True, "stranger", True)],
+)
+def test_what_was_written_before_the_sign_in_is_seen_after_it(
+    seconds: float,
+    is_own: bool,  # noqa: FBT001 - a case
+    writer: str,
+    allowed: bool,  # noqa: FBT001 - a case
+) -> None:
+    """Whoever registered and signed in a moment ago wrote their account under no session."""
+    memory = InMemoryPositions(life_seconds=60)
+    memory.remember("me", _PLACE)
+    reading = Reading(allows_replicas=True)
+
+    _consistency(memory).recall(reading, writer=writer, is_own=is_own, known_for_seconds=seconds)
+
+    assert reading.allows_replicas == allowed
+
+
 def test_a_token_goes_before_what_is_remembered() -> None:
     """It may be of somebody else's write, which its bearer was told of."""
     memory = InMemoryPositions(life_seconds=60)
     memory.remember("me", Position(1, 2, UNKNOWN_OFFSET))
     reading = Reading(allows_replicas=True, at_least=_PLACE)
 
-    _consistency(memory).recall(reading, writer="me", is_own=True)
+    _consistency(memory).recall(reading, writer="me", is_own=True, known_for_seconds=1)
 
     assert reading.at_least == _PLACE
 
@@ -169,7 +193,13 @@ class _Served:
             clock=self.installation.clock,
             options=HttpOptions(issuer=issuer, consistency_cookie=cookie),
             routes=routes,
-            consistency=Consistency(signer=_SIGNER, source=self.source, memory=self.memory, metrics=service.metrics),
+            consistency=Consistency(
+                signer=_SIGNER,
+                source=self.source,
+                memory=self.memory,
+                metrics=service.metrics,
+                settled_seconds=60,
+            ),
         )
         self.client = PipelineClient(pipeline)
         self.token = self.installation.access_token("ada@example.com")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import signal
+import gc
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -95,21 +95,22 @@ class PostgresReplica(PostgresServer):
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """Stop all its processes within the block: connections stay, and nothing answers."""
-        processes = self._processes()
-        for process in processes:
-            process.send_signal(signal.SIGSTOP)
+        if self.process_id is None:
+            raise ServerFailedError("A server that does not run cannot be frozen.")
+        postmaster = psutil.Process(self.process_id)
+        # First of all, so that there are no more children than are found.
+        postmaster.suspend()
+        processes = [postmaster, *postmaster.children(recursive=True)]
         try:
+            for process in processes:
+                process.suspend()
             yield
         finally:
             for process in processes:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(signal.SIGCONT)
-
-    def _processes(self) -> list[psutil.Process]:
-        if self.process_id is None:
-            return []
-        postmaster = psutil.Process(self.process_id)
-        return [postmaster, *postmaster.children(recursive=True)]
+                    process.resume()
+            # Who gave up connecting meanwhile may keep the socket until then, and the server waits for a password.
+            gc.collect()
 
     def _copy(self) -> None:
         self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)

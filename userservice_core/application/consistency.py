@@ -16,9 +16,25 @@ class Consistency:
     """Decides for each request what its reads have to hold, and tells its caller where its writes are."""
 
     def __init__(
-        self, *, signer: PositionSigner, source: PositionSource, memory: PositionMemory | None, metrics: Metrics
+        self,
+        *,
+        signer: PositionSigner,
+        source: PositionSource,
+        memory: PositionMemory | None,
+        metrics: Metrics,
+        settled_seconds: float,
     ) -> None:
-        """Without *memory*, callers who carry no token read what is their own from the primary."""
+        """
+        Remember in *memory* where callers wrote.
+
+        Args:
+            signer: Makes the tokens.
+            source: Knows where the primary is.
+            memory: Without one, callers who carry no token read what is their own from the primary.
+            metrics: Counts tokens that cannot be verified.
+            settled_seconds: After which whatever was written is on every replica that serves.
+        """
+        self._settled_seconds = settled_seconds
         self._signer = signer
         self._source = source
         self._memory = memory
@@ -45,14 +61,18 @@ class Consistency:
             return Reading()
         return Reading(allows_replicas=True, at_least=position)
 
-    def recall(self, reading: Reading, *, writer: str, is_own: bool) -> None:
+    def recall(self, reading: Reading, *, writer: str, is_own: bool, known_for_seconds: float) -> None:
         """
         Let *reading* follow what *writer* wrote before, if their request has not said so itself.
+
+        What was written to make the access token, or just before, such as the account, was written by nobody who could
+        be remembered. So with a new token the caller's own is read from the primary.
 
         Args:
             reading: Of the request.
             writer: The session or service client that is calling.
             is_own: Whether the request is for what the caller writes, and so would miss it.
+            known_for_seconds: How long ago the access token of the caller was made.
         """
         if not reading.allows_replicas or reading.at_least is not None:
             return
@@ -60,11 +80,13 @@ class Consistency:
             if is_own:
                 reading.pin()
             return
+        is_new = known_for_seconds < self._settled_seconds
         try:
             reading.at_least = self._memory.recall(writer)
         except UnavailableError:
-            if is_own:
-                reading.pin()
+            is_new = True
+        if reading.at_least is None and is_new and is_own:
+            reading.pin()
 
     def token_after(self, reading: Reading, *, writer: str | None) -> str | None:
         """Return the token of what the request has written, and remember it for *writer*; None if it wrote nothing."""

@@ -365,7 +365,13 @@ class Pipeline:
         request = exchange.request
         caller = self._authorized(exchange, route) if route.wants_user else None
         if self._consistency is not None and exchange.reading is not None and caller is not None:
-            self._consistency.recall(exchange.reading, writer=_writer(caller), is_own=route.is_own)
+            known_for = self._clock.now() - caller.claims.issued_at
+            self._consistency.recall(
+                exchange.reading,
+                writer=_writer(caller),
+                is_own=route.is_own,
+                known_for_seconds=known_for.total_seconds(),
+            )
         if route.is_counted:
             self._services.use_cases.rate_limits.admit_call(
                 route.rate_class.value,

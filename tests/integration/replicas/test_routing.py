@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from tests.integration.replicas.freshness import READS
 from tests.integration.replicas.instances import Installation, address, counted, served_by_replicas, token_of
 from tests.paths import path_of
+from tests.servers.pgbouncer import PgBouncer
 from userservice_core.http.routes import ROUTES, Bulkhead
 from userservice_core.infrastructure.caching.redis_positions import RedisPositions
 from userservice_core.infrastructure.memory import InMemoryMetrics
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.servers.replication import ReplicatedPostgres
+    from tests.servers.run import ServersOfRun
     from userservice_core.bootstrap import UserService
     from userservice_core.domain.users import User
     from userservice_core.ports.consistency import PositionMemory
@@ -336,6 +339,22 @@ def test_a_token_of_another_history_is_read_from_the_primary_at_once(
 
     assert served_by_replicas(service) == before
     assert ("replica_fallback", "behind") not in counted(service)
+
+
+def test_a_pooler_may_stand_before_the_primary(
+    replicated: Installation, admin: User, replicated_postgres: ReplicatedPostgres, servers_of_run: ServersOfRun
+) -> None:
+    """In transaction mode: where a transaction was written is asked on the server connection that committed it."""
+    folder = servers_of_run.folder / f"pgbouncer-{uuid4().hex}"
+    with PgBouncer(folder, target_dsn=replicated.primary, pool_size=2) as pooler:
+        pooled = Installation(primary=pooler.dsn(), replicas=replicated.replicas, folder=replicated.folder)
+        with pooled.instance(DATABASE_PREPARED_STATEMENTS="false") as service:
+            caller = _Caller(service, admin)
+            for number in range(20):
+                token = _rename(caller, admin, f"name {number}")
+                assert _name_of(caller, admin, carried=token) == f"name {number}"
+            replicated_postgres.catch_up()
+            eventually(lambda: _name_of(caller, admin, carried=token) and served_by_replicas(service))
 
 
 def test_a_function_reads_the_primary_and_tells_others_where_it_wrote(

@@ -446,11 +446,17 @@ class ReplicaSet:
         self._waiting = 0
         self._random = random.Random()  # noqa: S311 - no secret
         self._is_closed = False
+        self._unasked = len(self.replicas) + 1
         self._hurry = [threading.Event() for _ in range(len(self.replicas) + 1)]
         self._threads = [
             threading.Thread(target=self._watch, args=(probe, hurry), name="userservice-replica-probe", daemon=True)
             for probe, hurry in zip((self._probe_primary, *map(self._prober, self.replicas)), self._hurry, strict=True)
         ]
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether every node was asked once: until then an old primary could pass for the present one."""
+        return self._unasked <= 0
 
     def start(self) -> None:
         """Begin to watch."""
@@ -556,7 +562,7 @@ class ReplicaSet:
         self._primary.probe()
 
     def _watch(self, probe: Callable[[bool], None], hurry: threading.Event) -> None:
-        was_well = True
+        was_well = is_first = True
         while not self._is_closed:
             is_urgent = self._waiting > 0
             try:
@@ -568,6 +574,8 @@ class ReplicaSet:
             else:
                 was_well = True
             with self._news:
+                self._unasked -= is_first
+                is_first = False
                 self._news.notify_all()
             # Jitter, so that the processes that were started together do not ask together for ever.
             pause = PROBE_SECONDS * self._random.uniform(0.8, 1.0)
