@@ -43,7 +43,7 @@ class StaleReadError(AssertionError):
 
 
 @attrs.define
-class Tally:
+class Compared:
     """
     What was tried.
 
@@ -64,7 +64,7 @@ class Tally:
         """Return which reads were not tried on which hosts."""
         return set(itertools.product(READS, HOSTS)) - set(self.pairs)
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: Compared) -> None:
         """Take over what was tried elsewhere."""
         self.pairs += other.pairs
         self.seconds = max(self.seconds, other.seconds)
@@ -76,7 +76,7 @@ class Writer:
     def __init__(self, user: User, instances: Sequence[UserService], *, seed: int) -> None:
         """Sign *user* in, and make what they will write to."""
         self.user = user
-        self.tally = Tally()
+        self.compared = Compared()
         self._token = token_of(instances[0], user)
         self._carried: str | None = None
         self._number = 0
@@ -238,10 +238,10 @@ class Writer:
         client = self._clients[self._random.choice(others)][host]
         began = time.monotonic()
         response = send_json(client, "GET", target, token=self._token, headers=self._headers())
-        self.tally.seconds = max(self.tally.seconds, time.monotonic() - began)
+        self.compared.seconds = max(self.compared.seconds, time.monotonic() - began)
         if response.status != 200 or not is_fresh(json_of(response)):
             raise StaleReadError(f"{operation} on {host}: {response.status} {response.body!r}")
-        self.tally.pairs[operation, host] += 1
+        self.compared.pairs[operation, host] += 1
 
     def _headers(self) -> tuple[tuple[str, str], ...]:
         return () if self._carried is None else ((_TOKEN, self._carried),)

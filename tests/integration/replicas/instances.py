@@ -8,6 +8,7 @@ import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -49,6 +50,11 @@ class Installation:
     primary: str
     replicas: tuple[str, ...]
     folder: Path
+
+    @property
+    def database(self) -> str:
+        """The name of the database."""
+        return urlsplit(self.primary).path.removeprefix("/")
 
     @contextlib.contextmanager
     def instance(self, *, background: bool = True, **settings: str) -> Iterator[UserService]:
