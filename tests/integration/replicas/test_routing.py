@@ -11,6 +11,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from tests.integration.postgres.building import new_user, register
+from tests.integration.postgres.proxy import Proxy
 from tests.integration.replicas.freshness import READS
 from tests.integration.replicas.instances import Installation, address, counted, served_by_replicas, token_of
 from tests.paths import path_of
@@ -18,9 +20,11 @@ from tests.servers.pgbouncer import PgBouncer
 from userservice_core.http.routes import ROUTES, Bulkhead
 from userservice_core.infrastructure.caching.redis_positions import RedisPositions
 from userservice_core.infrastructure.memory import InMemoryMetrics
-from userservice_core.infrastructure.postgres.database import Cursor
+from userservice_core.infrastructure.postgres.database import Cursor, Database
+from userservice_core.infrastructure.postgres.positions import STATE, state_of
 from userservice_core.infrastructure.postgres.replicas import Node, ReplicaSet, Timelines
-from userservice_core.ports.consistency import Position
+from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
+from userservice_core.ports.consistency import Position, Reading, reading_as
 from userservice_core.testing.contracts.consistency import PositionMemoryContract, PositionSourceContract
 from userservice_core.testing.contracts.races import eventually
 from userservice_core.testing.host import PipelineClient, json_of, send_json
@@ -386,6 +390,82 @@ def test_a_shared_memory_stands_for_the_token(
             assert json_of(send_json(clients[1], "GET", "/users/me/profile", token=token))["displayName"] == name
 
         assert served_by_replicas(other) >= 50
+
+
+def test_a_read_on_a_replica_is_one_statement(
+    service: UserService, admin: User, replicated_postgres: ReplicatedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is asked where they are on the way, token or not."""
+    here = threading.get_ident()
+    asked: list[bytes] = []
+    execute = Cursor.execute
+
+    def counting(self: Cursor, query: Any, *args: Any, **kwargs: Any) -> Cursor:  # noqa: ANN401 - as the driver has it
+        if threading.get_ident() == here:
+            asked.append(query)
+        return execute(self, query, *args, **kwargs)
+
+    caller = _Caller(service, admin)
+    token = _rename(caller, admin, "Ada")
+    replicated_postgres.catch_up()
+    for _ in range(40):
+        _name_of(caller, admin, carried=token)
+    monkeypatch.setattr(Cursor, "execute", counting)
+    served = served_by_replicas(service)
+    for carried in (token, None):
+        _name_of(caller, admin, carried=carried)
+
+    assert served_by_replicas(service) == served + 2
+    assert len(asked) == 2
+
+
+def test_the_first_write_pins_the_rest_of_a_request(replicated: Installation) -> None:
+    """And tells the request where it is, in the round trip of its commit."""
+    delay_seconds = 0.1
+    with Proxy(replicated.primary) as line:
+        database = Database(line.dsn, pool_size=1, gate=Timelines(), tells_positions=True)
+        with contextlib.closing(database):
+            uow = PostgresUnitOfWork(database)
+            uow.run(lambda transaction: register(transaction, new_user()))
+            line.delay_seconds = delay_seconds
+            reading = Reading(allows_replicas=True)
+            began = time.monotonic()
+            with reading_as(reading):
+                uow.run(lambda transaction: register(transaction, new_user()))
+            round_trips = (time.monotonic() - began) / (2 * delay_seconds)
+            before = reading.written
+            with reading_as(reading):
+                uow.run(lambda transaction: register(transaction, new_user()))
+
+    assert not reading.allows_replicas
+    assert round_trips == pytest.approx(1, abs=0.5)
+    assert before is not None
+    assert reading.written is not None
+    assert reading.written.includes(before)
+    assert not before.includes(reading.written)
+
+
+def test_an_ordinary_role_may_ask_where_a_server_is(
+    replicated: Installation, replicated_postgres: ReplicatedPostgres
+) -> None:
+    """The service needs no rights over the server for it; without them it learns of a new timeline later."""
+    role = f"plain_{uuid4().hex}"
+    with psycopg.connect(replicated.primary, autocommit=True) as primary:
+        primary.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'plain'".encode())
+        replicated_postgres.catch_up()
+        try:
+            states = []
+            for dsn in (replicated.primary, *replicated.replicas):
+                parts = {**psycopg.conninfo.conninfo_to_dict(dsn), "user": role, "password": "plain"}
+                database = Database(psycopg.conninfo.make_conninfo("", **parts))
+                with contextlib.closing(database):
+                    row = database.fetch_one(STATE)
+                    states.append(None if row is None else state_of(row))
+        finally:
+            primary.execute(f"DROP ROLE {role}".encode())
+
+    assert [state is not None and state.position.timeline for state in states] == [1, 1, 1]
+    assert [state is not None and state.is_standby for state in states] == [False, True, True]
 
 
 def test_all_reads_that_a_replica_may_serve_are_among_the_pairs() -> None:
