@@ -33,6 +33,7 @@ from userservice_core.infrastructure.memory.readers import (
     InMemorySessionStore,
     InMemorySigningKeyReader,
     InMemorySignInReader,
+    InMemoryUserDumpReader,
     InMemoryUserReader,
 )
 from userservice_core.infrastructure.memory.retention import InMemoryExpiredRows
@@ -69,6 +70,7 @@ __all__ = [
     "InMemorySigningKeyReader",
     "InMemoryStore",
     "InMemoryUnitOfWork",
+    "InMemoryUserDumpReader",
     "InMemoryUserReader",
     "NullMetrics",
 ]
