@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.endurance.installation import Installation
 from tests.endurance.kills import (
     AFTER_COMMIT,
     ANY_MOMENT,
     BEFORE_COMMIT,
     OF_THE_CONSUMER,
     OF_THE_RELAY,
-    Installation,
     kill_run,
 )
 

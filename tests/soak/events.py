@@ -6,7 +6,9 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from tests.endurance.kills import Installation, kill_run
+from tests.endurance.installation import Installation
+from tests.endurance.kills import kill_run
+from tests.endurance.late_commits import late_commits
 from tests.soak.outcomes import Part
 from tests.soak.servers import database, folder, servers
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from tests.servers.run import ServersOfRun
     from tests.soak.outcomes import Tally, Trials
 
+_LATE_COMMITS: Final = 100_000
 _KILL_RUNS: Final = 50
 _KILLS: Final = 60
 
@@ -32,4 +35,14 @@ def _kill(run: ServersOfRun, *, number: int, seed: int) -> Tally:
     return tally
 
 
-PARTS: Final = (Part("events-kills", _kills),)
+def _late_commits() -> Trials:
+    with servers() as run:
+        yield _LATE_COMMITS, partial(_commit_late, run)
+
+
+def _commit_late(run: ServersOfRun, *, seed: int) -> Tally:
+    with database(run) as dsn, folder() as logs:
+        return late_commits(Installation.on(dsn, run.kafka(), logs), events=_LATE_COMMITS, seed=seed)
+
+
+PARTS: Final = (Part("events-kills", _kills), Part("events-late-commits", _late_commits))
