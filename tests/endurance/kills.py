@@ -73,9 +73,10 @@ class ProcessDiedError(Exception):
 class Answering:
     """A process that answers requests."""
 
-    def __init__(self, installation: Installation, failpoint: str | None = None) -> None:
+    def __init__(self, installation: Installation, failpoint: str | None = None, *, background: bool = False) -> None:
         self._connection, theirs = pipe()
-        self.process = fork(processes.answer, installation.with_failpoint(failpoint), theirs, log=installation.log)
+        target = partial(processes.answer, background=background)
+        self.process = fork(target, installation.with_failpoint(failpoint), theirs, log=installation.log)
         theirs.close()
         # Without a word there is none: it died at its start.
         self.is_ready = self._receive() is not None
@@ -89,13 +90,14 @@ class Answering:
         Raises:
             ProcessDiedError: If it was killed meanwhile.
         """
-        headers = [("content-type", "application/json")]
+        headers = [] if body is None else [("content-type", "application/json")]
         if token is not None:
             headers.append(("authorization", f"Bearer {token}"))
         if key is not None:
             headers.append(("idempotency-key", key))
         try:
-            self._connection.send((method, path, tuple(headers), json.dumps(body).encode()))
+            content = b"" if body is None else json.dumps(body).encode()
+            self._connection.send((method, path, tuple(headers), content))
         except OSError as error:
             raise ProcessDiedError from error
         answer = self._receive()

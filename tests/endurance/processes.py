@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+import time
+from http.client import OK
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -24,18 +26,24 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 
-def answer(environment: Mapping[str, str], connection: Connection) -> None:
+def answer(environment: Mapping[str, str], connection: Connection, *, background: bool = False) -> None:
     """Answer requests that come over *connection*, through the whole pipeline, until it is closed."""
     settings = Settings.from_environment(environment)
     configure_logging(settings)
-    service = bootstrap(settings, background=False)
+    service = bootstrap(settings, background=background)
+    service.start()
+    while service.pipeline.handle(Request(method="GET", path="/health/ready")).status != OK:
+        time.sleep(_POLL_SECONDS)
     connection.send("ready")
     while True:
         try:
-            method, path, headers, body = connection.recv()
+            method, target, headers, body = connection.recv()
         except EOFError:
+            service.close()
             return
-        response = service.pipeline.handle(Request(method=method, path=path, headers=headers, body=body))
+        path, _, query = target.partition("?")
+        request = Request(method=method, path=path, query=query, headers=headers, body=body)
+        response = service.pipeline.handle(request)
         connection.send((response.status, response.body))
 
 
@@ -56,6 +64,9 @@ def relay(environment: Mapping[str, str], relay_id: str, mails: str, *, freezes_
         if freezes_at is not None:
             install_failpoints(_signaller(freezes_at, signal.SIGSTOP))
         service.run(_told_to_end())
+
+
+_POLL_SECONDS: Final = 0.01
 
 
 @attrs.frozen

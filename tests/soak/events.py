@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from tests.endurance.installation import Installation
 from tests.endurance.kills import kill_run
 from tests.endurance.late_commits import late_commits
+from tests.endurance.revocations import revocations
 from tests.soak.outcomes import Part
 from tests.soak.servers import database, folder, servers
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tests.soak.outcomes import Tally, Trials
 
 _LATE_COMMITS: Final = 100_000
+_REVOCATIONS: Final = 1_000
 _KILL_RUNS: Final = 50
 _KILLS: Final = 60
 
@@ -45,4 +47,20 @@ def _commit_late(run: ServersOfRun, *, seed: int) -> Tally:
         return late_commits(Installation.on(dsn, run.kafka(), logs), events=_LATE_COMMITS, seed=seed)
 
 
-PARTS: Final = (Part("events-kills", _kills), Part("events-late-commits", _late_commits))
+def _revocations(*, is_cut: bool) -> Trials:
+    rounds = _REVOCATIONS // 10 if is_cut else _REVOCATIONS
+    with servers() as run:
+        yield rounds, partial(_revoke, run, rounds=rounds, is_cut=is_cut)
+
+
+def _revoke(run: ServersOfRun, *, rounds: int, is_cut: bool, seed: int) -> Tally:
+    with database(run) as dsn, folder() as logs:
+        return revocations(Installation.on(dsn, run.kafka(), logs), rounds=rounds, seed=seed, is_cut=is_cut)
+
+
+PARTS: Final = (
+    Part("events-kills", _kills),
+    Part("events-late-commits", _late_commits),
+    Part("events-revocations", partial(_revocations, is_cut=False)),
+    Part("events-revocations-cut", partial(_revocations, is_cut=True)),
+)
