@@ -30,6 +30,7 @@ from userservice_core.errors import (
     InvalidInputError,
     LastAdministratorError,
     LimitReachedError,
+    PermissionDeniedError,
     PermissionInUseError,
     RoleInUseError,
     RoleNotFoundError,
