@@ -40,6 +40,8 @@ _OFFENCES: Final[tuple[tuple[str, str, str], ...]] = (
     ("layers", "userservice_core/http/offence.py", "import userservice_core.config"),
     ("layers", "userservice_core/infrastructure/memory/offence.py", "import userservice_core.config"),
     ("layers", "userservice_core/infrastructure/memory/offence.py", "import userservice_core.bootstrap"),
+    ("layers", "userservice_core/capacity/offence.py", "import userservice_core.bootstrap"),
+    ("layers", "userservice_core/bootstrap.py", "import userservice_core.capacity"),
     ("layers", "userservice_core/bootstrap.py", "import userservice_core.cli"),
     ("layers", "userservice_core/bootstrap.py", "import userservice_core.testing"),
     # A module without a place in the layers.
@@ -78,6 +80,7 @@ _OFFENCES: Final[tuple[tuple[str, str, str], ...]] = (
     ("sql-in-postgres", "userservice_core/cli.py", "import alembic"),
     ("sql-in-postgres", "adapters/flask_app/offence.py", "import sqlalchemy"),
     ("kafka-in-messaging", "userservice_core/application/offence.py", "import kafka"),
+    ("kafka-in-messaging", "userservice_core/cli.py", "import confluent_kafka"),
     ("kafka-in-messaging", "userservice_core/infrastructure/postgres/offence.py", "import smtplib"),
     ("templates-in-messaging", "userservice_core/application/offence.py", "import jinja2"),
     ("templates-in-messaging", "adapters/flask_app/offence.py", "import jinja2"),
