@@ -155,8 +155,9 @@ def test_what_another_process_changed_is_forgotten(staff: Staff) -> None:
 def test_a_sensitive_question_goes_past_what_was_kept(staff: Staff) -> None:
     """What another process took is not there any more, though nobody has heard of it here."""
     user_id = staff.holder("invoice:read")
-    rows, access, now = staff.world.installed.store.rows, staff.use_cases.access, staff.world.clock.now()
-    principal = access.authenticate(token=staff.world.sign_in("holder@example.com").access_token)
+    access, token = staff.use_cases.access, staff.world.sign_in("holder@example.com").access_token
+    rows, now = staff.world.installed.store.rows, staff.world.clock.now()
+    principal = access.authenticate(token=token)
     access.require(principal=principal, permission="invoice:read")
     rows.users[user_id] = rows.users[user_id].with_roles((), now=now)
     access.require(principal=principal, permission="invoice:read")
