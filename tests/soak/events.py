@@ -6,6 +6,7 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from tests.endurance.groups import come_and_go
 from tests.endurance.installation import Installation
 from tests.endurance.kills import kill_run
 from tests.endurance.late_commits import late_commits
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tests.soak.outcomes import Tally, Trials
 
 _LATE_COMMITS: Final = 100_000
+_GROUP_SECONDS: Final = 300.0
 _REVOCATIONS: Final = 1_000
 _KILL_RUNS: Final = 50
 _KILLS: Final = 60
@@ -58,9 +60,20 @@ def _revoke(run: ServersOfRun, *, rounds: int, is_cut: bool, seed: int) -> Tally
         return revocations(Installation.on(dsn, run.kafka(), logs), rounds=rounds, seed=seed, is_cut=is_cut)
 
 
+def _groups() -> Trials:
+    with servers() as run:
+        yield 1, partial(_come_and_go, run)
+
+
+def _come_and_go(run: ServersOfRun, *, seed: int) -> Tally:
+    with database(run) as dsn:
+        return come_and_go(dsn, run.kafka(), seconds=_GROUP_SECONDS, seed=seed)
+
+
 PARTS: Final = (
     Part("events-kills", _kills),
     Part("events-late-commits", _late_commits),
+    Part("events-groups", _groups),
     Part("events-revocations", partial(_revocations, is_cut=False)),
     Part("events-revocations-cut", partial(_revocations, is_cut=True)),
 )
