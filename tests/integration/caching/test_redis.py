@@ -188,11 +188,14 @@ def test_no_order_of_steps_leaves_a_stale_value(
         for number, order in enumerate(sampled_merges(3, 3, 2, 1, count=150, seed=4711)):
             key, primary, heard = f"k{number}", [1], [0]
 
-            def load(primary: list[int] = primary) -> Versioned[str]:
+            def read(primary: list[int] = primary) -> Versioned[str]:
                 loading.pause()
                 version = primary[0]
                 loading.pause()
                 return Versioned(version, str(version))
+
+            def load(key: str = key, read: Callable[[], Versioned[str]] = read) -> None:
+                here.get(NAMES, key, read)
 
             def change(key: str = key, primary: list[int] = primary, heard: list[int] = heard) -> None:
                 primary[0] = 2
@@ -207,7 +210,7 @@ def test_no_order_of_steps_leaves_a_stale_value(
                 storing.pause()
                 values.store("names", key, SharedValue(version, 100.0, f"text:{version}".encode()))
 
-            loading.begin(lambda key=key, load=load: here.get(NAMES, key, load))
+            loading.begin(load)
             changing.begin(change)
             storing.begin(store)
             for actor in order:
