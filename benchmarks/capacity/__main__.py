@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import psutil
 import psycopg
+from sqlalchemy import create_engine, text
 
 from benchmarks import processes
 from benchmarks.accounts import Account, create_accounts
@@ -38,7 +39,11 @@ from userservice_core.infrastructure.postgres import migrate
 from userservice_core.infrastructure.postgres.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Connection
+
+    from userservice_core import ConsumedEvent
 
 _FILE: Final = Path(__file__).parents[1] / "results" / "capacity.json"
 _RATE_LIMITS: Final = Path(__file__).parents[1] / "rate_limits.toml"
@@ -310,30 +315,32 @@ def _relay(settings: Settings) -> float:
 
 def _consume(settings: Settings, broker: KafkaBroker) -> float:
     """Return the events a second that one consumer handles, each with a row of its own and the inbox."""
-    topic, handled = f"{settings.topic_prefix}users", [0]
-    inbox = PostgresInbox(lambda: psycopg.connect(settings.database_url))
+    topic, handled_at = f"{settings.topic_prefix}users", list[float]()
+    engine = create_engine(settings.database_url.replace("postgresql://", "postgresql+psycopg://"))
+    inbox = PostgresInbox(engine.begin)
     inbox.create_tables()
-    with psycopg.connect(settings.database_url) as connection:
-        connection.execute("CREATE TABLE capacity_effect (key text, event_id text)")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE capacity_effect (key text, event_id text)"))
     source = KafkaEventSource([broker.bootstrap_servers], group="capacity", topics=[topic])
     consumer = EventConsumer(source, inbox=inbox)
+    insert = text("INSERT INTO capacity_effect VALUES (:key, :id)")
 
     @consumer.on("userservice.profile.updated.v1")
-    def write(event: object, connection: psycopg.Connection[tuple[object, ...]]) -> None:
-        connection.execute("INSERT INTO capacity_effect VALUES (%s, %s)", (str(event), ""))
-        handled[0] += 1
+    def write(event: ConsumedEvent, connection: Connection) -> None:
+        connection.execute(insert, {"key": event.key, "id": event.id})
+        handled_at.append(time.perf_counter())
 
     stop = threading.Event()
     thread = threading.Thread(target=consumer.run, args=(stop,))
     thread.start()
     try:
-        first = _until(lambda: handled[0] > 0)
-        _until_still(handled)
-        last_count, last = handled[0], time.perf_counter()
+        _until(lambda: len(handled_at) > 0)
+        _until(lambda: time.perf_counter() - handled_at[-1] > _STILL_SECONDS)
     finally:
         stop.set()
         thread.join()
-    return last_count / (last - first - _STILL_SECONDS)
+        engine.dispose()
+    return (len(handled_at) - 1) / (handled_at[-1] - handled_at[0])
 
 
 _STILL_SECONDS: Final = 2.0
@@ -347,15 +354,6 @@ def _until(condition: Callable[[], bool]) -> float:
             raise TimeoutError
         time.sleep(0.01)
     return time.perf_counter()
-
-
-def _until_still(count: Sequence[int]) -> None:
-    """Wait until *count* has not changed for two seconds."""
-    seen, since = -1, 0.0
-    while seen != count[0] or time.perf_counter() - since < _STILL_SECONDS:
-        if seen != count[0]:
-            seen, since = count[0], time.perf_counter()
-        time.sleep(0.01)
 
 
 # --- scale-out --------------------------------------------------------------------------------------------------------
