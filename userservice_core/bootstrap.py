@@ -63,6 +63,8 @@ from userservice_core.application.sessions import Sessions
 from userservice_core.application.signing_keys import SigningKeys
 from userservice_core.application.use_cases import UseCases
 from userservice_core.application.user_directory import UserDirectory
+from userservice_core.application.user_exports import UserExports
+from userservice_core.application.user_imports import UserImports
 from userservice_core.config import KafkaClient, SigningKeyPlace
 from userservice_core.domain.events import Topic
 from userservice_core.domain.passwords import PasswordPolicy
@@ -119,6 +121,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.security import PasswordHasher
     from userservice_core.ports.sessions import SessionStore
     from userservice_core.ports.unit_of_work import UnitOfWork
+    from userservice_core.ports.user_dumps import UserDumpReader
     from userservice_core.ports.users import UserReader
 
 
@@ -239,6 +242,7 @@ class _Driven:
     revocation_log: RevocationLog
     audit: AuditReader
     personal_data: PersonalDataReader
+    user_dumps: UserDumpReader
     expired_rows: ExpiredRows
     limiter: RateLimiter
     cache: Cache
@@ -302,6 +306,7 @@ def _use_cases(
         hasher=driven.hasher,
         clock=driven.clock,
         ids=driven.ids,
+        access_lifetime=rules.lifetimes.access,
     )
     limits = RateLimits(limiter=driven.limiter, policy=rules.rates, sealer=sealer, metrics=driven.metrics)
     # Nobody hashes there, so a request may take a little longer, and has more to hide.
@@ -471,6 +476,17 @@ def _use_cases(
         user_directory=UserDirectory(
             users=driven.users, roles=driven.roles, profiles=driven.profiles, addresses=driven.addresses
         ),
+        user_imports=UserImports(
+            uow=driven.uow,
+            users=driven.users,
+            roles=driven.roles,
+            hasher=driven.hasher,
+            time_zones=TzdataTimeZones(),
+            formats=I18nAddressFormats(),
+            clock=driven.clock,
+            ids=driven.ids,
+        ),
+        user_exports=UserExports(uow=driven.uow, dumps=driven.user_dumps, clock=driven.clock, ids=driven.ids),
         idempotent_calls=IdempotentCalls(uow=driven.joining, answers=driven.answers, sealer=sealer, clock=driven.clock),
         rate_limits=limits,
         refusals=Refusals(uow=driven.uow, clock=driven.clock, ids=driven.ids, metrics=driven.metrics),
@@ -839,6 +855,7 @@ def _on_postgres(
     from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
     from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInReader
     from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
+    from userservice_core.infrastructure.postgres.user_dumps import PostgresUserDumpReader
     from userservice_core.infrastructure.postgres.users import PostgresUserReader
     from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher
 
@@ -866,6 +883,7 @@ def _on_postgres(
         revocation_log=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
         personal_data=PostgresPersonalDataReader(database),
+        user_dumps=PostgresUserDumpReader(database),
         expired_rows=PostgresExpiredRows(database),
         limiter=_limiter(settings, database, common.metrics, opened),
         cache=cache,
@@ -1312,6 +1330,7 @@ def bootstrap_in_memory(
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
         audit=memory.InMemoryAuditReader(store),
         personal_data=memory.InMemoryPersonalDataReader(store),
+        user_dumps=memory.InMemoryUserDumpReader(store),
         expired_rows=memory.InMemoryExpiredRows(store),
         limiter=memory.InMemoryRateLimiter(clock),
         cache=cache,

@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn, TextIO
 
 import attrs
 import click
@@ -32,6 +32,7 @@ from userservice_core.errors import (
     DatabaseUnavailableError,
     InvalidInputError,
     NotFoundError,
+    UnavailableError,
     UserServiceError,
 )
 
@@ -434,6 +435,184 @@ def apply_access(file: BinaryIO) -> None:
     with bootstrap(settings, background=False) as service:
         applied = service.use_cases.declared_access.apply(definitions=definitions)
     click.echo(json.dumps(attrs.asdict(applied)))
+
+
+# --- users from elsewhere, and to elsewhere ---------------------------------------------------------------------------
+
+
+@main.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--from",
+    "source",
+    type=click.Choice(["lines", "keycloak"]),
+    default="lines",
+    show_default=True,
+    help="Lines of JSON, or a realm as Keycloak exports it.",
+)
+@click.option("--confirmed", is_flag=True, help="Keycloak: count every address as confirmed.")
+@click.option("--dry-run", is_flag=True, help="Check everything and store nothing.")
+@click.option(
+    "--refused",
+    type=click.File("w"),
+    default=None,
+    help="Write what is wrong with refused records to this file, a line of JSON each.",
+)
+def import_users(file: BinaryIO, *, source: str, confirmed: bool, dry_run: bool, refused: TextIO | None) -> None:
+    """
+    Store the users of FILE (- for standard input) who are not here yet; print how many.
+
+    Whoever is here stays as they are, so that a run that was stopped is taken up by starting it again. Ends with 1 if
+    a record was refused, or not all were read.
+    """
+    from userservice_core.bootstrap import bootstrap, configure_logging
+    from userservice_core.http.user_records import read_keycloak, read_lines
+
+    if confirmed and source != "keycloak":
+        raise click.UsageError("--confirmed goes with --from keycloak; lines say emailVerified themselves.")
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings)
+    refusals = _Refusals("line" if source == "lines" else "user", refused)
+    with (
+        _stop_signal() as stop,
+        bootstrap(settings, background=False) as service,
+        _progress("Importing", file) as advance,
+    ):
+        pace = _Pace(settings.import_users_per_second, stop)
+
+        def after_batch(records: int) -> bool:
+            advance()
+            return pace.wait(0 if dry_run else records)
+
+        result = service.use_cases.user_imports.apply(
+            records=read_lines(file) if source == "lines" else read_keycloak(file, confirmed=confirmed),
+            refuse=refusals.add,
+            is_trial=dry_run,
+            after_batch=after_batch,
+        )
+        is_complete = not stop.is_set()
+    refusals.tell_the_rest()
+    click.echo(json.dumps({**attrs.asdict(result), "complete": is_complete, "dryRun": dry_run}))
+    if result.refused or not is_complete:
+        sys.exit(1)
+
+
+@main.command("export")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Write to this file, which nobody else may read; to standard output if not given.",
+)
+@click.option("--with-password-hashes", is_flag=True, help="Also what lets whoever has it try passwords.")
+def export_users(*, output: Path | None, with_password_hashes: bool) -> None:
+    """Write all users who are not deleted, a line of JSON each, as `userservice import` takes them."""
+    from userservice_core.bootstrap import bootstrap, configure_logging
+    from userservice_core.http.user_records import line_of
+
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings)
+    written = 0
+    with (
+        _stop_signal() as stop,
+        bootstrap(settings, background=False) as service,
+        _whole_file(output) as file,
+        _progress("Exporting") as advance,
+    ):
+        for dump in service.use_cases.user_exports.read_all(with_hashes=with_password_hashes):
+            file.write(line_of(dump, with_hash=with_password_hashes))
+            written += 1
+            if stop.is_set():
+                raise UnavailableError("The export was stopped, and is not complete.")
+            if written % _EXPORTED_BETWEEN_SIGNS == 0:
+                advance()
+    click.echo(json.dumps({"exported": written}), err=True)
+
+
+_EXPORTED_BETWEEN_SIGNS: Final = 100
+_SHOWN_REFUSALS: Final = 20
+
+
+class _Refusals:
+    """Tells what is wrong with records: the first ones to whoever looks on, all of them to a file."""
+
+    def __init__(self, unit: str, file: TextIO | None) -> None:
+        self._unit = unit
+        self._file = file
+        self._count = 0
+
+    def add(self, number: int, faults: tuple[Fault, ...]) -> None:
+        """Tell of one record."""
+        self._count += 1
+        if self._count <= _SHOWN_REFUSALS:
+            for fault in faults:
+                click.echo(f"userservice: {self._unit} {number}: {_place(fault)}: {fault.message}", err=True)
+        if self._file is not None:
+            errors = [{"pointer": _pointer(fault), "code": fault.code, "message": fault.message} for fault in faults]
+            self._file.write(json.dumps({self._unit: number, "errors": errors}) + "\n")
+
+    def tell_the_rest(self) -> None:
+        """Tell of how many nothing was told."""
+        if self._count > _SHOWN_REFUSALS:
+            where = "" if self._file is not None else "; --refused FILE writes all of them"
+            click.echo(f"userservice: {self._count - _SHOWN_REFUSALS} more were refused{where}", err=True)
+
+
+def _pointer(fault: Fault) -> str:
+    """Return the place of a fault as RFC 6901 writes it."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in fault.field)
+
+
+class _Pace:
+    """Goes no faster than so many a second; 0 for as fast as it can."""
+
+    def __init__(self, per_second: float, stop: threading.Event) -> None:
+        self._per_second = per_second
+        self._stop = stop
+        self._free_at = time.monotonic()
+
+    def wait(self, done: int) -> bool:
+        """Wait until more may be done after *done* more; tell whether to go on at all."""
+        now = time.monotonic()
+        if self._per_second:
+            # What a slow batch took longer is not caught up on: a burst is what the pace is there against.
+            self._free_at = max(now, self._free_at + done / self._per_second)
+        return not self._stop.wait(max(0.0, self._free_at - now))
+
+
+@contextlib.contextmanager
+def _progress(what: str, file: BinaryIO | None = None) -> Iterator[Callable[[], None]]:
+    """Show how far it is on a terminal, by what was read of *file*; give what is to be called now and then."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    total = os.fstat(file.fileno()).st_size if file is not None and file.seekable() else None
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=total)
+
+        def advance() -> None:
+            if file is not None and total is not None:
+                bar.update(task, completed=file.tell())
+
+        yield advance
+
+
+@contextlib.contextmanager
+def _whole_file(path: Path | None) -> Iterator[BinaryIO]:
+    """Write to a file that is there under its name only once it is complete, or to standard output."""
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            # One that was left there may be open to others.
+            os.fchmod(file.fileno(), 0o600)
+            yield file
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 @main.command("create-admin")

@@ -634,6 +634,11 @@ class Settings:
         "How long a relay waits between two runs of what erases expired accounts and rows; 0 for never.",
         default=3_600.0,
     )
+    import_users_per_second: float = _setting(
+        _decimal(0, 100_000, "users"),
+        "How fast `userservice import` goes at most, so that what else is at work has room; 0 for as fast as it can.",
+        default=200.0,
+    )
     hide_registered_emails: bool = _setting(
         _SWITCH,
         "Whether registering answers the same whether the address has an account or not; its owner gets a mail.",

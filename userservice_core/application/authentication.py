@@ -691,7 +691,7 @@ class Authentication:
         """
         checked = None
         if password is not None:
-            checked = self._proofs.require(user_id=caller.user_id, password=password, origin=origin)
+            checked = self._proofs.require(caller=caller, password=password, origin=origin)
 
         def work(transaction: Transaction) -> tuple[User, Session] | None:
             now = self._clock.now()

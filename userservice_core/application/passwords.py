@@ -167,7 +167,7 @@ class Passwords:
             profile = self._profiles.get(user.id)
             if faults := self._rules.change_faults(new, current=current, email=user.email, profile=profile):
                 raise InvalidInputError(faults)
-            checked = self._proofs.require(user_id=caller.user_id, password=current, origin=origin)
+            checked = self._proofs.require(caller=caller, password=current, origin=origin)
             # Only now: former passwords, too, are nothing that whoever took over a session may guess.
             if faults := self._history.faults(new, instead_of=checked.credential):
                 raise InvalidInputError(faults)

@@ -114,7 +114,12 @@ class UserEvent(Event):
 
 @attrs.frozen(kw_only=True)
 class UserRegistered(UserEvent):
-    """Someone registered; the address is not confirmed yet."""
+    """
+    There is a new account: somebody registered, was invited, or was taken over from another system.
+
+    Attributes:
+        status: `pending_verification` until the address is confirmed; one that was taken over may have any.
+    """
 
     type = "user.registered"
 

@@ -1111,9 +1111,10 @@ class AssignedRoleItem(Body, frozen=True, kw_only=True):
 
 
 class AssignedRolesAnswer(Body, frozen=True, kw_only=True):
-    """The roles that a user holds, by name."""
+    """All roles that a user holds, by name: never so many that they would need a second page."""
 
     data: tuple[AssignedRoleItem, ...]
+    page: PageItem
 
 
 class NewPermissionBody(Body, frozen=True, kw_only=True):
