@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.flow import PASSWORD
 from tests.endurance.forks import KILLED
+from tests.endurance.installation import Installation
 from tests.endurance.kills import (
     AFTER_COMMIT,
     ANY_MOMENT,
@@ -20,7 +21,6 @@ from tests.endurance.kills import (
     OF_THE_CONSUMER,
     OF_THE_RELAY,
     Answering,
-    Installation,
     ProcessDiedError,
     kill_run,
 )

@@ -10,6 +10,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import psutil
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.context import ForkServerProcess
@@ -62,6 +64,17 @@ def kill(process: ForkServerProcess) -> int | None:
     with _LOCK:
         process.kill()
     return ended(process, within_seconds=_END_SECONDS)
+
+
+def send(process: ForkServerProcess, number: signal.Signals) -> None:
+    """Send a signal to a process, if it still runs."""
+    if process.pid is not None and ended(process, within_seconds=0) is None:
+        os.kill(process.pid, number)
+
+
+def is_stopped(process: ForkServerProcess) -> bool:
+    """Tell whether a process is frozen (SIGSTOP)."""
+    return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
 
 
 def _run(target: Callable[..., None], arguments: tuple[Any, ...], log: str) -> None:

@@ -15,28 +15,26 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import psycopg
 
 from tests.e2e.flow import PASSWORD
-from tests.e2e.processes import eventually, settings_for
+from tests.e2e.processes import eventually
 from tests.endurance import processes
 from tests.endurance.forks import KILLED, end, ended, fork, kill, pipe
 from tests.endurance.oracle import Oracle
 from tests.integration.messaging.effects import PostgresEffects
-from tests.integration.messaging.topics import Topics
-from tests.servers.kafka import KafkaBroker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.context import ForkServerProcess
+    from pathlib import Path
 
+    from tests.endurance.installation import Installation
     from tests.soak.outcomes import Tally
 
 BEFORE_COMMIT: Final = (
@@ -65,53 +63,6 @@ def failpoints_of_requests() -> tuple[str, ...]:
     return (*BEFORE_COMMIT, *AFTER_COMMIT)
 
 
-@attrs.frozen
-class Installation:
-    """A database, a broker, and the settings of processes on them."""
-
-    environment: Mapping[str, str]
-    dsn: str
-    broker: KafkaBroker
-    folder: Path
-
-    @classmethod
-    def on(cls, dsn: str, broker: KafkaBroker, folder: Path) -> Installation:
-        """Return one on *dsn*, with topics of its own, that hashes fast."""
-        environment = settings_for(
-            dsn,
-            folder,
-            KAFKA_BOOTSTRAP_SERVERS=broker.bootstrap_servers,
-            TOPIC_PREFIX=f"kills-{uuid.uuid4().hex}.",
-            ARGON2_MEMORY_KIB="8",
-            ARGON2_TIME_COST="1",
-        )
-        return cls(environment, dsn, broker, folder)
-
-    @property
-    def topics(self) -> Topics:
-        """The topics of the installation."""
-        return Topics(self.broker, prefix=self.environment["USERSERVICE_TOPIC_PREFIX"])
-
-    @property
-    def log(self) -> Path:
-        """Where the processes print."""
-        return self.folder / "processes.log"
-
-    @property
-    def mails(self) -> Path:
-        """Where relays write each mail as a line of JSON."""
-        return self.folder / "mails"
-
-    def mailed(self, kind: str) -> list[dict[str, Any]]:
-        """Return the mails of *kind*."""
-        lines = self.mails.read_text().splitlines() if self.mails.exists() else []
-        return [mail for mail in map(json.loads, lines) if mail["kind"] == kind]
-
-    def with_failpoint(self, failpoint: str | None) -> dict[str, str]:
-        """Return the settings of a process that dies at *failpoint*."""
-        return {**self.environment, **({} if failpoint is None else {"USERSERVICE_FAILPOINT": failpoint})}
-
-
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 
@@ -122,9 +73,10 @@ class ProcessDiedError(Exception):
 class Answering:
     """A process that answers requests."""
 
-    def __init__(self, installation: Installation, failpoint: str | None = None) -> None:
+    def __init__(self, installation: Installation, failpoint: str | None = None, *, background: bool = False) -> None:
         self._connection, theirs = pipe()
-        self.process = fork(processes.answer, installation.with_failpoint(failpoint), theirs, log=installation.log)
+        target = partial(processes.answer, background=background)
+        self.process = fork(target, installation.with_failpoint(failpoint), theirs, log=installation.log)
         theirs.close()
         # Without a word there is none: it died at its start.
         self.is_ready = self._receive() is not None
@@ -138,13 +90,14 @@ class Answering:
         Raises:
             ProcessDiedError: If it was killed meanwhile.
         """
-        headers = [("content-type", "application/json")]
+        headers = [] if body is None else [("content-type", "application/json")]
         if token is not None:
             headers.append(("authorization", f"Bearer {token}"))
         if key is not None:
             headers.append(("idempotency-key", key))
         try:
-            self._connection.send((method, path, tuple(headers), json.dumps(body).encode()))
+            content = b"" if body is None else json.dumps(body).encode()
+            self._connection.send((method, path, tuple(headers), content))
         except OSError as error:
             raise ProcessDiedError from error
         answer = self._receive()

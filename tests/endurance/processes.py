@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+import time
+from http.client import OK
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -20,27 +22,37 @@ from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSou
 from userservice_core.ports.failpoints import install_failpoints
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from multiprocessing.connection import Connection
 
 
-def answer(environment: Mapping[str, str], connection: Connection) -> None:
+def answer(environment: Mapping[str, str], connection: Connection, *, background: bool = False) -> None:
     """Answer requests that come over *connection*, through the whole pipeline, until it is closed."""
     settings = Settings.from_environment(environment)
     configure_logging(settings)
-    service = bootstrap(settings, background=False)
+    service = bootstrap(settings, background=background)
+    service.start()
+    while service.pipeline.handle(Request(method="GET", path="/health/ready")).status != OK:
+        time.sleep(_POLL_SECONDS)
     connection.send("ready")
     while True:
         try:
-            method, path, headers, body = connection.recv()
+            method, target, headers, body = connection.recv()
         except EOFError:
+            service.close()
             return
-        response = service.pipeline.handle(Request(method=method, path=path, headers=headers, body=body))
+        path, _, query = target.partition("?")
+        request = Request(method=method, path=path, query=query, headers=headers, body=body)
+        response = service.pipeline.handle(request)
         connection.send((response.status, response.body))
 
 
-def relay(environment: Mapping[str, str], relay_id: str, mails: str) -> None:
-    """Relay until it is told to end; each mail is a line of the file *mails*."""
+def relay(environment: Mapping[str, str], relay_id: str, mails: str, *, freezes_at: str | None = None) -> None:
+    """
+    Relay until it is told to end; each mail is a line of the file *mails*.
+
+    With *freezes_at*, a step and a number, it stops itself there, as a virtual machine that is moved does.
+    """
     descriptor = os.open(mails, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def write_mail(line: str) -> None:
@@ -49,7 +61,12 @@ def relay(environment: Mapping[str, str], relay_id: str, mails: str) -> None:
     settings = Settings.from_environment(environment)
     configure_logging(settings)
     with bootstrap_relay(settings, relay_id=relay_id, write_mail=write_mail) as service:
+        if freezes_at is not None:
+            install_failpoints(_signaller(freezes_at, signal.SIGSTOP))
         service.run(_told_to_end())
+
+
+_POLL_SECONDS: Final = 0.01
 
 
 @attrs.frozen
@@ -64,7 +81,7 @@ class Membership:
 
 def consume(dsn: str, membership: Membership, failpoint: str | None) -> None:
     """Consume every type of event, with an effect in the database, until it is told to end."""
-    install_failpoints(None if failpoint is None else _killer(failpoint))
+    install_failpoints(None if failpoint is None else _signaller(failpoint, signal.SIGKILL))
     effects = PostgresEffects(dsn, create=False)
     source = KafkaEventSource(
         membership.servers,
@@ -84,7 +101,8 @@ def _told_to_end() -> threading.Event:
     return told
 
 
-def _killer(failpoint: str) -> Any:  # noqa: ANN401 - a hook
+def _signaller(failpoint: str, number_of_signal: signal.Signals) -> Callable[[str], None]:
+    """Return a hook that sends a signal to this process when a step is passed for the given time."""
     step, _, number = failpoint.rpartition(":")
     left = int(number)
 
@@ -93,6 +111,6 @@ def _killer(failpoint: str) -> Any:  # noqa: ANN401 - a hook
         if name == step:
             left -= 1
             if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), number_of_signal)
 
     return hook

@@ -44,6 +44,8 @@ _SETTINGS = {
     # After a crash the controller waits for the end of the old session; nine seconds by default.
     "broker.session.timeout.ms": "1500",
     "broker.heartbeat.interval.ms": "300",
+    # Events of tests carry times of long ago, by which a broker deletes.
+    "log.retention.ms": "-1",
     "log.segment.bytes": "16777216",
     "log.cleaner.dedupe.buffer.size": "8388608",
     "num.network.threads": "2",

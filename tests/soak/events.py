@@ -6,7 +6,11 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from tests.endurance.kills import Installation, kill_run
+from tests.endurance.groups import come_and_go
+from tests.endurance.installation import Installation
+from tests.endurance.kills import kill_run
+from tests.endurance.late_commits import late_commits
+from tests.endurance.revocations import revocations
 from tests.soak.outcomes import Part
 from tests.soak.servers import database, folder, servers
 
@@ -14,6 +18,9 @@ if TYPE_CHECKING:
     from tests.servers.run import ServersOfRun
     from tests.soak.outcomes import Tally, Trials
 
+_LATE_COMMITS: Final = 100_000
+_GROUP_SECONDS: Final = 300.0
+_REVOCATIONS: Final = 1_000
 _KILL_RUNS: Final = 50
 _KILLS: Final = 60
 
@@ -32,4 +39,41 @@ def _kill(run: ServersOfRun, *, number: int, seed: int) -> Tally:
     return tally
 
 
-PARTS: Final = (Part("events-kills", _kills),)
+def _late_commits() -> Trials:
+    with servers() as run:
+        yield _LATE_COMMITS, partial(_commit_late, run)
+
+
+def _commit_late(run: ServersOfRun, *, seed: int) -> Tally:
+    with database(run) as dsn, folder() as logs:
+        return late_commits(Installation.on(dsn, run.kafka(), logs), events=_LATE_COMMITS, seed=seed)
+
+
+def _revocations(*, is_cut: bool) -> Trials:
+    rounds = _REVOCATIONS // 10 if is_cut else _REVOCATIONS
+    with servers() as run:
+        yield rounds, partial(_revoke, run, rounds=rounds, is_cut=is_cut)
+
+
+def _revoke(run: ServersOfRun, *, rounds: int, is_cut: bool, seed: int) -> Tally:
+    with database(run) as dsn, folder() as logs:
+        return revocations(Installation.on(dsn, run.kafka(), logs), rounds=rounds, seed=seed, is_cut=is_cut)
+
+
+def _groups() -> Trials:
+    with servers() as run:
+        yield 1, partial(_come_and_go, run)
+
+
+def _come_and_go(run: ServersOfRun, *, seed: int) -> Tally:
+    with database(run) as dsn:
+        return come_and_go(dsn, run.kafka(), seconds=_GROUP_SECONDS, seed=seed)
+
+
+PARTS: Final = (
+    Part("events-kills", _kills),
+    Part("events-late-commits", _late_commits),
+    Part("events-groups", _groups),
+    Part("events-revocations", partial(_revocations, is_cut=False)),
+    Part("events-revocations-cut", partial(_revocations, is_cut=True)),
+)

@@ -180,34 +180,41 @@ class Access:
         for user_id in dict.fromkeys(user_ids):
             with suppress(UserNotFoundError, _NotLiveError):
                 roles[user_id] = self._roles_of(user_id)
-        role_map = self._cache.get(ROLE_MAP, "", self._load_role_map)
+        role_map = self._cached(ROLE_MAP, "", self._load_role_map)
         return {user_id: role_map.permissions_of(held) for user_id, held in roles.items()}
 
-    def require(self, *, principal: Principal | ClientPrincipal, permission: str) -> None:
+    def require(self, *, principal: Principal | ClientPrincipal, permission: str, sensitive: bool = False) -> None:
         """
         Check that the caller holds *permission* (`resource:action`); a client within the scope of its token.
+
+        Args:
+            principal: The caller.
+            permission: Its name.
+            sensitive: Whether to ask the primary what the caller may do, instead of any cache.
 
         Raises:
             PermissionDeniedError: If they do not.
             InvalidAccessTokenError: If the account or the client is gone, or cannot be used any more.
         """
-        if not self.permissions_of_caller(principal).allows(permission):
+        if not self.permissions_of_caller(principal, sensitive=sensitive).allows(permission):
             raise PermissionDeniedError(permission=permission)
 
-    def permissions_of_caller(self, principal: Principal | ClientPrincipal) -> PermissionSet:
+    def permissions_of_caller(
+        self, principal: Principal | ClientPrincipal, *, sensitive: bool = False
+    ) -> PermissionSet:
         """
-        Return what the caller may do; a client within the scope of its token.
+        Return what the caller may do, from the primary if it is *sensitive*; a client within the scope of its token.
 
         Raises:
             InvalidAccessTokenError: If the account or the client is gone, or cannot be used any more.
         """
         if isinstance(principal, ClientPrincipal):
-            held = self._cached(CLIENT_MAP, "", self._load_client_map).find(principal.client_id)
+            held = self._cached(CLIENT_MAP, "", self._load_client_map, sensitive=sensitive).find(principal.client_id)
             if held is None:
                 raise InvalidAccessTokenError
             return held.within(principal.scope)
         try:
-            return self._granted_by(self._roles_of(principal.user_id))
+            return self._granted_by(self._roles_of(principal.user_id, sensitive=sensitive), sensitive=sensitive)
         except (UserNotFoundError, _NotLiveError) as error:
             raise InvalidAccessTokenError from error
 
@@ -223,11 +230,16 @@ class Access:
         """Drop everything from the cache of this process, for when it is not known what is outdated."""
         self._cache.clear()
 
-    def _cached(self, namespace: Namespace[T], key: str, load: Callable[[], Versioned[T]]) -> T:
-        return load().value if reads_are_provisional() else self._cache.get(namespace, key, load)
+    def _cached(
+        self, namespace: Namespace[T], key: str, load: Callable[[], Versioned[T]], *, sensitive: bool = False
+    ) -> T:
+        # Without news of what was taken away, a cached answer would stand for as long as it lives.
+        if sensitive or reads_are_provisional() or not self._revocations.is_current():
+            return load().value
+        return self._cache.get(namespace, key, load)
 
-    def _roles_of(self, user_id: UserId) -> tuple[RoleId, ...]:
-        return self._cached(HELD_ROLES, str(user_id), lambda: self._load_roles_of(user_id))
+    def _roles_of(self, user_id: UserId, *, sensitive: bool = False) -> tuple[RoleId, ...]:
+        return self._cached(HELD_ROLES, str(user_id), lambda: self._load_roles_of(user_id), sensitive=sensitive)
 
     def _load_roles_of(self, user_id: UserId) -> Versioned[tuple[RoleId, ...]]:
         user = self._users.get(user_id)
@@ -235,8 +247,8 @@ class Access:
             raise _NotLiveError
         return Versioned(user.access_version, tuple(role.id for role in user.roles))
 
-    def _granted_by(self, roles: Iterable[RoleId]) -> PermissionSet:
-        return self._cached(ROLE_MAP, "", self._load_role_map).permissions_of(roles)
+    def _granted_by(self, roles: Iterable[RoleId], *, sensitive: bool = False) -> PermissionSet:
+        return self._cached(ROLE_MAP, "", self._load_role_map, sensitive=sensitive).permissions_of(roles)
 
     def _load_role_map(self) -> Versioned[RoleMap]:
         role_map = self._roles.role_map()

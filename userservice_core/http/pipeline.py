@@ -401,7 +401,7 @@ class Pipeline:
         if isinstance(caller, ClientPrincipal) and not route.takes_clients:
             raise UserTokenRequiredError
         if isinstance(route.who, Holder):
-            access.require(principal=caller, permission=route.who.permission)
+            access.require(principal=caller, permission=route.who.permission, sensitive=route.sensitive)
         if route.fresh and self._clock.now() - caller.claims.auth_time > MAX_SIGN_IN_AGE:
             raise FreshSignInRequiredError(max_age_seconds=int(MAX_SIGN_IN_AGE.total_seconds()))
         return caller

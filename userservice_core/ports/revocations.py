@@ -97,6 +97,14 @@ class RevocationChecker(Protocol):
         """Tell the same from memory alone, without blocking; None where the mirror is too old to trust."""
         ...
 
+    def is_current(self) -> bool:
+        """
+        Tell whether caches hear of what they have to forget; never blocks.
+
+        False where the mirror is too old to trust: then nothing cached says what anybody may do.
+        """
+        ...
+
 
 class Signal(Protocol):
     """

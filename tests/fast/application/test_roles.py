@@ -30,6 +30,7 @@ from userservice_core.errors import (
     InvalidInputError,
     LastAdministratorError,
     LimitReachedError,
+    PermissionDeniedError,
     PermissionInUseError,
     RoleInUseError,
     RoleNotFoundError,
@@ -149,6 +150,33 @@ def test_what_another_process_changed_is_forgotten(staff: Staff) -> None:
     assert not staff.may(user_id, "order:read")
     access.forget(role_map_changed(rows.access_epoch, now=now))
     assert staff.may(user_id, "order:read")
+
+
+def test_a_sensitive_question_goes_past_what_was_kept(staff: Staff) -> None:
+    """What another process took is not there any more, though nobody has heard of it here."""
+    user_id = staff.holder("invoice:read")
+    access, token = staff.use_cases.access, staff.world.sign_in("holder@example.com").access_token
+    rows, now = staff.world.installed.store.rows, staff.world.clock.now()
+    principal = access.authenticate(token=token)
+    access.require(principal=principal, permission="invoice:read")
+    rows.users[user_id] = rows.users[user_id].with_roles((), now=now)
+    access.require(principal=principal, permission="invoice:read")
+
+    with pytest.raises(PermissionDeniedError):
+        access.require(principal=principal, permission="invoice:read", sensitive=True)
+
+
+def test_without_news_nothing_that_was_kept_counts(staff: Staff, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that hears of no change for too long asks the primary each time."""
+    user_id = staff.holder("invoice:read")
+    rows, access, now = staff.world.installed.store.rows, staff.use_cases.access, staff.world.clock.now()
+    assert staff.may(user_id, "invoice:read")
+    rows.users[user_id] = rows.users[user_id].with_roles((), now=now)
+    assert staff.may(user_id, "invoice:read")
+
+    monkeypatch.setattr(access._revocations, "is_current", lambda: False)  # noqa: SLF001 - as a mirror that is too old
+
+    assert not staff.may(user_id, "invoice:read")
 
 
 def test_a_warm_question_asks_nothing_of_the_store(staff: Staff, monkeypatch: pytest.MonkeyPatch) -> None:

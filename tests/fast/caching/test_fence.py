@@ -8,6 +8,7 @@ import attrs
 import pytest
 from dogpile.cache.api import CachedValue
 
+from tests.interleavings import merges
 from userservice_core.infrastructure.caching.fence import NamespaceFence
 from userservice_core.infrastructure.caching.lru_backend import Entry, LruBackend
 
@@ -17,16 +18,6 @@ if TYPE_CHECKING:
 NAMESPACE = "n"
 KEY = "k"
 LIFE = 100.0
-
-
-def _merges(*lengths: int) -> Iterator[tuple[int, ...]]:
-    """Yield every order in which actors with so many steps each can take them, as the numbers of the actors."""
-    if not any(lengths):
-        yield ()
-    for actor, left in enumerate(lengths):
-        if left:
-            rest = (*lengths[:actor], left - 1, *lengths[actor + 1 :])
-            yield from ((actor, *merge) for merge in _merges(*rest))
 
 
 @attrs.define
@@ -69,6 +60,18 @@ class _World:
         self.invalidated = self.primary
         yield
 
+    def eviction(self) -> Iterator[None]:
+        """Others are used and invalidated more lately, so that the value has to go, and then its tombstone."""
+        for number in range(10):
+            self.other_entry(f"other {number}")
+        yield
+        self.cache.invalidate(NAMESPACE, "other", 1)
+        yield
+
+    def other_entry(self, key: str) -> None:
+        entry = Entry(NAMESPACE, key, self.cache.generation_of(NAMESPACE), 9, LIFE, "other")
+        self.cache.set(LruBackend.key_of(NAMESPACE, key), CachedValue(entry, {}))
+
     def cached_version(self) -> int | None:
         found = self.cache.get(LruBackend.key_of(NAMESPACE, KEY))
         return found.payload.version if isinstance(found, CachedValue) else None
@@ -76,43 +79,54 @@ class _World:
 
 def _assert_never_stale(actors_of: Callable[[_World], list[Iterator[None]]], lengths: tuple[int, ...]) -> int:
     """Step through all merges; at no point does the cache hold what was invalidated before."""
-    merges = tuple(_merges(*lengths))
-    for merge in merges:
+    orders = tuple(merges(*lengths))
+    for merge in orders:
         world = _World()
         actors = actors_of(world)
         for number in merge:
             next(actors[number])
             cached = world.cached_version()
             assert cached is None or cached >= world.invalidated, merge
-    return len(merges)
+    return len(orders)
 
 
 def test_no_order_of_two_loads_and_two_invalidations_leaves_a_stale_value() -> None:
     """All 4,200 of them, reading from the primary."""
-    merges = _assert_never_stale(
+    orders = _assert_never_stale(
         lambda world: [world.loader("primary"), world.loader("primary"), world.writer()], (3, 3, 4)
     )
 
-    assert merges == 4_200
+    assert orders == 4_200
 
 
 def test_a_replica_that_lags_leaves_no_stale_value() -> None:
     """A load that begins after the invalidation may read from before it."""
-    merges = _assert_never_stale(
+    orders = _assert_never_stale(
         lambda world: [world.loader("replica"), world.writer(), world.replication()], (3, 4, 2)
     )
 
-    assert merges == 1_260
+    assert orders == 1_260
+
+
+def test_what_is_evicted_does_not_come_back_outdated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is room for one tombstone, so that the one of the key goes with the next."""
+    monkeypatch.setattr(NamespaceFence.__init__, "__kwdefaults__", {"max_tombstones": 1})
+
+    orders = _assert_never_stale(
+        lambda world: [world.loader("replica"), world.writer(), world.eviction(), world.replication()], (3, 4, 2, 1)
+    )
+
+    assert orders == 12_600
 
 
 def test_a_load_under_way_does_not_outlive_the_clearing() -> None:
     """Nothing read before the gap was noticed is kept after it."""
-    merges = _assert_never_stale(
+    orders = _assert_never_stale(
         lambda world: [world.loader("primary"), world.loader("primary"), world.clearing(), world.writer()],
         (3, 3, 1, 2),
     )
 
-    assert merges == 5_040
+    assert orders == 5_040
 
 
 def test_the_enumeration_would_find_a_fence_that_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:

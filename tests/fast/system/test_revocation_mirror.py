@@ -251,6 +251,7 @@ def test_a_mirror_that_is_too_old_asks_the_primary(setup: _Setup) -> None:
     with pytest.raises(RevocationsUnknownError):
         _is_revoked(mirror)
     assert (revoked, stands, setup.log.asked) == (True, False, 3)
+    assert not mirror.is_current()
 
 
 def test_its_age_counts_from_the_beginning_of_the_read(setup: _Setup) -> None:

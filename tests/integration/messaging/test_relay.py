@@ -20,7 +20,7 @@ from userservice_core.infrastructure.messaging.relay import Relay
 from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
 from userservice_core.infrastructure.postgres.signal import PostgresSignal
 from userservice_core.ports.failpoints import install_failpoints
-from userservice_core.ports.publishing import LANES
+from userservice_core.ports.publishing import LANES, lane_of
 from userservice_core.ports.revocations import OUTBOX_CHANNEL
 
 if TYPE_CHECKING:
@@ -180,6 +180,21 @@ def test_a_poisoned_record_parks_its_key_only(
     parked = observer.execute("SELECT aggregateid, sequence, cause FROM outbox_parked").fetchall()
     assert parked == [(poisoned, 1, "the event is larger than the broker takes")]
     assert waiting(observer) == 2
+
+
+def test_a_hot_key_holds_no_other_lane_up(relaying: _Relaying, observer: psycopg.Connection, topics: Topics) -> None:
+    """However much waits of one key: what others wrote last goes out with the next wave."""
+    name, hot = topics.create(), "hot"
+    keys = [f"k{number}" for number in range(40)]
+    others = [key for key in keys if lane_of(name, key) != lane_of(name, hot)]
+    write(observer, *(outbox_record(hot, number, topic=name) for number in range(1, 1001)))
+    write(observer, *(outbox_record(key, 1, topic=name) for key in others))
+
+    relaying.relay.wave()
+
+    arrived = {arrival.key for arrival in topics.arrivals()}
+    assert arrived == {hot, *others}
+    assert waiting(observer) > 900
 
 
 def test_no_transaction_is_open_while_the_broker_is_waited_for(

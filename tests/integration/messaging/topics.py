@@ -72,6 +72,16 @@ class Topics:
         finally:
             consumer.close()
 
+    def ends(self, topic: str = "users") -> dict[int, int]:
+        """Return what will be the next offset of each partition."""
+        consumer = KafkaConsumer(bootstrap_servers=self.broker.bootstrap_servers)
+        try:
+            name = self.name(topic)
+            ends = consumer.end_offsets([TopicPartition(name, number) for number in partitions_of(consumer, name)])
+            return {partition.partition: end for partition, end in ends.items()}
+        finally:
+            consumer.close()
+
     def rewind(self, group: str, topic: str = "users") -> None:
         """Have *group*, which has no member now, begin again with the oldest records."""
         consumer = KafkaConsumer(

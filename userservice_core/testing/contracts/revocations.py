@@ -158,6 +158,14 @@ class RevocationCheckerContract(_JudgementContract):
         assert checker.peek(**token.question) in (True, None)
         assert checker.peek(**other.question) in (False, None)
 
+    def test_what_hears_of_revocations_is_current(
+        self, checker: RevocationChecker, revoke: Callable[[RevocationKind, str], None]
+    ) -> None:
+        """So that caches may say what somebody may do."""
+        revoke(RevocationKind.ROLE_MAP, "")
+
+        assert checker.is_current()
+
 
 class RevocationsContract(_JudgementContract, StoredContract):
     """For :class:`~userservice_core.ports.revocations.RevocationLog` and ``RevocationWriter``."""
