@@ -180,22 +180,47 @@ def _report_topics(*, dead_letters: bool, is_creating: bool) -> None:
 @click.option("--app", type=click.Choice(sorted(_APPLICATIONS)), default="starlette", show_default=True)
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input ends.")
 def serve(app: str, *, with_parent: bool) -> None:
-    """Serve HTTP by granian: Starlette over ASGI, or Flask over WSGI."""
+    """
+    Serve HTTP by granian: Starlette over ASGI, or Flask over WSGI.
+
+    Told to end by SIGTERM, it is not ready any more, and closes each connection after its next answer; what comes is
+    served for DRAIN_DELAY_SECONDS. Then it takes no more connections, answers what is at work, and ends with 0.
+    """
+    from userservice_core.infrastructure.system.draining import drain_notice
+
     settings = Settings.from_environment(os.environ)
     if with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     _require_startable(settings)
-    with _metrics(settings, port=settings.metrics_port, folder="metrics"):
-        _serve(settings, app)
+    with (
+        _metrics(settings, port=settings.metrics_port, folder="metrics"),
+        drain_notice(settings.data_dir) as drain,
+    ):
+        _serve(settings, app, drain)
 
 
-def _serve(settings: Settings, app: str) -> None:
+def _serve(settings: Settings, app: str, drain: Callable[[], None]) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
 
+    ends = threading.Event()
+
+    class Server(Granian):  # type: ignore[misc,valid-type] # the library exports a choice between two classes
+        """Lets load balancers notice, before it stops, that it is about to."""
+
+        def signal_handler_interrupt(self, number: int, frame: FrameType | None) -> None:
+            if number != signal.SIGTERM or ends.is_set() or settings.drain_delay_seconds == 0:
+                super().signal_handler_interrupt(number, frame)
+                return
+            ends.set()
+            drain()
+            stop = threading.Timer(settings.drain_delay_seconds, super().signal_handler_interrupt, (number, frame))
+            stop.daemon = True
+            stop.start()
+
     is_asgi = app == "starlette"
-    Granian(
+    Server(
         _APPLICATIONS[app],
         address=settings.host,
         port=settings.port,
@@ -337,7 +362,8 @@ def _parked_document(event: ParkedEvent, *, now: datetime) -> dict[str, Any]:
 
 
 @main.command()
-@click.argument("app", metavar="MODULE:NAME")
+@click.argument("app", metavar="[MODULE:NAME]", required=False)
+@click.option("--member-id", default=None, help="Stable name of this process in the service's own group.")
 @click.option("--replay-dead-letters", is_flag=True, help="Handle again what was put aside, and end.")
 @click.option(
     "--probe-port",
@@ -346,16 +372,33 @@ def _parked_document(event: ParkedEvent, *, now: datetime) -> dict[str, Any]:
     help="Serve /health/live and /metrics on this port of the loopback address; not if not given.",
 )
 @click.option("--probe-host", default="127.0.0.1", show_default=True, help="Another address for the probes.")
-def consume(app: str, *, replay_dead_letters: bool, probe_port: int | None, probe_host: str) -> None:
+def consume(
+    app: str | None, *, member_id: str | None, replay_dead_letters: bool, probe_port: int | None, probe_host: str
+) -> None:
     """
-    Run the EventConsumer that MODULE names NAME, until told to stop: `userservice consume billing.events:consumer`.
+    Take what others ask of the service by events, until told to stop; any number of processes share the work.
 
-    The module makes it; none of the settings of the service count here.
+    With MODULE:NAME, run the EventConsumer that the module names so instead, which is for other services: `userservice
+    consume billing.events:consumer`. The module makes it, and none of the settings of the service count.
     """
+    if app is not None:
+        if member_id is not None:
+            raise click.UsageError("A consumer that a module makes is named there.")
+        _consume(_consumer(app), is_replay=replay_dead_letters, probe_port=probe_port, probe_host=probe_host)
+        return
+    from userservice_core.bootstrap import bootstrap_consumer, configure_logging
+
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings)
+    _require_startable(settings)
+    with bootstrap_consumer(settings, member_id=member_id) as service:
+        _consume(service.consumer, is_replay=replay_dead_letters, probe_port=probe_port, probe_host=probe_host)
+
+
+def _consume(consumer: EventConsumer, *, is_replay: bool, probe_port: int | None, probe_host: str) -> None:
     from userservice_core.infrastructure.messaging.probes import serve_probes
 
-    consumer = _consumer(app)
-    if replay_dead_letters:
+    if is_replay:
         click.echo(json.dumps(consumer.replay_dead_letters()))
         return
     with contextlib.ExitStack() as running:
@@ -662,7 +705,11 @@ def openapi(*, issuer: str, refresh_token_cookie: bool) -> None:
 )
 @click.pass_context
 def events(context: click.Context, *, as_json: bool, topic_prefix: str) -> None:
-    """List all types of events: the type, its topic, the version of its schema, and what it is keyed by."""
+    """
+    List all types of events: the type, its topic, the version of its schema, and what it is keyed by.
+
+    Last come those that the service takes from others, with `received`.
+    """
     if context.invoked_subcommand is not None:
         return
     catalogue = _event_catalogue(topic_prefix)
@@ -673,6 +720,7 @@ def events(context: click.Context, *, as_json: bool, topic_prefix: str) -> None:
     for each in catalogue:
         click.echo(
             f"{each['type']:<{widths['type']}}  {each['topic']:<{widths['topic']}}  v{each['version']}  {each['key']}"
+            + ("" if each["direction"] == "published" else "  received")
         )
 
 
@@ -695,10 +743,10 @@ def show_event(type_: str) -> None:
 def _event_catalogue(topic_prefix: str) -> list[dict[str, Any]]:
     """Return what there is to know of each type, the versions of one in ascending order."""
     from userservice_core.domain.event_schemas import key_of, wire_name
-    from userservice_core.domain.events import EVENT_TYPES
+    from userservice_core.domain.events import EVENT_TYPES, RECEIVED_TYPES
 
     catalogue: dict[str, dict[str, Any]] = {}
-    for kind in sorted(EVENT_TYPES, key=lambda kind: kind.schema_version):
+    for kind in sorted((*EVENT_TYPES, *RECEIVED_TYPES), key=lambda kind: kind.schema_version):
         known = catalogue.get(wire_name(kind))
         if known is not None:
             known["key"] = f"{known['key']} or {key_of(kind)}"
@@ -708,6 +756,7 @@ def _event_catalogue(topic_prefix: str) -> list[dict[str, Any]]:
             "topic": f"{topic_prefix}{kind.topic}",
             "version": kind.schema_version,
             "key": key_of(kind),
+            "direction": "received" if kind in RECEIVED_TYPES else "published",
         }
     return list(catalogue.values())
 
@@ -915,7 +964,7 @@ def _text(file: Path) -> str:
 @click.option("--admin-email", default="administrator@example.com", show_default=True)
 def dev(port: int, data_dir: Path, admin_email: str) -> None:
     """
-    Run everything on this machine: database, HTTP, relay; outgoing mail is printed as JSON lines.
+    Run everything on this machine: database, HTTP, relay, consumer; outgoing mail is printed as JSON lines.
 
     Data stays in the data directory. Whatever was started ends with this command.
     """
@@ -942,6 +991,7 @@ def _dev_environment(*, port: int, data_dir: Path, dsn: str) -> dict[str, str]:
         "USERSERVICE_METRICS_PORT": str(_free_port()),
         "USERSERVICE_MAIL_URL": "console:",
         "USERSERVICE_LOG_FORMAT": "console",
+        "USERSERVICE_DRAIN_DELAY_SECONDS": "0",
         "USERSERVICE_DATABASE_URL": dsn,
         "USERSERVICE_DATABASE_DIRECT_URL": dsn,
     }
@@ -950,7 +1000,7 @@ def _dev_environment(*, port: int, data_dir: Path, dsn: str) -> dict[str, str]:
 
 
 def _run_dev(environment: Mapping[str, str], stop: threading.Event, *, admin_email: str) -> None:
-    from userservice_core.bootstrap import bootstrap, bootstrap_relay, configure_logging
+    from userservice_core.bootstrap import bootstrap, bootstrap_consumer, bootstrap_relay, configure_logging
     from userservice_core.infrastructure.postgres import migrate as migrations
 
     settings = Settings.from_environment(environment)
@@ -959,19 +1009,27 @@ def _run_dev(environment: Mapping[str, str], stop: threading.Event, *, admin_ema
     with _server(environment) as server:
         with bootstrap(settings) as service:
             _create_admin(service.use_cases.accounts.create_first_administrator, admin_email)
-        with bootstrap_relay(settings, relay_id="development") as relay_service:
-            relaying = threading.Thread(target=relay_service.run, args=(stop,), name="relay")
-            relaying.start()
+        with (
+            bootstrap_relay(settings, relay_id="development") as relay_service,
+            bootstrap_consumer(settings, member_id="development") as consumer_service,
+        ):
+            threads = [
+                threading.Thread(target=run, args=(stop,), name=name)
+                for name, run in (("relay", relay_service.run), ("consumer", consumer_service.consumer.run))
+            ]
+            for thread in threads:
+                thread.start()
             try:
                 _wait_until_ready(settings, server, stop)
-                while not stop.wait(0.2) and server.poll() is None and relaying.is_alive():
+                while not stop.wait(0.2) and server.poll() is None and all(thread.is_alive() for thread in threads):
                     pass
             finally:
                 ended_early = not stop.is_set()
                 stop.set()
-                relaying.join()
+                for thread in threads:
+                    thread.join()
     if ended_early:
-        _fail(("the server or the relay has ended; its last lines above say why",), 1)
+        _fail(("the server, the relay or the consumer has ended; its last lines above say why",), 1)
 
 
 @contextlib.contextmanager

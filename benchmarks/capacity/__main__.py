@@ -57,13 +57,19 @@ _MIB: Final = 2.0**20
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """A figure of the file of results, from its rounds."""
+    """
+    A figure of the file of results, from its rounds.
+
+    Attributes:
+        others: Processors that other programs of this machine kept busy meanwhile; None where it makes no difference.
+    """
 
     name: str
     unit: str
     rounds: tuple[float, ...]
     limit: float | None = None
     goal: float | None = None
+    others: float | None = None
 
     @property
     def value(self) -> float:
@@ -83,6 +89,7 @@ class Row:
             "goal": self.goal,
             "met": None if ratio is None or self.goal is None else ratio >= self.goal,
             "spread": round(spread, 4),
+            **({} if self.others is None else {"others": round(self.others, 3)}),
         }
 
 
@@ -106,19 +113,33 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--accounts", type=int, default=400)
     parser.add_argument("--file", type=Path, default=_FILE, help="to write to")
+    parser.add_argument("--parts", nargs="+", choices=tuple(_PARTS), default=list(_PARTS), help="others are kept")
     given = parser.parse_args()
     machine = describe_machine()
     rows: list[Row] = []
     with _scene(given.accounts, rounds=given.rounds, seconds=given.seconds, rows=rows) as scene:
-        for measure in (_requests, _events, _scale_out):
-            for row in measure(scene):
+        for part in given.parts:
+            for row in _PARTS[part](scene):
                 print(f"{row.name:<60} {row.value:>12,.3f} {row.unit}", flush=True)
                 rows.append(row)
     machine["load_after"] = [round(load, 2) for load in psutil.getloadavg()]
-    document = {"machine": machine, "figures": [row.document() for row in rows]}
-    given.file.parent.mkdir(parents=True, exist_ok=True)
-    given.file.write_text(json.dumps(document, indent=2) + "\n")
+    write_results(given.file, [row.document() for row in rows], machine)
     print(f"Written to {given.file}")
+
+
+def write_results(file: Path, measured: list[dict[str, object]], machine: dict[str, object]) -> None:
+    """Write what was measured, and keep the figures that were not measured this time, each with its own machine."""
+    at = str(machine["at"])
+    figures, machines = [{**figure, "at": at} for figure in measured], {at: machine}
+    if file.exists():
+        earlier = json.loads(file.read_text())
+        names = {figure["figure"] for figure in measured}
+        figures += [figure for figure in earlier["figures"] if figure["figure"] not in names]
+        machines |= earlier["machines"]
+    used = {figure["at"] for figure in figures}
+    document = {"machines": {at: known for at, known in machines.items() if at in used}, "figures": figures}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(document, indent=2) + "\n")
 
 
 @contextlib.contextmanager
@@ -362,6 +383,7 @@ def _until(condition: Callable[[], bool]) -> float:
 def _scale_out(scene: Scene) -> Iterator[Row]:
     """Sign in to 1, 2 and 4 workers of 0.4 processors each, in turn, and compare with so many times one."""
     rates: dict[int, list[float]] = {units: [] for units in _UNITS}
+    others = []
     with contextlib.ExitStack() as running:
         try:
             ports = [_limited_service(scene, running, index) for index in range(max(_UNITS))]
@@ -370,8 +392,11 @@ def _scale_out(scene: Scene) -> Iterator[Row]:
             return
         for _ in range(scene.rounds):
             for units in _UNITS:
+                began = time.perf_counter(), _busy_seconds(), _own_seconds(scene)
                 done = call_for(scene.seconds * 2, ports[:units], "login", scene.accounts, callers=2 * units)
                 rates[units].append(done.per_second)
+                of_others = (_busy_seconds() - began[1]) - (_own_seconds(scene) - began[2])
+                others.append(max(0.0, of_others / (time.perf_counter() - began[0])))
     one = statistics.median(rates[1])
     for units, rounds in rates.items():
         yield Row(
@@ -380,16 +405,32 @@ def _scale_out(scene: Scene) -> Iterator[Row]:
             rounds=tuple(rounds),
             limit=None if units == 1 else round(units * one, 3),
             goal=None if units == 1 else _SCALE_OUT_GOAL,
+            others=statistics.median(others),
         )
+    if statistics.median(others) > results.MOST_OF_OTHERS:
+        print("Other programs kept the machine busy, so how workers add up says nothing of the service.")
     law = ScalingLaw.fit({units: statistics.median(rounds) for units, rounds in rates.items()})
     print(f"Universal scalability law: {law.one:.2f} a second, contention {law.contention:.4f},", end=" ")
     print(f"coherency {law.coherency:.5f}")
+
+
+def _busy_seconds() -> float:
+    """Return the processor time of all programs of this machine."""
+    times = psutil.cpu_times()
+    return float(times.user + times.system + times.nice + times.irq + times.softirq)
+
+
+def _own_seconds(scene: Scene) -> float:
+    return _processor_seconds(psutil.Process()) + _processor_seconds(scene.postmaster)
 
 
 def _limited_service(scene: Scene, running: contextlib.ExitStack, index: int) -> int:
     prefix = running.enter_context(processor_quota(f"worker{index}", _UNIT_PROCESSORS))
     log = scene.folder / f"worker{index}.log"
     return running.enter_context(processes.service(scene.variables, "starlette", log=log, prefix=prefix))
+
+
+_PARTS: Final = {"requests": _requests, "events": _events, "scale-out": _scale_out}
 
 
 if __name__ == "__main__":

@@ -96,6 +96,16 @@ def pgbouncer() -> str:
     return _program("pgbouncer", "/usr/sbin/pgbouncer", advice="PgBouncer: install pgbouncer")
 
 
+def nginx() -> str:
+    """
+    Return the path of nginx.
+
+    Raises:
+        MissingServerError: If it is not installed.
+    """
+    return _program("nginx", "/usr/sbin/nginx", advice="nginx: install nginx")
+
+
 def postgres_folder(major_version: int) -> Path:
     """
     Return the folder of the programs of a PostgreSQL that the system brings, as Debian and PGDG lay it out.

@@ -52,6 +52,7 @@ _POM: Final = """\
 _FROM_DEBIAN: Final[tuple[tuple[Callable[[], bool], tuple[str, ...]], ...]] = (
     (lambda: _is_there(installed.redis_server), ("redis-server",)),
     (lambda: _is_there(installed.pgbouncer), ("pgbouncer",)),
+    (lambda: _is_there(installed.nginx), ("nginx-light",)),
     (
         lambda: _is_there(partial(installed.postgres_folder, versions.OLDEST_POSTGRES)),
         (f"postgresql-{versions.OLDEST_POSTGRES}",),
@@ -64,6 +65,7 @@ _SERVERS: Final[tuple[Callable[[], object], ...]] = (
     installed.kafka_classpath,
     installed.redis_server,
     installed.pgbouncer,
+    installed.nginx,
     installed.lambda_emulator,
     installed.kustomize,
     partial(installed.postgres_folder, versions.OLDEST_POSTGRES),

@@ -249,7 +249,7 @@ class Authentication:
         counted = self._limits.admit_sign_in(key, origin=origin) if device is None else ()
         found = self._sign_ins.find_sign_in(key)
         if device is not None:
-            if found is None or found.user.id != device.user_id:
+            if found is None or not device.is_of(found):
                 device = None
                 counted = self._limits.admit_sign_in(key, origin=origin)
             else:

@@ -139,6 +139,48 @@ def test_a_device_token_is_its_users_and_ends(world: World) -> None:
     assert _sign_in(world, renewed).user.email.address == "ada@example.com"
 
 
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_a_new_password_ends_the_trust_in_devices(world: World, is_reset: bool) -> None:  # noqa: FBT001 - a parameter
+    """Whoever took one guesses past the lock no more; the device that the password was changed on is known on."""
+    world.active_user()
+    stolen, here = world.sign_in().device_token, world.sign_in()
+    new, known = "another sentence, as long", None
+    world.clock.advance(timedelta(minutes=1))
+    if is_reset:
+        world.use_cases.passwords.request_reset(email="ada@example.com")
+        while world.installed.relay.wave():
+            pass
+        token = world.installed.mails.sent[-1].token
+        assert token is not None
+        world.use_cases.passwords.reset(token=token, password=new)
+    else:
+        caller = world.use_cases.access.authenticate_user(token=here.access_token)
+        changed = world.use_cases.passwords.change(caller=caller, current=PASSWORD, new=new, origin=_STRANGER)
+        known = changed.device_token
+    _fail(world, 100)
+
+    for token in (stolen, here.device_token):
+        with pytest.raises(InvalidCredentialsError):
+            _sign_in(world, token, password=new)
+    if known is not None:
+        signed_in = _sign_in(world, known, password=new)
+        _fail(world, 100)
+        _sign_in(world, signed_in.device_token, password=new)
+
+
+def test_clocks_that_differ_end_no_trust(world: World) -> None:
+    """The process of the sign-in may be half a minute behind that of the new password."""
+    world.active_user()
+    token = world.sign_in().device_token
+    world.clock.advance(timedelta(seconds=30))
+    here = world.sign_in()
+    caller = world.use_cases.access.authenticate_user(token=here.access_token)
+    world.use_cases.passwords.change(caller=caller, current=PASSWORD, new="another sentence, as long", origin=_STRANGER)
+    _fail(world, 100)
+
+    assert _sign_in(world, token, password="another sentence, as long").device_token is not None
+
+
 def test_whoever_is_signed_in_is_asked_for_the_password_in_spite_of_the_lock(world: World) -> None:
     """Strangers do not keep the owner from what wants a recent proof."""
     world.active_user()

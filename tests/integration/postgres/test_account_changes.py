@@ -13,6 +13,7 @@ from userservice_core.application.access import Principal
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.failed_sign_ins import FailedSignIns
+from userservice_core.application.known_devices import KnownDevices
 from userservice_core.application.link_requests import LinkRequests
 from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.application.password_history import PasswordHistory
@@ -216,6 +217,7 @@ def test_one_of_fifty_changes_of_a_password_at_once_counts(
         profiles=PostgresProfileReader(pool),
         links=LinkRequests(uow=office.uow, pacer=RecentPacer(), clock=office.clock, ids=ids),
         mailed_tokens=office.mailed_tokens,
+        devices=KnownDevices(sealer=office.sealer, clock=office.clock, ids=ids),
         clock=office.clock,
         ids=ids,
         access_lifetime=timedelta(minutes=10),
@@ -235,7 +237,7 @@ def test_one_of_fifty_changes_of_a_password_at_once_counts(
             current=_PASSWORD,
             new=f"another sentence, as long {number}",
             origin=Origin(),
-        )
+        ).user
 
     outcomes = race([partial(change, number) for number in range(_AT_ONCE)])
 

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from userservice_core.ports.users import UserFilter
 
 _SAVED_COLUMNS: Final = (
-    *("email", "email_key", "email_verified", "pending_email", "status", "attributes", "updated_at"),
-    *("mfa_enabled", "deleted_at", "version", "access_version"),
+    *("email", "email_key", "email_verified", "pending_email", "email_undeliverable_since", "status", "attributes"),
+    *("updated_at", "mfa_enabled", "deleted_at", "version", "access_version"),
 )
 
 _BY_ID: Final = users.c.user_id == bindparam("user_id")
@@ -324,6 +324,7 @@ def _values_of(user: User) -> dict[str, Any]:
         "email_key": user.email.key,
         "email_verified": user.email_verified,
         "pending_email": user.pending_email,
+        "email_undeliverable_since": user.email_undeliverable_since,
         "status": user.status.value,
         "attributes": msgspec.json.encode(dict(user.attributes)).decode(),
         "updated_at": user.updated_at,

@@ -73,6 +73,7 @@ class UsersContract(StoredContract):
         user = sample_user(
             email_verified=True,
             pending_email="new@example.org",
+            email_undeliverable_since=NOW + timedelta(microseconds=2),
             status=UserStatus.SUSPENDED,
             attributes={"text": "é\U0001f600", "number": 1.5, "list": [1, None, True], "object": {"": []}},
             updated_at=NOW + timedelta(microseconds=1),
@@ -356,6 +357,7 @@ class UsersContract(StoredContract):
             email=sample_email(),
             email_verified=False,
             pending_email="pending@example.org",
+            email_undeliverable_since=NOW + timedelta(minutes=1),
             status=UserStatus.DEACTIVATED,
             attributes={"a": {"b": [1, 2]}},
             updated_at=NOW + timedelta(hours=1),
