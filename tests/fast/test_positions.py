@@ -113,5 +113,8 @@ def test_behind_a_pooler_the_address_counts() -> None:
 
     assert not told
     assert not while_old
+    # Whoever asks where the address leads can still connect to the right one.
+    assert timelines.is_current(current)
+    assert not timelines.is_current(old)
     assert timelines.saw_primary(current)
     assert timelines.admits(current)

@@ -35,6 +35,9 @@ RECOVERY_SECONDS: Final = 3.0
 BACK_SECONDS: Final = 1.0
 """From the moment when the primary accepts connections again."""
 
+_SETTLED_SECONDS: Final = 0.1
+"""What a server had sent is received by then, or lost with it."""
+
 SYNCHRONOUS: Final = "ANY 1 (replica_1, replica_2)"
 
 
@@ -196,14 +199,20 @@ def _several_hosts(*servers: PostgresServer) -> str:
 
 
 def _further(replicas: tuple[PostgresReplica, ...]) -> tuple[PostgresReplica, PostgresReplica]:
-    """Return the replica that has received more, and the other."""
-    received = []
-    for replica in replicas:
-        with psycopg.connect(replica.dsn(), autocommit=True) as observer:
-            row = observer.execute("SELECT (pg_last_wal_receive_lsn() - '0/0')::bigint").fetchone()
-        received.append(row[0] if row else 0)
+    """Return the replica that has received more, and the other, once nothing is on its way to them any more."""
+    before: list[int] = []
+    received = [_received(replica) for replica in replicas]
+    while received != before:
+        time.sleep(_SETTLED_SECONDS)
+        before, received = received, [_received(replica) for replica in replicas]
     first, second = replicas
     return (first, second) if received[0] >= received[1] else (second, first)
+
+
+def _received(replica: PostgresReplica) -> int:
+    with psycopg.connect(replica.dsn(), autocommit=True) as observer:
+        row = observer.execute("SELECT (pg_last_wal_receive_lsn() - '0/0')::bigint").fetchone()
+    return int(row[0]) if row else 0
 
 
 def _events(server: PostgresServer, user: User, *, database: str = _DATABASE) -> int:

@@ -130,10 +130,12 @@ class Timelines:
         self._lock = threading.Lock()
 
     def admits(self, state: ServerState | None) -> bool:
-        if self._refuses_all:
-            return False
+        return not self._refuses_all and self.is_current(state)
+
+    def is_current(self, state: ServerState | None) -> bool:
+        """Tell whether a server is of no older history, wherever the primary's address leads at present."""
         # Whoever writes to a standby is told so by the standby.
-        return state is None or state.is_standby or self._is_current(state)
+        return state is None or state.is_standby or self._is_newest(state.position)
 
     def saw_replica(self, position: Position) -> None:
         """Take note of the history that a replica follows; a newer one than the primary's means another primary."""
@@ -148,22 +150,32 @@ class Timelines:
 
     def saw_primary(self, state: ServerState) -> bool:
         """Take note of where the primary's address leads now, and tell whether it may be used."""
-        is_current = self._is_current(state)
+        is_current = self.is_current(state)
         # Behind a pooler a connection may lead elsewhere than it did at its beginning.
         self._refuses_all = not is_current
         return is_current
 
-    def _is_current(self, state: ServerState) -> bool:
+    def _is_newest(self, position: Position) -> bool:
         newest = self._newest
-        if newest is not None and newest.is_on(state.position):
+        if newest is not None and newest.is_on(position):
             return True
         with self._lock:
-            if self._newest is not None and self._newest.system_id == state.position.system_id:
-                if self._newest.timeline > state.position.timeline:
+            if self._newest is not None and self._newest.system_id == position.system_id:
+                if self._newest.timeline > position.timeline:
                     return False
-                _log.warning("the primary changed", timeline=state.position.timeline)
-            self._newest = state.position
+                _log.warning("the primary changed", timeline=position.timeline)
+            self._newest = position
         return True
+
+
+class _PrimaryProbe:
+    """The gate of the probe of the primary, which has to find the way back once the address leads there again."""
+
+    def __init__(self, timelines: Timelines) -> None:
+        self._timelines = timelines
+
+    def admits(self, state: ServerState | None) -> bool:
+        return self._timelines.is_current(state)
 
 
 class _AnyServer:
@@ -420,7 +432,11 @@ class ReplicaSet:
         """
         self._metrics = metrics
         self._primary_database = Database(
-            primary_dsn, pool_size=1, gate=timelines, prepared_statements=prepared_statements, outage_wait_seconds=0
+            primary_dsn,
+            pool_size=1,
+            gate=_PrimaryProbe(timelines),
+            prepared_statements=prepared_statements,
+            outage_wait_seconds=0,
         )
         self._primary = _Primary(self._primary_database, timelines, kept_seconds=max_lag_seconds + 1)
         self.replicas = tuple(
