@@ -64,7 +64,7 @@ class SortColumn:
 
 
 @attrs.frozen(kw_only=True)
-class _Shape:
+class Shape:
     """All that the text of a statement depends on."""
 
     sort: str
@@ -110,8 +110,8 @@ class PagedList:
         self._columns = columns
         self._source = source
         self._id = row_id
-        self._sorts = sorts
-        self._filters = filters
+        self.sorts: Final = sorts
+        self.filters: Final = filters
         self._statement = functools.lru_cache(maxsize=_KEPT_STATEMENTS)(self._compiled)
         self._count_of = functools.lru_cache(maxsize=_KEPT_STATEMENTS)(self._compiled_count)
         self._plan_of = functools.lru_cache(maxsize=_KEPT_STATEMENTS)(self._compiled_plan)
@@ -135,23 +135,23 @@ class PagedList:
             return Page.cut(request, found, total=counted)
         return Page.cut(request, found, total=self._estimate(shape, filters), total_is_estimate=True)
 
-    def statement(self, shape: _Shape) -> Statement:
+    def statement(self, shape: Shape) -> Statement:
         """Return the statement of pages of a *shape*; its parameters are those of :meth:`page`."""
         return self._statement(shape)
 
-    def _count(self, shape: _Shape, filters: Mapping[str, Any]) -> int:
+    def _count(self, shape: Shape, filters: Mapping[str, Any]) -> int:
         row = self._database.fetch_one(self._count_of(shape.sort, shape.descending, shape.filters), **filters)
         return row[0] if row else 0
 
-    def _estimate(self, shape: _Shape, filters: Mapping[str, Any]) -> int:
+    def _estimate(self, shape: Shape, filters: Mapping[str, Any]) -> int:
         row = self._database.fetch_one(self._plan_of(shape.filters), **filters)
         planned = row[0][0]["Plan"]["Plan Rows"] if row else 0
         return max(self._counted_rows + 1, int(planned))
 
     # --- statements ---------------------------------------------------------------------------------------------------
 
-    def _compiled(self, shape: _Shape) -> Statement:
-        column = self._sorts[shape.sort]
+    def _compiled(self, shape: Shape) -> Statement:
+        column = self.sorts[shape.sort]
         stands_for = column.descending if shape.descending else column.ascending
         place = tuple_(stands_for(column.key), self._id)
         is_falling = shape.descending != shape.backwards
@@ -187,7 +187,7 @@ class PagedList:
         if self._counted_from is not None:
             _, order = self._counted_from
         else:
-            column = self._sorts[sort]
+            column = self.sorts[sort]
             key = column.descending(column.key) if descending else column.ascending(column.key)
             order = tuple(each.desc() if descending else each for each in (key, self._id))
         bounded = self._matching(filters).order_by(*order).limit(self._counted_rows + 1).subquery("counted")
@@ -204,11 +204,11 @@ class PagedList:
         return select(literal_column("1")).select_from(source).where(*self._conditions(filters))
 
     def _conditions(self, filters: frozenset[str]) -> list[ColumnElement[bool]]:
-        return [self._filters[name] for name in sorted(filters)]
+        return [self.filters[name] for name in sorted(filters)]
 
 
-def _shape_of(request: PageRequest, filters: frozenset[str]) -> _Shape:
-    return _Shape(
+def _shape_of(request: PageRequest, filters: frozenset[str]) -> Shape:
+    return Shape(
         sort=request.sort.by,
         descending=request.sort.descending,
         backwards=request.is_backwards,
