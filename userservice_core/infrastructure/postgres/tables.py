@@ -357,8 +357,10 @@ user_roles: Final = Table(
     metadata,
     _user_id(),
     Column("role_id", ForeignKey("roles.role_id"), nullable=False),
+    # As in `users`, where it does not change: holders are listed in its order.
+    Column("user_created_at", _TIME),
     PrimaryKeyConstraint("user_id", "role_id"),
-    Index("ix_user_roles_role_id_user_id", "role_id", "user_id"),
+    Index("ix_user_roles_role_id_user_created_at", "role_id", "user_created_at", "user_id"),
 )
 
 # --- service clients --------------------------------------------------------------------------------------------------
