@@ -133,6 +133,7 @@ FAULT_CODES: Final = {
     "password-too-common": "The password is on lists that attackers try first.",
     "password-breached": "The password was found in data that leaked elsewhere.",
     "password-unchanged": "The new password is the current one.",
+    "password-reused": "The account had this password before, and the settings remember it.",
     "password-not-issued": "Only a password that was issued is replaced at a sign-in.",
     "unknown-hash": "A password hash from another system has a form or parameters that cannot be verified.",
     "password-too-obvious": "The password repeats what is known of the account.",

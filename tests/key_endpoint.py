@@ -112,6 +112,7 @@ class KeyEndpoint:
         self._certificate = certificate
         self.requests: list[Mapping[str, str]] = []
         self.paths: list[str] = []
+        self.bodies: list[bytes] = []
         self.bytes_sent = 0
         self._over = threading.Event()
 
@@ -149,6 +150,10 @@ class KeyEndpoint:
                 endpoint.requests.append({name.lower(): value for name, value in self.headers.items()})
                 with contextlib.suppress(OSError):
                     endpoint.answer(self, endpoint.answering)
+
+            def do_POST(self) -> None:
+                endpoint.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+                self.do_GET()
 
             def log_message(self, *_arguments: object) -> None:
                 """Keep quiet."""

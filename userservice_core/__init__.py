@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from userservice_core.config import Settings
     from userservice_core.infrastructure.messaging.consumer import EventConsumer, Retries
     from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
+    from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
     from userservice_core.infrastructure.messaging.lambda_events import lambda_kafka_handler
     from userservice_core.infrastructure.postgres.bus_events import PostgresEventSource
     from userservice_core.infrastructure.postgres.inbox import CREATE_INBOX, PostgresInbox
+    from userservice_core.infrastructure.security.bearer_tokens import ClientCredentialsTokens, TokenFile
     from userservice_core.infrastructure.security.token_verifier import TokenVerifier
+    from userservice_core.ports.bearer_tokens import BearerToken
     from userservice_core.ports.consuming import AfterDeadLetter, ConsumedEvent
     from userservice_core.ports.security import AccessClaims, PrincipalKind
 
@@ -37,14 +40,18 @@ __all__ = [
     "AccessClaims",
     "AfterDeadLetter",
     "Authorizer",
+    "BearerToken",
+    "ClientCredentialsTokens",
     "ConsumedEvent",
     "EventConsumer",
     "KafkaEventSource",
+    "KafkaSecurity",
     "PostgresEventSource",
     "PostgresInbox",
     "PrincipalKind",
     "Retries",
     "Settings",
+    "TokenFile",
     "TokenVerifier",
     "UserService",
     "bootstrap",
@@ -58,16 +65,23 @@ __all__ = [
 _HOMES = {
     "AccessClaims": ("userservice_core.ports.security", "AccessClaims"),
     "AfterDeadLetter": ("userservice_core.ports.consuming", "AfterDeadLetter"),
+    "BearerToken": ("userservice_core.ports.bearer_tokens", "BearerToken"),
     "CREATE_INBOX": ("userservice_core.infrastructure.postgres.inbox", "CREATE_INBOX"),
+    "ClientCredentialsTokens": (
+        "userservice_core.infrastructure.security.bearer_tokens",
+        "ClientCredentialsTokens",
+    ),
     "ConsumedEvent": ("userservice_core.ports.consuming", "ConsumedEvent"),
     "EventConsumer": ("userservice_core.infrastructure.messaging.consumer", "EventConsumer"),
     "KafkaEventSource": ("userservice_core.infrastructure.messaging.kafka_events", "KafkaEventSource"),
+    "KafkaSecurity": ("userservice_core.infrastructure.messaging.kafka_security", "KafkaSecurity"),
     "PostgresEventSource": ("userservice_core.infrastructure.postgres.bus_events", "PostgresEventSource"),
     "PostgresInbox": ("userservice_core.infrastructure.postgres.inbox", "PostgresInbox"),
     "Retries": ("userservice_core.infrastructure.messaging.consumer", "Retries"),
     "Authorizer": ("userservice_core.application.authorizer", "Authorizer"),
     "Settings": ("userservice_core.config", "Settings"),
     "PrincipalKind": ("userservice_core.ports.security", "PrincipalKind"),
+    "TokenFile": ("userservice_core.infrastructure.security.bearer_tokens", "TokenFile"),
     "TokenVerifier": ("userservice_core.infrastructure.security.token_verifier", "TokenVerifier"),
     "UserService": ("userservice_core.bootstrap", "UserService"),
     "bootstrap": ("userservice_core.bootstrap", "bootstrap"),

@@ -44,6 +44,7 @@ from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.application.mfa import Mfa
 from userservice_core.application.own_account import OwnAccount
 from userservice_core.application.parked_events import ParkedEvents
+from userservice_core.application.password_history import PasswordHistory
 from userservice_core.application.password_proofs import PasswordProofs
 from userservice_core.application.password_rules import PasswordRules
 from userservice_core.application.passwords import Passwords
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.signing_keys import StoredSigningKey
     from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
     from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMailSender, InMemoryStore
+    from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
     from userservice_core.infrastructure.messaging.lines import Line
     from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.postgres.database import Database
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.security.signing_keys import HeldSigningKeys
     from userservice_core.ports.addresses import AddressReader
     from userservice_core.ports.audit import AuditReader
+    from userservice_core.ports.bearer_tokens import BearerTokenSource
     from userservice_core.ports.breached_passwords import BreachedPasswords
     from userservice_core.ports.cache import Cache
     from userservice_core.ports.clients import ClientReader
@@ -286,6 +289,7 @@ def _use_cases(
     )
     failures = FailedSignIns(ids=driven.ids, locked_at=rules.rates.account_failures)
     password_rules = PasswordRules(policy=rules.policy, breached=driven.breached)
+    history = PasswordHistory(remembered=rules.policy.remembered, sign_ins=driven.sign_ins, hasher=driven.hasher)
     proofs = PasswordProofs(
         uow=driven.uow,
         sign_ins=driven.sign_ins,
@@ -311,6 +315,7 @@ def _use_cases(
         limits=limits,
         devices=KnownDevices(sealer=sealer, clock=driven.clock, ids=driven.ids),
         rules=password_rules,
+        history=history,
         factors=factors,
         pacer=pacer,
         sealer=sealer,
@@ -386,6 +391,7 @@ def _use_cases(
             hasher=driven.hasher,
             proofs=proofs,
             rules=password_rules,
+            history=history,
             profiles=driven.profiles,
             links=links,
             mailed_tokens=mailed_tokens,
@@ -424,6 +430,7 @@ def _use_cases(
             clock=driven.clock,
             ids=driven.ids,
             periods=rules.periods,
+            remembered_passwords=rules.policy.remembered,
         ),
         profiles=Profiles(
             uow=driven.uow,
@@ -727,6 +734,7 @@ def _retaining(
         clock=common.clock,
         ids=common.ids,
         periods=_periods(settings),
+        remembered_passwords=settings.password_history,
     )
 
     def run(stop: threading.Event) -> None:
@@ -928,6 +936,7 @@ def _rules(settings: Settings) -> _Rules:
             min_characters=settings.password_min_characters,
             blocked=common_passwords(),
             service_words=settings.service_words,
+            remembered=settings.password_history,
         ),
         lifetimes=TokenLifetimes(
             access=timedelta(seconds=settings.access_token_seconds),
@@ -1036,10 +1045,55 @@ def _bus(settings: Settings, database: Database) -> EventPublisher:
         from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
 
         topics = [f"{settings.topic_prefix}{topic}" for topic in Topic if topic is not Topic.NOTIFICATIONS]
-        return KafkaEventPublisher(settings.kafka_bootstrap_servers, client_id="userservice-relay", topics=topics)
+        return KafkaEventPublisher(
+            settings.kafka_bootstrap_servers,
+            client_id="userservice-relay",
+            topics=topics,
+            security=kafka_security(settings),
+        )
     from userservice_core.infrastructure.postgres.bus import PostgresEventPublisher
 
     return PostgresEventPublisher(database)
+
+
+def kafka_security(settings: Settings) -> KafkaSecurity:
+    """
+    Return how the settings say that Kafka's brokers are spoken to.
+
+    Raises:
+        ConfigurationError: If a certificate or a key cannot be used, or the token endpoint could be anybody's.
+    """
+    from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
+
+    security = KafkaSecurity(
+        protocol=settings.kafka_security_protocol.value,
+        ca_file=settings.kafka_ca_file,
+        certificate_file=settings.kafka_certificate_file,
+        key_file=settings.kafka_key_file,
+        key_password=settings.kafka_key_password,
+        mechanism=None if settings.kafka_sasl_mechanism is None else settings.kafka_sasl_mechanism.value,
+        username=settings.kafka_sasl_username,
+        password=settings.kafka_sasl_password,
+        token=_kafka_tokens(settings),
+    )
+    security.check()
+    return security
+
+
+def _kafka_tokens(settings: Settings) -> BearerTokenSource | None:
+    from userservice_core.infrastructure.security.bearer_tokens import ClientCredentialsTokens, TokenFile
+    from userservice_core.infrastructure.system.clock import SystemClock
+
+    now = SystemClock().now
+    if settings.kafka_oauth_token_url is not None:
+        return ClientCredentialsTokens(
+            settings.kafka_oauth_token_url,
+            client_id=settings.kafka_oauth_client_id or "",
+            client_secret=settings.kafka_oauth_client_secret or "",
+            scope=settings.kafka_oauth_scope,
+            now=now,
+        )
+    return None if settings.kafka_oauth_token_file is None else TokenFile(settings.kafka_oauth_token_file, now=now)
 
 
 def hash_slots(workers: int) -> int:
@@ -1135,6 +1189,7 @@ def bootstrap_in_memory(
     ring: KeyRing | None = None,
     breached: BreachedPasswords | None = None,
     hide_registered_emails: bool = False,
+    password_history: int = 0,
 ) -> InMemoryUserService:
     """
     Wire the service in memory, with real tokens and seals.
@@ -1147,6 +1202,7 @@ def bootstrap_in_memory(
         breached: The passwords that count as leaked; none if not given.
         ring: Its keys; new ones if not given.
         hide_registered_emails: Whether registering tells nobody that an address has an account.
+        password_history: How many passwords before the present one are no new ones.
     """
     from userservice_core.infrastructure import memory
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
@@ -1195,7 +1251,7 @@ def bootstrap_in_memory(
     rules = _Rules(
         issuer=options.issuer,
         audience="userservice",
-        policy=PasswordPolicy(blocked=common_passwords()),
+        policy=PasswordPolicy(blocked=common_passwords(), remembered=password_history),
         lifetimes=TokenLifetimes(),
         periods=RetentionPeriods(),
         rates=rates or RatePolicy(),

@@ -95,12 +95,13 @@ def main() -> None:
 
 @main.command()
 def check() -> None:
-    """Validate the settings and the key ring, and print the settings, secrets masked."""
-    from userservice_core.bootstrap import check_key_ring
+    """Validate the settings, the key ring and the certificates, and print the settings, secrets masked."""
+    from userservice_core.bootstrap import check_key_ring, kafka_security
 
     settings = Settings.from_environment(os.environ)
     if settings.keyring is not None:
         check_key_ring(settings)
+    kafka_security(settings)
     for name, value in settings.masked():
         click.echo(f"{name}={value}")
 

@@ -58,6 +58,41 @@ class SigningKeyPlace(enum.StrEnum):
     DATABASE = "database"
 
 
+class KafkaClient(enum.StrEnum):
+    """Which library speaks to the brokers."""
+
+    KAFKA_PYTHON = "kafka-python"
+    CONFLUENT_KAFKA = "confluent-kafka"
+
+
+class KafkaProtocol(enum.StrEnum):
+    """Whether the brokers are spoken to over TLS, and whether they want to know who speaks (SASL); as they call it."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_PLAINTEXT = "SASL_PLAINTEXT"
+    SASL_SSL = "SASL_SSL"
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether it is over TLS."""
+        return self in {KafkaProtocol.SSL, KafkaProtocol.SASL_SSL}
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether it begins with SASL."""
+        return self in {KafkaProtocol.SASL_PLAINTEXT, KafkaProtocol.SASL_SSL}
+
+
+class KafkaMechanism(enum.StrEnum):
+    """How the brokers are told who speaks (SASL)."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+    OAUTHBEARER = "OAUTHBEARER"
+
+
 class LogFormat(enum.StrEnum):
     """How log lines are written."""
 
@@ -267,6 +302,7 @@ _SWITCH = (_parse_switch, "true or false")
 _BASE_URL = (_parse_base_url, "a URL that begins with https:// or http://, without user, query or fragment")
 _HOST = (_parse_host, "an IP address to listen on, or localhost")
 _PATH = (Path, "a folder")
+_PEM = (Path, "a file in PEM")
 _NAME = (_parse_name, "at most 100 letters, digits, dots, dashes and underscores")
 _TEXT = (_parse_text, "a text that is not empty")
 _LINE = (_parse_line, f"a line of at most {_LONGEST_LINE} characters")
@@ -366,6 +402,48 @@ class Settings:
     kafka_bootstrap_servers: tuple[str, ...] = _setting(
         _SERVERS, "The Kafka brokers; without them events go through PostgreSQL.", default=()
     )
+    kafka_client: KafkaClient = _setting(
+        _choice(KafkaClient),
+        "Which library speaks to them, of the extra `kafka` or `confluent`; both put a key into the same partition.",
+        default=KafkaClient.KAFKA_PYTHON,
+    )
+    kafka_security_protocol: KafkaProtocol = _setting(
+        _choice(KafkaProtocol),
+        "Whether they are spoken to over TLS (SSL), and sign us in (SASL).",
+        default=KafkaProtocol.PLAINTEXT,
+    )
+    kafka_ca_file: Path | None = _setting(
+        _PEM, "Whom to believe who they are (CA certificates); those of the system if not given.", default=None
+    )
+    kafka_certificate_file: Path | None = _setting(
+        _PEM, "Our certificate and its chain, for brokers that want one (mutual TLS).", default=None
+    )
+    kafka_key_file: Path | None = _setting(_PEM, "The private key of that certificate.", default=None)
+    kafka_key_password: str | None = _setting(
+        _TEXT, "What the private key is encrypted with, if it is.", default=None, secret=True
+    )
+    kafka_sasl_mechanism: KafkaMechanism | None = _setting(
+        _choice(KafkaMechanism), "How we sign in there, where the protocol has SASL.", default=None
+    )
+    kafka_sasl_username: str | None = _setting(_TEXT, "Who we are there, for PLAIN and SCRAM.", default=None)
+    kafka_sasl_password: str | None = _setting(
+        _TEXT, "Our password there, for PLAIN and SCRAM.", default=None, secret=True
+    )
+    kafka_oauth_token_file: Path | None = _setting(
+        (Path, "a file with a token"),
+        "For OAUTHBEARER: where a token lies that somebody else renews; it is read again for each connection.",
+        default=None,
+    )
+    kafka_oauth_token_url: str | None = _setting(
+        _BASE_URL,
+        "For OAUTHBEARER: a token endpoint (OAuth 2.0, client credentials); http only on this machine.",
+        default=None,
+    )
+    kafka_oauth_client_id: str | None = _setting(_TEXT, "Who we are at the token endpoint.", default=None)
+    kafka_oauth_client_secret: str | None = _setting(
+        _TEXT, "Our secret at the token endpoint.", default=None, secret=True
+    )
+    kafka_oauth_scope: str | None = _setting(_LINE, "The scope that is asked for there.", default=None)
     topic_prefix: str = _setting(
         _NAME,
         "What the name of every topic begins with; the same for all processes of an installation.",
@@ -452,6 +530,11 @@ class Settings:
     # passwords, sessions, tokens
     password_min_characters: int = _setting(
         _whole(8, 64, "characters"), "The least length of a new password.", default=15
+    )
+    password_history: int = _setting(
+        _whole(0, 10, "passwords"),
+        "How many passwords before the present one are no new ones; their hashes are kept for that. 0 for none.",
+        default=0,
     )
     password_hashing: HashingProfile = _setting(
         _choice(HashingProfile),
@@ -731,11 +814,81 @@ def _contradictions(values: Mapping[str, Any], *, unknown: set[str]) -> Iterator
     if lookup.startswith("http://") and urlsplit(lookup).hostname not in _THIS_MACHINE:
         yield f"{PREFIX}BREACH_CHECK_URL is {lookup!r}: expected https:// for another machine, or it could be anybody"
 
+    if not unknown.intersection(_KAFKA):
+        yield from _kafka_contradictions(values)
+
     if "*" in values.get("cors_allowed_origins", ()) and values.get("cors_allow_credentials", False):
         yield f"{PREFIX}CORS_ALLOW_CREDENTIALS is true: expected false where {PREFIX}CORS_ALLOWED_ORIGINS has *"
 
 
 _THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
+_KAFKA: Final = frozenset(field.name for field in attrs.fields(Settings) if field.name.startswith("kafka_"))
+
+
+def _kafka_contradictions(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is missing to sign in at the brokers, and what is given in vain, which nobody does on purpose."""
+    protocol: KafkaProtocol = values.get("kafka_security_protocol", KafkaProtocol.PLAINTEXT)
+    mechanism: KafkaMechanism | None = values.get("kafka_sasl_mechanism")
+    wanted, allowed = _wanted_for_tls(protocol, values)
+    reason = f"{PREFIX}KAFKA_SECURITY_PROTOCOL={protocol}"
+    if protocol.is_authenticated:
+        for_sasl, beside = _wanted_for_sasl(mechanism, by_url="kafka_oauth_token_url" in values)
+        wanted, allowed = wanted + for_sasl, allowed + beside
+        if mechanism is not None:
+            reason += f" and {PREFIX}KAFKA_SASL_MECHANISM={mechanism}"
+    for name in wanted:
+        if name not in values:
+            alternative = f" or {PREFIX}KAFKA_OAUTH_TOKEN_URL" if name == "kafka_oauth_token_file" else ""
+            yield f"{PREFIX}{name.upper()}{alternative} is missing: expected with {reason}"
+    for name in _KAFKA_SECURITY:
+        if name in values and name not in wanted + allowed:
+            yield f"{PREFIX}{name.upper()} is given, and of no use with {reason}: expected nothing"
+    for name in _KAFKA_FILES:
+        if name in values and (why := _unreadable(values[name])):
+            yield f"{PREFIX}{name.upper()} names {str(values[name])!r}, which cannot be read: {why}"
+    url = values.get("kafka_oauth_token_url", "")
+    if url.startswith("http://") and urlsplit(url).hostname not in _THIS_MACHINE:
+        yield f"{PREFIX}KAFKA_OAUTH_TOKEN_URL is {url!r}: expected https:// for another machine, or it could be anybody"
+
+
+def _wanted_for_tls(protocol: KafkaProtocol, values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what has to be given for TLS, and what may be beside it."""
+    if not protocol.is_encrypted:
+        return (), ()
+    own = ("kafka_certificate_file", "kafka_key_file")
+    return (own, ("kafka_ca_file", "kafka_key_password")) if values.keys() & set(own) else ((), ("kafka_ca_file",))
+
+
+def _wanted_for_sasl(mechanism: KafkaMechanism | None, *, by_url: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what has to be given to sign in, and what may be beside it."""
+    if mechanism is None:
+        return ("kafka_sasl_mechanism",), ()
+    known = ("kafka_sasl_mechanism",)
+    if mechanism is not KafkaMechanism.OAUTHBEARER:
+        return (*known, "kafka_sasl_username", "kafka_sasl_password"), ()
+    if by_url:
+        wanted = (*known, "kafka_oauth_client_id", "kafka_oauth_client_secret")
+        return wanted, ("kafka_oauth_token_url", "kafka_oauth_scope")
+    return (*known, "kafka_oauth_token_file"), ()
+
+
+_KAFKA_FILES: Final = ("kafka_ca_file", "kafka_certificate_file", "kafka_key_file")
+_KAFKA_SECURITY: Final = tuple(
+    field.name for field in attrs.fields(Settings) if re.match("kafka_(ca|certificate|key|sasl|oauth)_", field.name)
+)
+
+
+def _unreadable(path: Path) -> str | None:
+    """Return why a file cannot be read; None if it can."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        return error.strerror
+    except ValueError:
+        return "not a path"
+    return None
+
+
 _SESSION_ENDS: Final = ("session_idle_days", "session_absolute_days")
 
 
@@ -746,6 +899,14 @@ def _unfit_for_production(values: Mapping[str, Any], *, unknown: set[str]) -> It
         yield f"{PREFIX}MAIL_URL is console: in production expected a mail server, since printed mails reach nobody"
     if not unknown.intersection(_HASHING):
         yield from _too_cheap_hashing(values)
+    exposed = {KafkaMechanism.PLAIN, KafkaMechanism.OAUTHBEARER}
+    if values.get("kafka_security_protocol") is KafkaProtocol.SASL_PLAINTEXT and (
+        values.get("kafka_sasl_mechanism") in exposed
+    ):
+        yield (
+            f"{PREFIX}KAFKA_SECURITY_PROTOCOL is SASL_PLAINTEXT: in production expected SASL_SSL, since"
+            f" {PREFIX}KAFKA_SASL_MECHANISM={values['kafka_sasl_mechanism']} shows the secret to everybody in between"
+        )
     if "failpoint" in values:
         yield f"{PREFIX}FAILPOINT is set: in production no step may kill the process"
     for name in ("issuer", "public_url"):

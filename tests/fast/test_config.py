@@ -304,6 +304,95 @@ def test_a_session_cannot_rest_longer_than_it_lasts() -> None:
     )
 
 
+_SASL = {"USERSERVICE_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}
+_OAUTH = {**_SASL, "USERSERVICE_KAFKA_SASL_MECHANISM": "OAUTHBEARER"}
+_BY_URL = {
+    "USERSERVICE_KAFKA_OAUTH_TOKEN_URL": "https://login.example.com/token",
+    "USERSERVICE_KAFKA_OAUTH_CLIENT_ID": "relay",
+    "USERSERVICE_KAFKA_OAUTH_CLIENT_SECRET": "s",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        (_SASL, ("SASL_MECHANISM",)),
+        ({**_SASL, "USERSERVICE_KAFKA_SASL_MECHANISM": "PLAIN"}, ("SASL_USERNAME", "SASL_PASSWORD")),
+        (_OAUTH, ("OAUTH_TOKEN_FILE or USERSERVICE_KAFKA_OAUTH_TOKEN_URL",)),
+        (
+            {**_OAUTH, "USERSERVICE_KAFKA_OAUTH_TOKEN_URL": "https://login.example.com/token"},
+            ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET"),
+        ),
+        ({"USERSERVICE_KAFKA_SECURITY_PROTOCOL": "SSL", "USERSERVICE_KAFKA_KEY_FILE": __file__}, ("CERTIFICATE_FILE",)),
+        ({"USERSERVICE_KAFKA_SECURITY_PROTOCOL": "SSL", "USERSERVICE_KAFKA_CERTIFICATE_FILE": __file__}, ("KEY_FILE",)),
+        ({**_OAUTH, **_BY_URL}, ()),
+        ({**_OAUTH, "USERSERVICE_KAFKA_OAUTH_TOKEN_FILE": "/run/token"}, ()),
+        ({"USERSERVICE_KAFKA_SECURITY_PROTOCOL": "SSL", "USERSERVICE_KAFKA_CA_FILE": __file__}, ()),
+    ],
+)
+def test_what_is_missing_to_sign_in_at_the_brokers_is_named(changes: dict[str, str], missing: tuple[str, ...]) -> None:
+    """All at once."""
+    problems = problems_of({**LEAST, **changes})
+
+    assert [problem.partition(" is missing: ")[0] for problem in problems] == [
+        f"USERSERVICE_KAFKA_{name}" for name in missing
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"USERSERVICE_KAFKA_CA_FILE": __file__}, "CA_FILE"),
+        ({"USERSERVICE_KAFKA_SASL_PASSWORD": "hunter2"}, "SASL_PASSWORD"),
+        ({**_OAUTH, **_BY_URL, "USERSERVICE_KAFKA_SASL_USERNAME": "relay"}, "SASL_USERNAME"),
+        ({**_OAUTH, **_BY_URL, "USERSERVICE_KAFKA_OAUTH_TOKEN_FILE": "/run/token"}, "OAUTH_TOKEN_FILE"),
+    ],
+)
+def test_what_is_given_for_the_brokers_in_vain_is_named(changes: dict[str, str], name: str) -> None:
+    """Whoever sets a password and forgets the protocol would send events in the clear without knowing."""
+    (problem,) = problems_of({**LEAST, **changes})
+
+    assert problem.startswith(f"USERSERVICE_KAFKA_{name} is given, and of no use with USERSERVICE_KAFKA_SECURITY")
+    assert "hunter2" not in problem
+
+
+def test_what_is_wrong_with_the_brokers_files_and_the_token_endpoint_is_named() -> None:
+    """Beside everything else."""
+    problems = problems_of(
+        {
+            **LEAST,
+            **_OAUTH,
+            **_BY_URL,
+            "USERSERVICE_KAFKA_OAUTH_TOKEN_URL": "http://login.example.com/token",
+            "USERSERVICE_KAFKA_CA_FILE": "/nowhere/ca.pem",
+        }
+    )
+
+    assert list(problems) == [
+        "USERSERVICE_KAFKA_CA_FILE names '/nowhere/ca.pem', which cannot be read: No such file or directory",
+        (
+            "USERSERVICE_KAFKA_OAUTH_TOKEN_URL is 'http://login.example.com/token': expected https:// for another"
+            " machine, or it could be anybody"
+        ),
+    ]
+
+
+def test_production_shows_its_broker_password_to_nobody() -> None:
+    """PLAIN and OAUTHBEARER send the secret as it is; SCRAM does not."""
+    sasl = {
+        "USERSERVICE_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "USERSERVICE_KAFKA_SASL_USERNAME": "relay",
+        "USERSERVICE_KAFKA_SASL_PASSWORD": "s",
+    }
+
+    plain = problems_of({**PRODUCTION, **sasl, "USERSERVICE_KAFKA_SASL_MECHANISM": "PLAIN"})
+    scram = problems_of({**PRODUCTION, **sasl, "USERSERVICE_KAFKA_SASL_MECHANISM": "SCRAM-SHA-256"})
+
+    assert len(plain) == 1
+    assert "expected SASL_SSL" in plain[0]
+    assert list(scram) == []
+
+
 @pytest.mark.asvs("3.4.2")
 def test_cookies_are_not_let_in_from_everywhere() -> None:
     """Whoever allows all origins cannot allow credentials, which browsers would refuse and nobody should want."""
@@ -338,6 +427,10 @@ def test_what_is_shown_holds_every_setting_and_no_secret() -> None:
             "USERSERVICE_MAIL_URL": "smtp://mailer:hunter2@mail.example.com",
             "USERSERVICE_DATABASE_REPLICA_URLS": f"{DSN},postgresql://r2/users?sslmode=require&password=hunter2",
             "USERSERVICE_KAFKA_BOOTSTRAP_SERVERS": "k1:9092,k2:9092",
+            "USERSERVICE_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "USERSERVICE_KAFKA_SASL_MECHANISM": "PLAIN",
+            "USERSERVICE_KAFKA_SASL_USERNAME": "relay",
+            "USERSERVICE_KAFKA_SASL_PASSWORD": "hunter2",
         }
     )
 

@@ -74,7 +74,14 @@ class Installation:
     ids: Uuid7Generator = attrs.field(factory=Uuid7Generator)
 
     @classmethod
-    def begin(cls, clock: FakeClock, *, rates: RatePolicy | None = None, **options: Any) -> Installation:  # noqa: ANN401
+    def begin(
+        cls,
+        clock: FakeClock,
+        *,
+        rates: RatePolicy | None = None,
+        password_history: int = 0,
+        **options: Any,  # noqa: ANN401 - each option has its own type
+    ) -> Installation:
         """Wire one with nobody in it; without limits, unless a test is about them."""
         breached = InMemoryBreachedPasswords([LEAKED_PASSWORD])
         in_memory = bootstrap_in_memory(
@@ -82,6 +89,7 @@ class Installation:
             clock=clock,
             rates=rates or RatePolicy.without_limits(),
             breached=breached,
+            password_history=password_history,
         )
         return cls(in_memory=in_memory, clock=clock, breached=breached)
 

@@ -68,6 +68,35 @@ def test_a_refused_change_says_why(
     assert _sign_in(client).status == 200
 
 
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_password_that_was_used_before_is_refused(name: str) -> None:
+    """By a change and by a reset, where the settings remember some, which the policy says."""
+    installation = Installation.begin(FakeClock(), password_history=2)
+    client = HOSTS[name](installation.service)
+    installation.access_token(_EMAIL)
+
+    def change(current: str, new: str) -> Response:
+        token = str(json_of(_sign_in(client, current))["accessToken"])
+        body = {"currentPassword": current, "newPassword": new}
+        return send_json(client, "POST", "/auth/change-password", body, token=token)
+
+    assert json_of(send_json(client, "GET", "/auth/password-policy"))["rememberedPasswords"] == 2
+    assert change(_PASSWORD, _NEW).status == 200
+    assert send_json(client, "POST", "/auth/request-password-reset", {"email": _EMAIL}).status == 202
+    body = {"token": installation.mailed_token(_EMAIL), "password": _PASSWORD}
+
+    refused = [change(_NEW, _PASSWORD), send_json(client, "POST", "/auth/reset-password", body)]
+
+    assert [(answer.status, json_of(answer)["type"].rpartition(":")[2]) for answer in refused] == [
+        (400, "invalid-input")
+    ] * 2
+    assert [[(item["pointer"], item["code"]) for item in json_of(answer)["errors"]] for answer in refused] == [
+        [("/newPassword", "password-reused")],
+        [("/password", "password-reused")],
+    ]
+    assert _sign_in(client, _NEW).status == 200
+
+
 @pytest.mark.asvs("7.5.1")
 def test_an_operation_that_wants_a_recent_sign_in_takes_a_new_proof() -> None:
     """A refresh is none; a password is, and its token is of the same session."""

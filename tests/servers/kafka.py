@@ -7,22 +7,29 @@ import struct
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kafka import KafkaAdminClient
 from kafka.errors import TopicAlreadyExistsError
 
 from tests.servers import installed
+from tests.servers.certificates import Authority
 from tests.servers.process import LoopbackServer, ServerFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
+
+SECURE_USER: Final = "relay"
+SECURE_PASSWORD: Final = "pencil-4711"
 
 _SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "listener.security.protocol.map": (
+        "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL,MISNAMED:SSL,EXPIRED:SSL"
+    ),
     "inter.broker.listener.name": "CLIENTS",
     "auto.create.topics.enable": "false",
     "delete.topic.enable": "true",
@@ -41,7 +48,31 @@ _SETTINGS = {
     "log.cleaner.dedupe.buffer.size": "8388608",
     "num.network.threads": "2",
     "num.io.threads": "4",
+    # One listener that wants to know who speaks, in every way there is.
+    "listener.name.secure.num.network.threads": "1",
+    "listener.name.secure.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
+    "listener.name.secure.plain.sasl.jaas.config": (
+        f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{SECURE_USER}="{SECURE_PASSWORD}";'
+    ),
+    "listener.name.secure.scram-sha-256.sasl.jaas.config": (
+        "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    ),
+    "listener.name.secure.scram-sha-512.sasl.jaas.config": (
+        "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    ),
+    # Takes tokens without signature (`alg: none`) that have not expired.
+    "listener.name.secure.oauthbearer.sasl.jaas.config": (
+        "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required"
+        ' unsecuredLoginStringClaim_sub="broker";'
+    ),
+    "listener.name.mutual.num.network.threads": "1",
+    "listener.name.mutual.ssl.client.auth": "required",
+    "listener.name.mutual.ssl.truststore.type": "PEM",
+    "listener.name.misnamed.num.network.threads": "1",
+    "listener.name.expired.num.network.threads": "1",
 }
+
+_LISTENERS: Final = ("CLIENTS", "CONTROLLER", "SECURE", "MUTUAL", "MISNAMED", "EXPIRED")
 
 # Length, API key 18, version 0, correlation id, and no client id: the one request that every broker answers.
 _API_VERSIONS_REQUEST = struct.pack(">ihhih", 10, 18, 0, 1, -1)
@@ -58,6 +89,15 @@ class KafkaBroker(LoopbackServer):
         """The address for clients."""
         return f"127.0.0.1:{self.port}"
 
+    def secured(self, listener: str = "SECURE") -> str:
+        """Return the address of a listener over TLS; MUTUAL wants a certificate, the others have a wrong one."""
+        return f"127.0.0.1:{self._port_of(listener)}"
+
+    @property
+    def certificates(self) -> Path:
+        """The folder with the certificate `ca.pem` that signed the brokers' own, and `client.pem` with its key."""
+        return self.folder / "certificates"
+
     def create_topics(self, names: Iterable[str], *, partitions: int = 4) -> None:
         """Create those of *names* that do not exist."""
         with self._admin() as admin:
@@ -72,13 +112,14 @@ class KafkaBroker(LoopbackServer):
     def command(self) -> list[str]:
         properties = self.folder / "server.properties"
         data = self.folder / "data"
-        controller_port = self.reserve_port("controller_port")
+        listeners = ",".join(f"{name}://127.0.0.1:{self._port_of(name)}" for name in _LISTENERS)
         settings = {
             **_SETTINGS,
+            **self._certificates(),
             "log.dirs": str(data),
-            "listeners": f"CLIENTS://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller_port}",
-            "advertised.listeners": f"CLIENTS://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller_port}",
-            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+            "listeners": listeners,
+            "advertised.listeners": listeners,
+            "controller.quorum.voters": f"1@127.0.0.1:{self._port_of('CONTROLLER')}",
         }
         properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         if not (data / "meta.properties").exists():
@@ -95,13 +136,40 @@ class KafkaBroker(LoopbackServer):
         except OSError:
             return False
 
+    def _port_of(self, listener: str) -> int:
+        return self.port if listener == "CLIENTS" else self.reserve_port(f"{listener.lower()}_port")
+
+    def _certificates(self) -> dict[str, str]:
+        """Make the certificates of all listeners, and say where they are."""
+        folder = self.certificates
+        if not folder.exists():
+            authority = Authority.create(folder)
+            for name, host, is_expired in (
+                ("secure", "127.0.0.1", False),
+                ("mutual", "127.0.0.1", False),
+                ("misnamed", "elsewhere.example.com", False),
+                ("expired", "127.0.0.1", True),
+            ):
+                authority.issue(name, host=host, is_expired=is_expired)
+            authority.issue("client", host="relay.example.com", password=SECURE_PASSWORD)
+        told = {"listener.name.mutual.ssl.truststore.location": str(folder / "ca.pem")}
+        for name in ("secure", "mutual", "misnamed", "expired"):
+            told[f"listener.name.{name}.ssl.keystore.type"] = "PEM"
+            told[f"listener.name.{name}.ssl.keystore.location"] = str(folder / f"{name}.pem")
+        return told
+
     def _admin(self) -> KafkaAdminClient:
         return KafkaAdminClient(bootstrap_servers=self.bootstrap_servers, request_timeout_ms=10_000)
 
     def _format_storage(self) -> None:
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         properties = str(self.folder / "server.properties")
-        command = self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties)
+        scram = [
+            part
+            for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
+            for part in ("--add-scram", f"{mechanism}=[name={SECURE_USER},password={SECURE_PASSWORD}]")
+        ]
+        command = self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties, *scram)
         formatted = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
         if formatted.returncode:
             raise ServerFailedError(f"Kafka's storage could not be formatted:\n{formatted.stdout}{formatted.stderr}")

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from userservice_core.application.hash_mix import HashMix
     from userservice_core.application.known_devices import Device, KnownDevices
     from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
+    from userservice_core.application.password_history import PasswordHistory
     from userservice_core.application.password_proofs import PasswordProofs
     from userservice_core.application.password_rules import PasswordRules
     from userservice_core.application.rate_limits import RateLimits
@@ -169,6 +170,7 @@ class Authentication:
         mix: HashMix,
         proofs: PasswordProofs,
         rules: PasswordRules,
+        history: PasswordHistory,
         factors: SecondFactors,
         failures: FailedSignIns,
         limits: RateLimits,
@@ -191,6 +193,7 @@ class Authentication:
         self._mix = mix
         self._proofs = proofs
         self._rules = rules
+        self._history = history
         self._factors = factors
         self._failures = failures
         self._limits = limits
@@ -291,10 +294,13 @@ class Authentication:
             raise InvalidInputError((NOT_ISSUED,))
         if faults := self._rules.change_faults(chosen, current=issued, email=user.email):
             raise InvalidInputError(faults)
+        if faults := self._history.faults(chosen, instead_of=credential):
+            raise InvalidInputError(faults)
         return Credential(
             user_id=user.id,
             password_hash=self._hasher.hash(normalise_password(chosen)),
             changed_at=self._clock.now(),
+            former_hashes=self._history.after(credential),
         )
 
     def _begin_session(

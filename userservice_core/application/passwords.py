@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from userservice_core.application.access import Principal
     from userservice_core.application.link_requests import LinkRequests
     from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
+    from userservice_core.application.password_history import PasswordHistory
     from userservice_core.application.password_proofs import PasswordProofs
     from userservice_core.application.password_rules import PasswordRules
     from userservice_core.domain.credentials import SignIn
@@ -68,6 +69,7 @@ class Passwords:
         hasher: PasswordHasher,
         proofs: PasswordProofs,
         rules: PasswordRules,
+        history: PasswordHistory,
         profiles: ProfileReader,
         links: LinkRequests,
         mailed_tokens: MailedTokens,
@@ -76,6 +78,7 @@ class Passwords:
         access_lifetime: timedelta,
     ) -> None:
         self._rules = rules
+        self._history = history
         self._profiles = profiles
         self._uow = uow
         self._users = users
@@ -128,7 +131,7 @@ class Passwords:
 
         Raises:
             OneTimeTokenInvalidError: If the token is unknown, expired, used, replaced, or for another address.
-            InvalidInputError: If the password breaks a rule; the token stays good.
+            InvalidInputError: If the password breaks a rule, or is an earlier one; the token stays good.
             OverloadedError: If too many passwords are being hashed already; the token stays good.
             BreachCheckUnavailableError: If it cannot be told whether the password was leaked, and must be.
         """
@@ -140,6 +143,8 @@ class Passwords:
             context = known_words(user.email, self._profiles.get(user.id))
             if faults := self._rules.faults(password, context=context):
                 raise InvalidInputError(faults)
+            if faults := self._history.reset_faults(password, user_id=user.id):
+                raise InvalidInputError(faults)
             password_hash = self._hasher.hash(normalise_password(password))
             return self._uow.run(lambda transaction: self._reset(transaction, reference, password_hash))
         except UserNotFoundError as error:
@@ -150,7 +155,8 @@ class Passwords:
         Replace the caller's password, and end every session but the one they do so in.
 
         Raises:
-            InvalidInputError: If the new password breaks a rule; the current one is not looked at.
+            InvalidInputError: If the new password breaks a rule, where the current one is not looked at; or if the
+                current one is right, and the new one is an earlier one.
             CurrentPasswordWrongError: If the current one is wrong, or was replaced at the same moment.
             InvalidAccessTokenError: If the session has ended, or the account cannot be used.
             OverloadedError: If too many passwords are being hashed already.
@@ -162,6 +168,9 @@ class Passwords:
             if faults := self._rules.change_faults(new, current=current, email=user.email, profile=profile):
                 raise InvalidInputError(faults)
             checked = self._proofs.require(user_id=caller.user_id, password=current, origin=origin)
+            # Only now: former passwords, too, are nothing that whoever took over a session may guess.
+            if faults := self._history.faults(new, instead_of=checked.credential):
+                raise InvalidInputError(faults)
             password_hash = self._hasher.hash(normalise_password(new))
             return self._uow.run(lambda transaction: self._change(transaction, caller, checked, password_hash))
         except UserNotFoundError as error:
@@ -200,11 +209,17 @@ class Passwords:
         self._tell(transaction, user, PasswordChange.INVITATION if is_first else PasswordChange.RESET, now=now)
         return verified
 
-    @staticmethod
-    def _replace(transaction: Transaction, latest: SignIn, password_hash: str, *, now: datetime) -> None:
+    def _replace(self, transaction: Transaction, latest: SignIn, password_hash: str, *, now: datetime) -> None:
         """Store the new password; whatever could have brought in somebody else ends with the old one."""
         user_id = latest.user.id
-        transaction.sign_ins.save_credential(Credential(user_id=user_id, password_hash=password_hash, changed_at=now))
+        transaction.sign_ins.save_credential(
+            Credential(
+                user_id=user_id,
+                password_hash=password_hash,
+                changed_at=now,
+                former_hashes=self._history.after(latest.credential),
+            )
+        )
         transaction.sign_ins.save_state(attrs.evolve(latest.state, failed_attempts=0, locked_until=None))
         transaction.one_time_tokens.end_all(user_id, now=now, keep=KEPT_BESIDE_NEWER)
 

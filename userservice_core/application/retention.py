@@ -69,6 +69,7 @@ class Retention:
         clock: Clock,
         ids: IdGenerator,
         periods: RetentionPeriods,
+        remembered_passwords: int,
     ) -> None:
         self._uow = uow
         self._rows = rows
@@ -76,6 +77,7 @@ class Retention:
         self._clock = clock
         self._ids = ids
         self._periods = periods
+        self._remembered_passwords = remembered_passwords
 
     def apply(self, *, is_stopped: Callable[[], bool] = lambda: False) -> Removed:
         """
@@ -95,7 +97,13 @@ class Retention:
         for remove_some in (self._rows.remove_some, self._answers.remove_expired):
             while not is_stopped() and (removed := remove_some(now=self._clock.now(), limit=ROWS_PER_STATEMENT)):
                 rows += removed
+        while not is_stopped() and (forgotten := self._forget_passwords()):
+            rows += forgotten
         return Removed(users=users, rows=rows)
+
+    def _forget_passwords(self) -> int:
+        """Drop what a setting that was lowered does not want any more."""
+        return self._rows.forget_passwords(remembered=self._remembered_passwords, limit=ROWS_PER_STATEMENT)
 
     def _erase_some(self, transaction: Transaction) -> int:
         now = self._clock.now()

@@ -23,12 +23,14 @@ class Credential:
         password_hash: In PHC string format (``$argon2id$v=19$m=…``).
         changed_at: When the owner last chose a password; replacing an outdated hash of the same password keeps it.
         must_change: Whether the password was issued, not chosen, and has to be replaced before the first sign-in.
+        former_hashes: Of the passwords before, the newest first; kept only where they are not to be used again.
     """
 
     user_id: UserId
     password_hash: str = attrs.field(repr=False)
     changed_at: datetime
     must_change: bool = False
+    former_hashes: tuple[str, ...] = attrs.field(default=(), repr=False)
 
 
 @attrs.frozen(kw_only=True)

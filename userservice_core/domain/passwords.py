@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MAX_PASSWORD_CHARACTERS = 128
 MAX_PASSWORD_BYTES = 1_024
 LEAST_MIN_CHARACTERS = 8
+MAX_REMEMBERED = 10
+"""So many hashes at most are compared with one new password, which takes as long as so many sign-ins."""
 
 NOT_ISSUED = Fault(("newPassword",), "password-not-issued", "Change the password once you are signed in.")
 """Why a password that its owner chose is not replaced at a sign-in."""
@@ -45,11 +47,13 @@ class PasswordPolicy:
         min_characters: Length in characters after NFC; never below 8.
         blocked: Common passwords, casefolded, compared with the whole password.
         service_words: What an attacker would try first for anybody here, such as the service's name.
+        remembered: How many passwords before the present one are refused, too.
     """
 
     min_characters: int = attrs.field(default=15, validator=attrs.validators.ge(LEAST_MIN_CHARACTERS))
     blocked: frozenset[str] = frozenset()
     service_words: tuple[str, ...] = ()
+    remembered: int = attrs.field(default=0, validator=[attrs.validators.ge(0), attrs.validators.le(MAX_REMEMBERED)])
 
     def faults(self, password: str, *, context: tuple[str, ...] = (), field: str = "password") -> tuple[Fault, ...]:
         """
@@ -85,6 +89,11 @@ class PasswordPolicy:
         if normalise_password(new) == normalise_password(current):
             faults += (Fault(("newPassword",), "password-unchanged", "This is the current password. Choose another."),)
         return faults
+
+
+def reused(field: str) -> Fault:
+    """Return what is wrong with the password in *field*, which the account had before."""
+    return Fault((field,), "password-reused", "This password was used here before. Choose another.")
 
 
 def breached(field: str) -> Fault:

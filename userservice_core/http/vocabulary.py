@@ -124,6 +124,7 @@ TERMS: Final[Mapping[str, Term]] = {
     "maxBytes": Term("How many bytes of UTF-8 a password may have.", 1_024),
     "maxCharacters": Term("How many characters a password may have.", 128),
     "minCharacters": Term("How many characters a password must have.", 15),
+    "rememberedPasswords": Term("How many passwords before the present one are no new ones.", 3),
     # --- profiles ---------------------------------------------------------------------------------------------------
     "bio": Term("What the user says of themselves, of at most 500 characters.", "Grows tomatoes."),
     "communicationPreferences": Term(

@@ -639,6 +639,7 @@ class PasswordPolicyAnswer(Body, frozen=True, kw_only=True):
     min_characters: int
     max_characters: int
     max_bytes: int
+    remembered_passwords: int
 
 
 class EmailVerifiedAnswer(Body, frozen=True, kw_only=True):

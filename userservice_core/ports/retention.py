@@ -29,3 +29,12 @@ class ExpiredRows(Protocol):
             How many were removed; 0 when nothing is left to do.
         """
         ...
+
+    def forget_passwords(self, *, remembered: int, limit: int) -> int:
+        """
+        Drop the hashes of former passwords past the newest *remembered* of an account, of at most *limit* accounts.
+
+        Returns:
+            Of how many accounts; 0 when nothing is left to do.
+        """
+        ...

@@ -160,6 +160,7 @@ def credentials(*, ids: SearchStrategy[UserId] | None = None) -> SearchStrategy[
         password_hash=hashes().map(lambda value: f"$only-for-testing$v=1$0${value.hex()}"),
         changed_at=moments(),
         must_change=st.booleans(),
+        former_hashes=st.lists(hashes().map(lambda value: f"$former$v=1$0${value.hex()}"), max_size=3).map(tuple),
     )
 
 

@@ -15,6 +15,7 @@ from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.failed_sign_ins import FailedSignIns
 from userservice_core.application.link_requests import LinkRequests
 from userservice_core.application.mailed_tokens import MailedTokens
+from userservice_core.application.password_history import PasswordHistory
 from userservice_core.application.password_proofs import PasswordProofs
 from userservice_core.application.password_rules import PasswordRules
 from userservice_core.application.passwords import Passwords
@@ -209,6 +210,7 @@ def test_one_of_fifty_changes_of_a_password_at_once_counts(
             ids=ids,
         ),
         rules=PasswordRules(policy=PasswordPolicy(), breached=NoBreachedPasswords()),
+        history=PasswordHistory(remembered=2, sign_ins=PostgresSignInReader(pool), hasher=hasher),
         profiles=PostgresProfileReader(pool),
         links=LinkRequests(uow=office.uow, pacer=RecentPacer(), clock=office.clock, ids=ids),
         mailed_tokens=office.mailed_tokens,
@@ -240,6 +242,7 @@ def test_one_of_fifty_changes_of_a_password_at_once_counts(
     stored = PostgresSignInReader(pool).get(user.id).credential
     assert stored is not None
     assert hasher.verify(stored.password_hash, f"another sentence, as long {winner}")
+    assert [hasher.verify(former, _PASSWORD) for former in stored.former_hashes] == [True]
     left = observer.execute("SELECT session_id FROM sessions WHERE revoked_at IS NULL").fetchall()
     assert left == [(sessions[winner % len(sessions)].id,)]
     changed = "SELECT count(*) FROM outbox WHERE type LIKE '%user.password_changed%'"

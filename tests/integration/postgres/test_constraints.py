@@ -50,7 +50,7 @@ _BREAKING: Final = {
     "ck_users_status": "UPDATE users SET status = 'asleep'",
     "pk_user_emails": _COPY.format("user_emails"),
     "pk_credentials": _COPY.format("credentials"),
-    "fk_credentials_user_id_users": _OF_NOBODY.format("credentials", "'hash', now(), false"),
+    "fk_credentials_user_id_users": _OF_NOBODY.format("credentials", "'hash', now(), false, '{}'"),
     "pk_login_states": _COPY.format("login_states"),
     "fk_login_states_user_id_users": _OF_NOBODY.format("login_states", "NULL, 0, NULL, 0"),
     "pk_sessions": _COPY.format("sessions"),

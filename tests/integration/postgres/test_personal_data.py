@@ -58,6 +58,7 @@ _UNSHOWN: Final = {
     "users.event_version": "counts, to number events",
     "login_states.event_version": "as above",
     "credentials.password_hash": "lets whoever has it try passwords",
+    "credentials.former_hashes": "as above",
     "sessions.current_hash": "lets whoever has it try tokens",
     "sessions.previous_hash": "as above",
     "one_time_tokens.digest": "as above",
@@ -91,7 +92,7 @@ def _populated(backend: Backend) -> User:
     """Store a user of whom every table holds something."""
     user = sample_user(roles=(AssignedRole(USER_ROLE.id, USER_ROLE.name),), pending_email="next@example.org")
     backend.uow.run(lambda transaction: transaction.users.add(user))
-    credential = sample_credential(user)
+    credential = sample_credential(user, former_hashes=("$former$hash",))
     backend.uow.run(lambda transaction: transaction.sign_ins.add(credential))
 
     def sign_in(transaction: Any) -> None:  # noqa: ANN401 - a transaction

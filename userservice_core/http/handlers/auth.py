@@ -154,7 +154,10 @@ def get_password_policy(call: Call) -> Response:
     """Tell what a new password must satisfy."""
     policy = call.services.use_cases.passwords.policy
     answer = PasswordPolicyAnswer(
-        min_characters=policy.min_characters, max_characters=MAX_PASSWORD_CHARACTERS, max_bytes=MAX_PASSWORD_BYTES
+        min_characters=policy.min_characters,
+        max_characters=MAX_PASSWORD_CHARACTERS,
+        max_bytes=MAX_PASSWORD_BYTES,
+        remembered_passwords=policy.remembered,
     )
     return json_response(200, answer)
 

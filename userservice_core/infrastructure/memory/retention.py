@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+import attrs
+
 from userservice_core.ports.retention import REVOCATIONS_KEPT_FOR, TOKENS_KEPT_FOR
 
 if TYPE_CHECKING:
@@ -42,6 +44,16 @@ class InMemoryExpiredRows:
                 rows.revocations.remove(revocation)
             self._store.rows = rows
         return len(sessions) + len(tokens) + len(revocations)
+
+    def forget_passwords(self, *, remembered: int, limit: int) -> int:
+        with self._store.held():
+            rows = self._store.read().copy()
+            due = [each for each in rows.credentials.values() if len(each.former_hashes) > remembered][:limit]
+            for credential in due:
+                kept = credential.former_hashes[:remembered]
+                rows.credentials[credential.user_id] = attrs.evolve(credential, former_hashes=kept)
+            self._store.rows = rows
+        return len(due)
 
 
 def _first(items: Iterable[T], end: Callable[[T], datetime], *, until: datetime, limit: int) -> list[T]:

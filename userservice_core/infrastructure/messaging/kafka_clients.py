@@ -2,36 +2,109 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
+import ssl
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kafka.errors import KafkaConnectionError
+from kafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailedError
 from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import NetworkSelector
+
+from userservice_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kafka import KafkaConsumer
 
+    from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
+
 _C = TypeVar("_C")
 
 _TIMES_TO_ASK = 3
+_DISCONNECTED = "socket disconnected"
 
 
-def require_broker(bootstrap_servers: Sequence[str], *, patience_seconds: float) -> None:
+def require_broker(bootstrap_servers: Sequence[str], security: KafkaSecurity, *, patience_seconds: float) -> None:
     """
-    Look whether any broker takes connections, since the library leaves open what it has begun where none does.
+    Look whether any broker takes us, since the library leaves open what it has begun where none does.
+
+    It also goes on by itself for as long as it may, and does not say what was wrong; here each broker is tried once.
 
     Raises:
-        KafkaConnectionError: If none does.
+        KafkaError: If none does; it says why the last one did not.
     """
+    failure = KafkaConnectionError("none takes connections")
     for server in bootstrap_servers:
         host, _, port = server.rpartition(":")
-        with contextlib.suppress(OSError):
-            socket.create_connection((host.strip("[]"), int(port)), patience_seconds).close()
+        try:
+            _shake_hands(host.strip("[]"), int(port), security, patience_seconds=patience_seconds)
+            if security.mechanism is not None or security.is_encrypted:
+                _sign_in(server, security, patience_seconds=patience_seconds)
+        except KafkaError as error:
+            failure = error
+        else:
             return
-    raise KafkaConnectionError
+    raise failure
+
+
+def reason_of(error: KafkaError) -> str:
+    """Return what was wrong in one line: the kind of the error, and its words where it has any."""
+    kind = type(error).__name__
+    words = [word for word in map(str, error.args) if word]
+    # Some come with their own name in front, or twice.
+    text = " ".join(" ".join(words).split()).replace(f"{kind}: ", "")
+    return f"{kind}: {text}" if text and text != kind else kind
+
+
+def _shake_hands(host: str, port: int, security: KafkaSecurity, *, patience_seconds: float) -> None:
+    """Connect, over TLS where it is wanted, and close again; the library leaves a socket open where that fails."""
+    try:
+        with socket.create_connection((host, port), patience_seconds) as connected:
+            if security.is_encrypted:
+                security.tls().wrap_socket(connected, server_hostname=host).close()
+    except ssl.SSLError as error:
+        raise KafkaConnectionError(f"TLS with {host}:{port} failed: {_tls_reason(error)}") from error
+    except ConfigurationError as error:
+        raise KafkaConnectionError(" ".join(error.problems)) from error
+    except OSError as error:
+        raise KafkaConnectionError(f"{host}:{port} takes no connections: {error.strerror or error}") from error
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate cannot be believed: {error.verify_message}"
+    return (error.reason or str(error)).replace("_", " ").lower()
+
+
+def _sign_in(server: str, security: KafkaSecurity, *, patience_seconds: float) -> None:
+    """Open one connection as every client does, and close it again."""
+    settings = security.for_kafka_python()
+    selector = NetworkSelector()
+    manager = KafkaConnectionManager(selector, bootstrap_servers=[server], **settings)
+    try:
+        (broker,) = manager.cluster.bootstrap_brokers()
+        connection = manager.get_connection(
+            broker.node_id, timeout_ms=patience_seconds * 1000, pop_on_close=False, refresh_metadata_on_err=False
+        )
+
+        async def opened() -> None:
+            await connection
+
+        selector.run(opened)
+    except KafkaConnectionError as error:
+        if security.mechanism is not None and _DISCONNECTED in error.args:
+            # The library drops an answer that comes together with the end of the connection, which is how brokers
+            # refuse whom they do not know.
+            raise SaslAuthenticationFailedError(
+                f"the broker ended the connection while we signed in by {security.mechanism}; mostly because it does"
+                " not take the credentials"
+            ) from error
+        raise
+    finally:
+        manager.close()
+        selector.close()
 
 
 def built(build: Callable[..., _C], **settings: Any) -> _C:  # noqa: ANN401 - the library's own settings

@@ -22,7 +22,8 @@ from kafka.errors import FencedInstanceIdError, KafkaError, TopicAlreadyExistsEr
 
 from userservice_core.errors import BusUnavailableError, ConflictError
 from userservice_core.infrastructure.messaging.cloudevents import event_of
-from userservice_core.infrastructure.messaging.kafka_clients import built, partitions_of, require_broker
+from userservice_core.infrastructure.messaging.kafka_clients import built, partitions_of, reason_of, require_broker
+from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
 from userservice_core.ports.consuming import Arrival
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class KafkaEventSource:
         foreign_topics: Collection[str] = (),
         session_seconds: float = 45.0,
         most_silent_seconds: float = 300.0,
+        security: KafkaSecurity | None = None,
         client_settings: Mapping[str, Any] | None = None,
     ) -> None:
         """
@@ -119,7 +121,8 @@ class KafkaEventSource:
             session_seconds: How long a member may be gone before its partitions go to others.
             most_silent_seconds: How long this process may not poll before it counts as gone; the consumer polls all
                 the time, however slow its handlers are.
-            client_settings: Further settings of the clients as kafka-python calls them, such as `security_protocol`.
+            security: Whether over TLS, and who we are; neither if not given.
+            client_settings: Further settings of the clients as kafka-python calls them, such as `client_rack`.
         """
         self._bootstrap_servers = list(bootstrap_servers)
         self._group = group
@@ -128,13 +131,14 @@ class KafkaEventSource:
         self._foreign_topics = frozenset(foreign_topics)
         self._session_seconds = session_seconds
         self._most_silent_seconds = most_silent_seconds
-        self._client_settings = dict(client_settings or {})
+        self._security = security or KafkaSecurity()
+        self._client_settings = {**self._security.for_kafka_python(), **(client_settings or {})}
         self._consumer: KafkaConsumer | None = None
         self._lost: Callable[[frozenset[str]], None] = lambda _: None
         self._lock = threading.Lock()
         self._offsets: dict[TopicPartition, _Offsets] = {}
         self._paused: frozenset[TopicPartition] = frozenset()
-        self._dead_letters = _DeadLetters(self._bootstrap_servers, self._client_settings)
+        self._dead_letters = _DeadLetters(self._bootstrap_servers, self._security, self._client_settings)
 
     @property
     def group(self) -> str:
@@ -211,7 +215,7 @@ class KafkaEventSource:
 
     def replay(self, handle: Callable[[Arrival], None]) -> int:
         with _translated():
-            require_broker(self._bootstrap_servers, patience_seconds=_CONNECT_PATIENCE_SECONDS)
+            require_broker(self._bootstrap_servers, self._security, patience_seconds=_CONNECT_PATIENCE_SECONDS)
             consumer = built(
                 KafkaConsumer,
                 bootstrap_servers=self._bootstrap_servers,
@@ -242,7 +246,7 @@ class KafkaEventSource:
 
     def _connected(self) -> KafkaConsumer:
         if self._consumer is None:
-            require_broker(self._bootstrap_servers, patience_seconds=_CONNECT_PATIENCE_SECONDS)
+            require_broker(self._bootstrap_servers, self._security, patience_seconds=_CONNECT_PATIENCE_SECONDS)
             consumer = built(
                 KafkaConsumer,
                 bootstrap_servers=self._bootstrap_servers,
@@ -368,8 +372,11 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 class _DeadLetters:
     """Writes to the topics of dead letters. For many threads."""
 
-    def __init__(self, bootstrap_servers: Sequence[str], client_settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, bootstrap_servers: Sequence[str], security: KafkaSecurity, client_settings: Mapping[str, Any]
+    ) -> None:
         self._bootstrap_servers = list(bootstrap_servers)
+        self._security = security
         self._client_settings = client_settings
         self._lock = threading.Lock()
         self._producer: KafkaProducer | None = None
@@ -426,7 +433,7 @@ class _DeadLetters:
 
     def _create(self, topic: str, *, like: str) -> None:
         """Create a topic with as many partitions as another one, where it is missing."""
-        require_broker(self._bootstrap_servers, patience_seconds=_CONNECT_PATIENCE_SECONDS)
+        require_broker(self._bootstrap_servers, self._security, patience_seconds=_CONNECT_PATIENCE_SECONDS)
         admin = built(
             KafkaAdminClient,
             bootstrap_servers=self._bootstrap_servers,
@@ -525,4 +532,4 @@ def _translated() -> Any:  # noqa: ANN401 - a generator's context
     except FencedInstanceIdError as error:
         raise _someone_else() from error
     except KafkaError as error:
-        raise BusUnavailableError(f"Kafka: {type(error).__name__}: {error}") from error
+        raise BusUnavailableError(f"Kafka: {reason_of(error)}") from error

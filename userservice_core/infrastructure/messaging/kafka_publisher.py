@@ -16,7 +16,8 @@ from kafka.errors import (
 )
 
 from userservice_core.infrastructure.messaging.cloudevents import headers_of
-from userservice_core.infrastructure.messaging.kafka_clients import built, require_broker
+from userservice_core.infrastructure.messaging.kafka_clients import built, reason_of, require_broker
+from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
 from userservice_core.ports.publishing import Delivery, Reach
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class KafkaEventPublisher:
         topics: Sequence[str] = (),
         patience_seconds: float = 30.0,
         connect_patience_seconds: float = 5.0,
+        security: KafkaSecurity | None = None,
     ) -> None:
         """
         Name the brokers; nothing is connected yet.
@@ -64,12 +66,14 @@ class KafkaEventPublisher:
             topics: To be created where they are missing.
             patience_seconds: How long a wave is waited for.
             connect_patience_seconds: How long a connection and the metadata of a topic are waited for.
+            security: Whether over TLS, and who we are; neither if not given.
         """
         self._bootstrap_servers = list(bootstrap_servers)
         self._client_id = client_id
         self._missing_topics = list(topics)
         self._patience_seconds = patience_seconds
         self._connect_patience_seconds = connect_patience_seconds
+        self._security = security or KafkaSecurity()
         self._producer: KafkaProducer | None = None
 
     def publish(self, records: Sequence[OutboxRecord]) -> tuple[Delivery, ...]:
@@ -93,7 +97,7 @@ class KafkaEventPublisher:
         try:
             producer = self._connected()
         except KafkaError as error:
-            cause = f"no broker can be reached: {type(error).__name__}"
+            cause = f"no broker can be reached: {reason_of(error)}"
             return tuple(Delivery(record, cause) for record in records), frozenset()
         wave = _Wave(producer)
         for record in records:
@@ -127,7 +131,7 @@ class KafkaEventPublisher:
 
     def _connected(self) -> KafkaProducer:
         if self._producer is None:
-            require_broker(self._bootstrap_servers, patience_seconds=self._connect_patience_seconds)
+            require_broker(self._bootstrap_servers, self._security, patience_seconds=self._connect_patience_seconds)
             self._create_missing_topics()
             self._producer = built(
                 KafkaProducer,
@@ -144,6 +148,7 @@ class KafkaEventPublisher:
                 reconnect_backoff_max_ms=500,
                 linger_ms=2,
                 batch_size=131_072,
+                **self._security.for_kafka_python(),
             )
         return self._producer
 
@@ -155,6 +160,7 @@ class KafkaEventPublisher:
             bootstrap_servers=self._bootstrap_servers,
             client_id=self._client_id,
             bootstrap_timeout_ms=int(self._connect_patience_seconds * 1000),
+            **self._security.for_kafka_python(),
         )
         try:
             for topic in set(self._missing_topics) - set(admin.list_topics()):

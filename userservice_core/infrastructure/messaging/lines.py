@@ -26,6 +26,7 @@ _SHORTEST_POLL_SECONDS: Final = 0.05
 _LONGEST_POLL_SECONDS: Final = 0.25
 _PAUSE_AFTER_ERROR_SECONDS: Final = 0.1
 _MOST_PASSED_OVER: Final = 10_000
+_TOLD_AGAIN_SECONDS: Final = 60.0
 
 
 @attrs.frozen(kw_only=True)
@@ -71,6 +72,7 @@ class RunningLine:
         self._leases = leases
         self._metrics = metrics
         self._woken = threading.Event()
+        self._told: dict[tuple[Reach, str], tuple[str | None, float]] = {}
         self._passed_over = 0
         # A bus that is back is to be found at once; a topic that is missing makes each wave wait for it.
         self._bus = Pauses[None](first_seconds=0.1, longest_seconds=1.0)
@@ -149,7 +151,9 @@ class RunningLine:
         failpoint("relay.deleted")
         self._metrics.count(f"relay_{self.name}", times=len(done))
         self._bus.passed(None)
+        self._told.pop((Reach.BUS, ""), None)
         for record in done:
+            self._told.pop((Reach.TOPIC, record.topic), None)
             self._topics.passed(record.topic)
             self._keys.passed((record.topic, record.key))
 
@@ -157,7 +161,8 @@ class RunningLine:
         record = delivery.record
         seconds = self._begin_pause(delivery)
         self._metrics.count(f"relay_{self.name}", outcome="failed")
-        _log.warning(
+        tell = _log.debug if self._is_told(delivery) else _log.warning
+        tell(
             "not published, and left alone for a while",
             line=self.name,
             reach=delivery.reach.value,
@@ -166,6 +171,18 @@ class RunningLine:
             seconds=seconds,
             cause=delivery.error,
         )
+
+    def _is_told(self, delivery: Delivery) -> bool:
+        """Tell whether the log has said just this of the bus or the topic a moment ago; of keys it says everything."""
+        if delivery.reach is Reach.KEY:
+            return False
+        place = (delivery.reach, delivery.record.topic if delivery.reach is Reach.TOPIC else "")
+        cause, told_at = self._told.get(place, (None, 0.0))
+        now = time.monotonic()
+        if cause == delivery.error and now < told_at + _TOLD_AGAIN_SECONDS:
+            return True
+        self._told[place] = delivery.error, now
+        return False
 
     def _begin_pause(self, delivery: Delivery) -> float:
         record = delivery.record

@@ -54,6 +54,23 @@ _REMOVE: Final = Statement(
     )
 )
 
+_FORGET: Final = Statement(
+    text(
+        """
+        WITH forgotten AS (
+            UPDATE credentials SET former_hashes = former_hashes[1:CAST(:remembered AS integer)] FROM (
+                SELECT user_id FROM credentials
+                WHERE cardinality(former_hashes) > 0 AND cardinality(former_hashes) > :remembered
+                LIMIT :limit FOR UPDATE SKIP LOCKED
+            ) AS due
+            WHERE credentials.user_id = due.user_id
+            RETURNING 1
+        )
+        SELECT count(*) FROM forgotten
+        """
+    )
+)
+
 
 class PostgresExpiredRows:
     """Removes rows in autocommit; a `ports.retention.ExpiredRows`."""
@@ -70,4 +87,8 @@ class PostgresExpiredRows:
             revocations_before=now - REVOCATIONS_KEPT_FOR,
             limit=limit,
         )
+        return 0 if row is None else int(row[0])
+
+    def forget_passwords(self, *, remembered: int, limit: int) -> int:
+        row = self._database.fetch_one(_FORGET, remembered=remembered, limit=limit)
         return 0 if row is None else int(row[0])

@@ -70,6 +70,7 @@ SIGN_IN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     credentials.c.password_hash,
     credentials.c.changed_at,
     credentials.c.must_change,
+    credentials.c.former_hashes,
     login_states.c.last_login_at,
     login_states.c.failed_attempts,
     login_states.c.locked_until,
@@ -131,11 +132,15 @@ def user_of(row: Row) -> User:
 def sign_in_of(row: Row) -> SignIn:
     """Return user, credential and state of a row of :data:`SIGN_IN_COLUMNS`."""
     user = user_of(row)
-    password_hash, changed_at, must_change, last_login_at, failed_attempts, locked_until = row[_USER_END:]
+    password_hash, changed_at, must_change, former, last_login_at, failed_attempts, locked_until = row[_USER_END:]
     credential = None
     if password_hash is not None:
         credential = Credential(
-            user_id=user.id, password_hash=password_hash, changed_at=changed_at, must_change=must_change
+            user_id=user.id,
+            password_hash=password_hash,
+            changed_at=changed_at,
+            must_change=must_change,
+            former_hashes=tuple(former),
         )
     state = LoginState(
         user_id=user.id,

@@ -55,7 +55,7 @@ _COUNT_FAILURE: Final = Statement(
     .values(failed_attempts=login_states.c.failed_attempts + 1)
 )
 
-_CREDENTIAL_COLUMNS: Final = ("user_id", "password_hash", "changed_at", "must_change")
+_CREDENTIAL_COLUMNS: Final = ("user_id", "password_hash", "changed_at", "must_change", "former_hashes")
 _INSERT_CREDENTIAL: Final = Statement(insert(credentials), columns=_CREDENTIAL_COLUMNS)
 _upsert = upsert(credentials)
 _SAVE_CREDENTIAL: Final = Statement(
@@ -145,4 +145,5 @@ def _values_of(credential: Credential) -> dict[str, object]:
         "password_hash": credential.password_hash,
         "changed_at": credential.changed_at,
         "must_change": credential.must_change,
+        "former_hashes": list(credential.former_hashes),
     }

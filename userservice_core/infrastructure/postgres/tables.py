@@ -31,6 +31,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSON, JSONB
@@ -132,8 +133,16 @@ credentials: Final = Table(
     Column("password_hash", Text, nullable=False),
     Column("changed_at", _TIME, nullable=False),
     Column("must_change", Boolean, nullable=False),
+    Column("former_hashes", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     PrimaryKeyConstraint("user_id"),
     postgresql_with=_UPDATED_OFTEN,
+)
+
+# For what drops the hashes that a setting does not want any more: none is looked at but those that are there.
+Index(
+    "ix_credentials_former_hashes",
+    func.cardinality(credentials.c.former_hashes),
+    postgresql_where=text("cardinality(former_hashes) > 0"),
 )
 
 login_states: Final = Table(

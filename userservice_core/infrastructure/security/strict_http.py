@@ -102,9 +102,10 @@ def fetch(
     timeout_seconds: float,
     max_bytes: int,
     wanted: Collection[int] = (OK,),
+    form: bytes | None = None,
 ) -> HttpAnswer:
     """
-    GET what is at *url*.
+    GET what is at *url*, or POST to it.
 
     Args:
         headers: Sent beside those that every request needs.
@@ -112,18 +113,26 @@ def fetch(
             system bounds.
         max_bytes: Of the body.
         wanted: The statuses that are an answer.
+        form: What is posted.
 
     Raises:
         FetchError: If it was not had in time, is too large, or has another status.
     """
     try:
-        return _fetch(url, headers, max_bytes, wanted, deadline=_Deadline(time.monotonic() + timeout_seconds))
+        deadline = _Deadline(time.monotonic() + timeout_seconds)
+        return _fetch(url, headers, max_bytes, wanted, form, deadline=deadline)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise FetchError(f"{type(error).__name__}: {error}"[:200]) from error
 
 
 def _fetch(
-    url: HttpUrl, headers: Mapping[str, str], max_bytes: int, wanted: Collection[int], *, deadline: _Deadline
+    url: HttpUrl,
+    headers: Mapping[str, str],
+    max_bytes: int,
+    wanted: Collection[int],
+    form: bytes | None,
+    *,
+    deadline: _Deadline,
 ) -> HttpAnswer:
     connection = http.client.HTTPConnection(url.host, url.port)
     if url.is_encrypted:
@@ -131,7 +140,8 @@ def _fetch(
     with _connect(url, deadline) as connected:
         # A connection that has a socket opens none, and this one is wrapped so that every wait ends at the deadline.
         connection.sock = _TimedSocket(connected, deadline)
-        connection.request("GET", url.target, headers={"Accept-Encoding": "identity", "Connection": "close", **headers})
+        sent = {"Accept-Encoding": "identity", "Connection": "close", **headers}
+        connection.request("GET" if form is None else "POST", url.target, body=form, headers=sent)
         with connection.getresponse() as answer:
             return _read_answer(answer, max_bytes, wanted)
 

@@ -82,6 +82,8 @@ def configure_logging(
     # They tell of every connection, partition and plug-in; what goes wrong is told by whoever uses them.
     for talkative in ("kafka", "alembic.runtime.plugins"):
         logging.getLogger(talkative).setLevel(max(logging.WARNING, root.level))
+    # Of every try to connect, several lines each, and without what it was for.
+    logging.getLogger("kafka.net").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.ports.retention import REVOCATIONS_KEPT_FOR, TOKENS_KEPT_FOR
 from userservice_core.testing.contracts.backend import StoredContract
-from userservice_core.testing.samples import NOW, sample_one_time_token, sample_session, sample_user
+from userservice_core.testing.samples import NOW, sample_credential, sample_one_time_token, sample_session, sample_user
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from userservice_core.ports.unit_of_work import Transaction
     from userservice_core.testing.contracts.backend import Backend
 
 _INSTANT = timedelta(microseconds=1)
@@ -78,6 +79,31 @@ class ExpiredRowsContract(StoredContract):
             removed.append(count)
 
         assert removed == [2, 2, 1]
+
+    def test_former_passwords_past_the_number_go(self, backend: Backend) -> None:
+        """The newest stay, as many as are remembered, down to none; at most so many accounts at once."""
+        while backend.expired_rows.forget_passwords(remembered=0, limit=1_000):
+            pass
+        users = [sample_user() for _ in range(3)]
+        former = ("$x$newest$y", "$x$older$y", "$x$oldest$y")
+
+        def work(transaction: Transaction) -> None:
+            for user, count in zip(users, (3, 2, 0), strict=True):
+                transaction.users.add(user)
+                transaction.sign_ins.add(sample_credential(user, former_hashes=former[:count]))
+
+        def kept() -> list[int]:
+            found = [backend.sign_ins.get(user.id).credential for user in users]
+            assert all(each is not None and each.former_hashes == former[: len(each.former_hashes)] for each in found)
+            return [len(each.former_hashes) for each in found if each is not None]
+
+        backend.uow.run(work)
+        forget = backend.expired_rows.forget_passwords
+
+        assert (forget(remembered=3, limit=9), kept()) == (0, [3, 2, 0])
+        assert (forget(remembered=2, limit=9), kept()) == (1, [2, 2, 0])
+        assert (forget(remembered=1, limit=1), forget(remembered=1, limit=1), kept()) == (1, 1, [1, 1, 0])
+        assert (forget(remembered=0, limit=9), forget(remembered=0, limit=9), kept()) == (2, 0, [0, 0, 0])
 
     @staticmethod
     def _empty(backend: Backend, now: datetime) -> None:

@@ -119,7 +119,10 @@ class SignInsContract(StoredContract):
     def test_a_saved_credential_is_the_users_only_one(self, backend: Backend, has_password: bool) -> None:  # noqa: FBT001
         """It replaces another one, or is the first."""
         user = backend.add_user() if has_password else _add_without_password(backend)
-        credential = sample_credential(user, changed_at=NOW + timedelta(hours=1), must_change=True)
+        former = ("$x$newest$y", "$x$older$y")
+        credential = sample_credential(
+            user, changed_at=NOW + timedelta(hours=1), must_change=True, former_hashes=former
+        )
 
         backend.uow.run(lambda transaction: transaction.sign_ins.save_credential(credential))
 
