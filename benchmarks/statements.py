@@ -1,9 +1,9 @@
 """
 Every statement of the service, and how PostgreSQL runs it.
 
-`python -m benchmarks.statements`, which `make statements` runs, fills a server of its own with 100,000 users, plans every
-statement there, and writes the page `docs/reference/statements.md`. The tests plan the same statements, and hold them to
-the rules of that page.
+`python -m benchmarks.statements`, which `make statements` runs, fills a server of its own with 100,000 users, plans
+every statement there, and writes the page `docs/reference/statements.md`. The tests plan the same, and
+hold it to the rules of that page.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import inspect
 import pkgutil
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +28,7 @@ from benchmarks.dataset.people import People
 from userservice_core.infrastructure import postgres
 from userservice_core.infrastructure.postgres.database import Database
 from userservice_core.infrastructure.postgres.embedded import EmbeddedPostgres
+from userservice_core.infrastructure.postgres.leases import LeaseStatements
 from userservice_core.infrastructure.postgres.lists import PagedList, Shape
 from userservice_core.infrastructure.postgres.migrate import upgrade
 from userservice_core.infrastructure.postgres.statements import Statement
@@ -43,7 +44,9 @@ FACTORIES: Final = {
     "leases.lease_statements": "called for the outbox and for the bus while their modules are loaded",
     "lists.PagedList._compiled": "one for each order, direction, start and choice of filters; see `list_statements`",
     "lists.PagedList._compiled_count": "the count of a page past the end: a part of the page's own statement",
+    "lists.PagedList._compiled_edge": "as above: walks an index of its order",
     "lists.PagedList._compiled_plan": "is only planned",
+    "lists.PagedList._compiled_search": "as the first",
 }
 """The functions in which statements are made, and why they are found all the same; a test compares."""
 
@@ -57,9 +60,9 @@ Every statement that the service sends to PostgreSQL, and how it is run with {US
 everything that comes and goes.
 This page is made by `make statements`; a test fails if a statement is missing here.
 
-The names are those of modules in `userservice_core/infrastructure/postgres`, and of the constants in them; a list has a
-statement for each order, place to start from, and choice of filters.
-The right column names the indexes that are used, then what is written, and "all of" the tables that are read as a whole.
+The names are those of modules in `userservice_core/infrastructure/postgres`, and of the constants in them.
+A list has a statement for each order, place to start from, and choice of filters.
+The right column names the indexes that are used, what is written, and as "all of" what is read as a whole.
 Tests make sure that no table that grows is read so, and that nothing is sorted where an index has the order.
 
 Tables that are small by nature are read as a whole because that is fastest: roles, permissions, clients, keys, lanes.
@@ -95,10 +98,14 @@ def lists_of(module: ModuleType) -> Iterator[tuple[str, PagedList]]:
     with contextlib.closing(Database("postgresql://nobody@127.0.0.1:1/nothing")) as database:
         for name, kind in inspect.getmembers(module, inspect.isclass):
             if kind.__module__ == module.__name__ and "PagedList(" in inspect.getsource(kind) and kind is not PagedList:
-                for held in vars(kind(database)).values():
+                for held in vars(_reading(kind, database)).values():
                     for by, paged in held.items() if isinstance(held, dict) else [("", held)]:
                         if isinstance(paged, PagedList):
                             yield f"{name}{by and f'[{by}]'}", paged
+
+
+def _reading(kind: Callable[[Database], object], database: Database) -> object:
+    return kind(database)
 
 
 def list_statements(name: str, paged: PagedList) -> dict[str, Statement]:
@@ -121,6 +128,8 @@ def list_statements(name: str, paged: PagedList) -> dict[str, Statement]:
             for each in paged.filters:
                 shape = attrs.evolve(shape, backwards=False, starts=False, filters=frozenset({each}))
                 found[f"{name} {order} where {each}"] = paged.statement(shape)
+                for statement in paged.search_statements(shape)[:1]:
+                    found[f"{name} {order} where {each}, searched"] = statement
     return found
 
 
@@ -133,8 +142,8 @@ def _within(value: object, path: str) -> Iterator[tuple[str, Statement]]:
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         for index, item in enumerate(value):
             yield from _within(item, f"{path}[{index}]")
-    elif attrs.has(type(value)) and not isinstance(value, type):
-        for field in attrs.fields(type(value)):
+    elif isinstance(value, LeaseStatements):
+        for field in attrs.fields(LeaseStatements):
             yield from _within(getattr(value, field.name), f"{path}.{field.name}")
 
 
@@ -155,25 +164,30 @@ class Plan:
         cost: In the planner's units.
         whole_tables: The tables of which every row is read.
         sorts: What is sorted, with how many rows are expected.
+        sorted_rows: How many are expected in the largest sort.
     """
 
     steps: tuple[str, ...]
     cost: float
     whole_tables: frozenset[str]
     sorts: tuple[str, ...]
+    sorted_rows: int
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> Plan:
         """Read the document of EXPLAIN."""
         nodes = list(_nodes(document))
-        sorts = [
-            f"{node['Node Type']} of {node['Plan Rows']}"
-            for node in nodes
-            if node["Node Type"] in {"Sort", "Incremental Sort"} and node["Plan Rows"] > _FEW_ROWS
-        ]
+        sorted_rows = [node["Plan Rows"] for node in nodes if node["Node Type"] in {"Sort", "Incremental Sort"}]
+        sorts = [f"a sort of about {_rounded(rows)} rows" for rows in sorted_rows if rows > _FEW_ROWS]
         whole = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
         steps = [*(step for node in nodes if (step := _step(node))), *sorts]
-        return cls(tuple(dict.fromkeys(steps)), document["Total Cost"], frozenset(whole), tuple(sorts))
+        return cls(
+            tuple(dict.fromkeys(steps)),
+            document["Total Cost"],
+            frozenset(whole),
+            tuple(sorts),
+            max(sorted_rows, default=0),
+        )
 
 
 def plan_of(connection: psycopg.Connection, statement: Statement, samples: Mapping[str, object]) -> Plan:
@@ -203,7 +217,9 @@ def plan_of(connection: psycopg.Connection, statement: Statement, samples: Mappi
 
 def samples_of(connection: psycopg.Connection) -> dict[str, object]:
     """Return values for parameters: ids and times of rows that are there, and as few rows as are asked for by pages."""
-    row = connection.execute("SELECT user_id, email_key, created_at FROM users ORDER BY created_at DESC LIMIT 1").fetchone()
+    row = connection.execute(
+        "SELECT user_id, email_key, created_at FROM users ORDER BY created_at DESC LIMIT 1"
+    ).fetchone()
     assert row is not None
     user_id, email_key, created_at = row
     session = connection.execute("SELECT session_id FROM sessions LIMIT 1").fetchone()
@@ -213,9 +229,7 @@ def samples_of(connection: psycopg.Connection) -> dict[str, object]:
     return samples(user_id, email_key, created_at, session_id=session[0], role_id=role[0])
 
 
-def samples(
-    user_id: UUID, email_key: str, moment: datetime, *, session_id: UUID, role_id: UUID
-) -> dict[str, object]:
+def samples(user_id: UUID, email_key: str, moment: datetime, *, session_id: UUID, role_id: UUID) -> dict[str, object]:
     """Return values by the names of parameters, and by types for all others."""
     return {
         "uuid": user_id,
@@ -230,6 +244,11 @@ def samples(
         "limit": 50,
         "row_limit": 21,
         "row_offset": 0,
+        "searched": 10_000,
+        "revocations_before": datetime.now(UTC) - timedelta(days=1),
+        "tokens_before": datetime.now(UTC) - timedelta(days=1),
+        "created_from": moment,
+        "created_before": moment,
         "text": email_key,
         "integer": 20,
         "bigint": 20,
@@ -242,7 +261,7 @@ def samples(
         "json": "{}",
         "jsonb": "{}",
         "date": moment.date(),
-        "timestamp with time zone": moment,
+        "timestamp with time zone": datetime.now(UTC),
         "uuid[]": "{" + str(user_id) + "}",
         "text[]": "{text}",
         "smallint[]": "{1}",
@@ -264,6 +283,12 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for inner in plan.get("Plans", ()):
         yield from _nodes(inner)
+
+
+def _rounded(rows: int) -> str:
+    """Leave one digit of a number, since statistics are samples."""
+    size = 10 ** (len(str(rows)) - 1)
+    return f"{round(rows / size) * size:,}"
 
 
 def _step(node: dict[str, Any]) -> str:

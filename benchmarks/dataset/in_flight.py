@@ -1,4 +1,4 @@
-"""What comes and goes beside users: events, keys, counters, revocations; so many that no table is small to the planner."""
+"""What comes and goes beside users: events, keys, counters, revocations; no table stays small to the planner."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ _MANY: Final = "generate_series(1, %(rows)s) AS number, LATERAL (SELECT md5(numb
 _SOME_USERS: Final = "(SELECT user_id FROM users ORDER BY user_id LIMIT %(rows)s) AS chosen"
 _DIGEST: Final = "sha256(convert_to(user_id::text, 'UTF8'))"
 
+# ruff: noqa: S608 - constants of ours
 _STATEMENTS: Final = (
     f"""
     INSERT INTO outbox (slot, lane, id, aggregatetype, aggregateid, type, payload, source, subject, occurred_at,

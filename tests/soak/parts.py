@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.soak import http
+from tests.soak import http, lists
 
 if TYPE_CHECKING:
     from tests.soak.outcomes import Part
 
-PARTS: Final[tuple[Part, ...]] = (*http.PARTS,)
+PARTS: Final[tuple[Part, ...]] = (*http.PARTS, *lists.PARTS)

@@ -137,8 +137,8 @@ class Page(Generic[T]):
                 limit, where there is one.
             total: Rows of the whole list.
             total_is_estimate: Whether that is not exact.
-            searched_to: Where the search for rows was given up before there were enough; the page after this one goes on
-                there. None: it went to the end, or there were enough.
+            searched_to: Where the search for rows was given up before there were enough; the page after this one
+                goes on there. None: it went to the end, or there were enough.
         """
         there_is_more = len(found) > request.limit
         came_from_somewhere = request.start is not None or request.offset > 0

@@ -104,9 +104,9 @@ class Gathering:
     """
     How the rows that a filter finds are gathered, whatever they are sorted by then.
 
-    A filter that finds few rows of many is answered by those: an index gives them, up to the bound of the total, and they
-    are sorted. To walk the order until a page of them has been met would read as many more rows as there are more in
-    the list. A filter that finds more than the bound is the other way round.
+    A filter that finds few rows of many is answered by those: an index gives them, up to the bound of the total, and
+    they are sorted. To walk the order until a page of them has been met would read as many more rows as there are
+    more in the list. A filter that finds more than the bound is the other way round.
 
     Attributes:
         filtered: The table that the conditions are about.
@@ -268,8 +268,8 @@ class PagedList:
         Return keys and ids of what the filters find, up to one more than is counted.
 
         A subquery with OFFSET is not merged into the query around it. So each row is looked up by its key, in the order
-        of the index that led to it, and no more are than asked for; joined, whole tables would be read where the planner
-        expects many rows.
+        of the index that led to it, and no more are than asked for; joined, whole tables would be read where the
+        planner expects many rows.
         """
         gathering = self._require_gathering()
         key = gathering.keys[sort]
@@ -337,9 +337,7 @@ class PagedList:
         row_id = gathering.row_id if key.table is gathering.filtered else next(iter(key.table.primary_key))
         walked = self._ordered(select(key, row_id), shape, stands_for(key), row_id)
         return Statement(
-            self._begun(walked, shape, stands_for(key), row_id)
-            .limit(1)
-            .offset(bindparam("searched", type_=Integer))
+            self._begun(walked, shape, stands_for(key), row_id).limit(1).offset(bindparam("searched", type_=Integer))
         )
 
     def _rows_of(self, page: FromClause, shape: Shape, counted: ColumnElement[Any]) -> Select[Any]:
@@ -348,17 +346,13 @@ class PagedList:
         place = self._stands_for(shape)(page.c.key)
         return self._ordered(rows.where(self._id == page.c.id), shape, place, page.c.id)
 
-    def _cut(
-        self, rows: Select[Any], shape: Shape, key: ColumnElement[Any], row_id: ColumnElement[Any]
-    ) -> Select[Any]:
+    def _cut(self, rows: Select[Any], shape: Shape, key: ColumnElement[Any], row_id: ColumnElement[Any]) -> Select[Any]:
         """Leave what a page has of *rows*."""
         place = self._stands_for(shape)(key)
         return _limited(self._begun(self._ordered(rows, shape, place, row_id), shape, place, row_id))
 
     @staticmethod
-    def _ordered(
-        rows: Select[Any], shape: Shape, place: ColumnElement[Any], row_id: ColumnElement[Any]
-    ) -> Select[Any]:
+    def _ordered(rows: Select[Any], shape: Shape, place: ColumnElement[Any], row_id: ColumnElement[Any]) -> Select[Any]:
         return rows.order_by(*(each.desc() if shape.is_falling else each for each in (place, row_id)))
 
     def _begun(
@@ -385,7 +379,8 @@ class PagedList:
         return column.descending if shape.descending else column.ascending
 
     def _require_gathering(self) -> Gathering:
-        assert self._gathering is not None
+        if self._gathering is None:
+            raise NotImplementedError
         return self._gathering
 
     def _counted(self, sort: str, descending: bool, filters: frozenset[str]) -> ColumnElement[int]:  # noqa: FBT001 - as the shape

@@ -61,7 +61,7 @@ _FORGET: Final = Statement(
             UPDATE credentials SET former_hashes = former_hashes[1:CAST(:remembered AS integer)] FROM (
                 SELECT user_id FROM credentials
                 WHERE cardinality(former_hashes) > 0 AND cardinality(former_hashes) > :remembered
-                LIMIT :limit FOR UPDATE SKIP LOCKED
+                ORDER BY user_id LIMIT :limit FOR UPDATE SKIP LOCKED
             ) AS due
             WHERE credentials.user_id = due.user_id
             RETURNING 1

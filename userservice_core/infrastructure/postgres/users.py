@@ -217,6 +217,8 @@ class PostgresUserReader:
                 "createdAt": SortColumn(key=users.c.created_at),
                 "email": SortColumn(key=users.c.email_key),
             },
+            # In this order rows lie beside each other.
+            counted=(users, (users.c.created_at, users.c.user_id)),
             filters=_FILTERS,
             counted_rows=counted_rows,
             gathering=_GATHERING,

@@ -28,19 +28,22 @@ _TRIGGER: Final = """
     CREATE TRIGGER fill_user_created_at BEFORE INSERT ON user_roles FOR EACH ROW
     WHEN (NEW.user_created_at IS NULL) EXECUTE FUNCTION fill_user_created_at()
 """
-# From one user to the next ones, in the order of the key; each batch is committed by itself.
+# In the order of the key; each batch is committed by itself.
 _FILL: Final = sa.text(
     """
     WITH batch AS (
-        SELECT user_id, role_id FROM user_roles WHERE user_id > :after ORDER BY user_id, role_id LIMIT 5000
+        SELECT user_id, role_id FROM user_roles
+        WHERE (user_id, role_id) > (CAST(:user_id AS uuid), CAST(:role_id AS uuid))
+        ORDER BY user_id, role_id LIMIT :rows
     ), filled AS (
         UPDATE user_roles SET user_created_at = users.created_at FROM batch JOIN users USING (user_id)
         WHERE user_roles.user_id = batch.user_id AND user_roles.role_id = batch.role_id
             AND user_roles.user_created_at IS NULL
     )
-    SELECT user_id FROM batch ORDER BY user_id DESC LIMIT 1
+    SELECT user_id, role_id FROM batch ORDER BY user_id DESC, role_id DESC LIMIT 1
     """
 )
+_ROWS_AT_ONCE: Final = 5_000
 _NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 
 
@@ -71,7 +74,10 @@ def downgrade() -> None:
 
 
 def _fill() -> None:
-    """A user whose roles are cut in two by a batch is passed over by none: the next one begins with whoever was last."""
-    after: object = _NOBODY
-    while (last := op.get_bind().execute(_FILL, {"after": after}).scalar_one_or_none()) is not None:
-        after = last
+    """Give each row that has none its time."""
+    last: tuple[object, object] | None = (_NOBODY, _NOBODY)
+    while last is not None:
+        user_id, role_id = last
+        batch = op.get_bind().execute(_FILL, {"user_id": user_id, "role_id": role_id, "rows": _ROWS_AT_ONCE})
+        row = batch.one_or_none()
+        last = None if row is None else (row[0], row[1])
