@@ -15,10 +15,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run servers test test-fast check format docs statements bench soak constraints clean
+.PHONY: help install run servers test test-fast check format docs statements bench bench-capacity soak constraints clean
 
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(DEV_STAMP) ## Create .venv with everything that running and developing need
 
@@ -52,6 +52,9 @@ statements: $(DEV_STAMP) ## Renew the page that says how each statement is run
 
 bench: $(RUN_STAMP) ## Measure the hottest routes, each beside its limit
 	@$(BIN)/python -m benchmarks
+
+bench-capacity: servers ## Measure what `userservice capacity` plans with
+	@$(BIN)/python -m benchmarks.capacity $(ARGS)
 
 soak: $(DEV_STAMP) ## Run checks at length: ONLY=part,part MINUTES=each SEED=number
 	@ONLY="$(ONLY)" MINUTES="$(MINUTES)" SEED="$(SEED)" $(BIN)/python -m tests.soak

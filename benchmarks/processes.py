@@ -31,8 +31,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def service(settings: Mapping[str, str], app: str, *, log: Path) -> Iterator[int]:
-    """Serve by `userservice serve` within the block, and give its port."""
+def service(settings: Mapping[str, str], app: str, *, log: Path, prefix: tuple[str, ...] = ()) -> Iterator[int]:
+    """Serve by `userservice serve` within the block, *prefix* before the command, and give its port."""
     port = free_port()
     settings = {
         **settings,
@@ -40,7 +40,7 @@ def service(settings: Mapping[str, str], app: str, *, log: Path) -> Iterator[int
         "USERSERVICE_METRICS_PORT": str(free_port()),
         "USERSERVICE_DATA_DIR": str(log.with_suffix("")),
     }
-    command = (sys.executable, "-m", "userservice_core.cli", "serve", "--app", app)
+    command = (*prefix, sys.executable, "-m", "userservice_core.cli", "serve", "--app", app)
     with _running(command, settings, log=log) as server:
         _wait_for("/health/ready", server, port=port, log=log)
         yield port

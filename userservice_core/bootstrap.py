@@ -912,6 +912,7 @@ def _service(
                 allow_credentials=settings.cors_allow_credentials,
                 max_age_seconds=settings.cors_max_age_seconds,
             ),
+            refresh_token_cookie=settings.refresh_token_cookie,
         ),
     )
     opened.callback(pipeline.close)

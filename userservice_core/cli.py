@@ -407,12 +407,15 @@ def _create_admin(create: Callable[..., str | None], email: str) -> None:
 
 @main.command()
 @click.option("--issuer", default="https://accounts.example.com", show_default=True, help="Address of the service.")
-def openapi(issuer: str) -> None:
+@click.option("--refresh-token-cookie", is_flag=True, help="As it is where refresh tokens travel in a cookie.")
+def openapi(*, issuer: str, refresh_token_cookie: bool) -> None:
     """Print the OpenAPI 3.1 description of the HTTP interface."""
+    from userservice_core.http.cookie_routes import with_refresh_cookie
     from userservice_core.http.openapi import openapi_document
     from userservice_core.http.routes import ROUTES
 
-    click.echo(openapi_document(ROUTES, issuer=issuer))
+    routes = with_refresh_cookie(ROUTES) if refresh_token_cookie else ROUTES
+    click.echo(openapi_document(routes, issuer=issuer))
 
 
 @main.group(invoke_without_command=True)
@@ -622,6 +625,52 @@ def _service_clients() -> Iterator[ServiceClients]:
 def _print_secret(new: NewSecret) -> None:
     document = {"clientId": str(new.client.id), "secretId": str(new.id), "secret": new.text, "note": "shown once"}
     click.echo(json.dumps(document))
+
+
+# --- capacity ---------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("target", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--results",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Figures that were measured: the JSON that the benchmarks write.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option(
+    "--plots", type=click.Path(path_type=Path, file_okay=False), help="Draw the day into this folder; extra plots."
+)
+@click.option(
+    "--manifest", type=click.Path(path_type=Path, dir_okay=False), help="Write the autoscaler's manifest here."
+)
+def capacity(target: Path, results: Path, *, as_json: bool, plots: Path | None, manifest: Path | None) -> None:
+    """
+    Plan an installation that carries what TARGET (TOML) says, by what was measured, and simulate a day of it.
+
+    Prints pods, pools, database, partitions, consumers and cost. None of the settings of the service count here.
+    """
+    from userservice_core.capacity.manifest import as_yaml, autoscaler_manifest
+    from userservice_core.capacity.plan import Plan
+    from userservice_core.capacity.report import document_of, lines_of, plot
+    from userservice_core.capacity.results import Measured
+    from userservice_core.capacity.target import Target
+
+    wanted = Target.parse(_text(target))
+    plan = Plan.make(Measured.parse(_text(results), operations=wanted.operations), wanted)
+    if manifest is not None:
+        manifest.write_text(as_yaml(autoscaler_manifest(plan)), encoding="utf-8")
+    if plots is not None:
+        plot(plan, plots)
+    click.echo(json.dumps(document_of(plan), indent=2) if as_json else "\n".join(lines_of(plan)))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError((f"{file} cannot be read: {error}",)) from error
 
 
 # --- development ------------------------------------------------------------------------------------------------------

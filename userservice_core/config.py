@@ -526,6 +526,11 @@ class Settings:
     cors_max_age_seconds: int = _setting(
         _whole(0, 86_400, "seconds"), "How long browsers keep what a preflight request told them.", default=600
     )
+    refresh_token_cookie: bool = _setting(
+        _SWITCH,
+        "Whether refresh tokens travel in a cookie that no script can read, for pages in browsers, and not in bodies.",
+        default=False,
+    )
 
     # passwords, sessions, tokens
     password_min_characters: int = _setting(
@@ -820,6 +825,9 @@ def _contradictions(values: Mapping[str, Any], *, unknown: set[str]) -> Iterator
     if "*" in values.get("cors_allowed_origins", ()) and values.get("cors_allow_credentials", False):
         yield f"{PREFIX}CORS_ALLOW_CREDENTIALS is true: expected false where {PREFIX}CORS_ALLOWED_ORIGINS has *"
 
+    if values.get("refresh_token_cookie", False):
+        yield from _unfit_for_cookies(values.get("issuer", "https:"))
+
 
 _THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
 _KAFKA: Final = frozenset(field.name for field in attrs.fields(Settings) if field.name.startswith("kafka_"))
@@ -890,6 +898,14 @@ def _unreadable(path: Path) -> str | None:
 
 
 _SESSION_ENDS: Final = ("session_idle_days", "session_absolute_days")
+
+
+def _unfit_for_cookies(issuer: str) -> Iterator[str]:
+    blame = f"{PREFIX}REFRESH_TOKEN_COOKIE is true: expected {PREFIX}ISSUER"
+    if not issuer.startswith("https:") and urlsplit(issuer).hostname not in _THIS_MACHINE:
+        yield f"{blame} to begin with https://, or no browser keeps the cookie"
+    if not issuer.isascii():
+        yield f"{blame} with the host as browsers write it, in ASCII"
 
 
 def _unfit_for_production(values: Mapping[str, Any], *, unknown: set[str]) -> Iterator[str]:

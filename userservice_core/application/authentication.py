@@ -597,12 +597,12 @@ class Authentication:
         found = self._sessions.find(token.user_id, token.session_id)
         if found is None or not found.user.is_live:
             raise InvalidRefreshTokenError
-        match self._judge(found.session, token):
-            case RefreshVerdict.REPEAT:
-                return self._answer(found.session, found.user, successor)
-            case RefreshVerdict.REUSED:
-                self._end_reused_session(token, origin=origin)
-        raise InvalidRefreshTokenError
+        verdict = self._judge(found.session, token)
+        if verdict is RefreshVerdict.REPEAT:
+            return self._answer(found.session, found.user, successor)
+        if verdict is RefreshVerdict.REUSED:
+            self._end_reused_session(token, origin=origin)
+        raise InvalidRefreshTokenError(has_successor=verdict is RefreshVerdict.SUPERSEDED)
 
     def _judge(self, session: Session, token: RefreshToken) -> RefreshVerdict:
         return judge_refresh(session, generation=token.generation, secret_hash=token.secret_hash, now=self._clock.now())

@@ -16,6 +16,7 @@ from userservice_core.domain.clients import ClientActor
 from userservice_core.domain.sessions import Origin
 from userservice_core.errors import AuthenticationError, ProgrammingError, UserTokenRequiredError
 from userservice_core.http.messages import Headers, Response
+from userservice_core.http.refresh_cookie import RefreshCookie
 from userservice_core.ports.health import Health
 from userservice_core.ports.metrics import Metrics
 
@@ -35,6 +36,7 @@ class Services:
     Attributes:
         issuer: The service's own address, which its tokens name.
         openapi: The OpenAPI document of the routes that are served, as JSON.
+        refresh_cookie: In which refresh tokens travel; None where they travel in bodies.
     """
 
     use_cases: UseCases
@@ -42,6 +44,12 @@ class Services:
     metrics: Metrics
     issuer: str
     openapi: bytes = attrs.field(repr=False)
+    refresh_cookie: RefreshCookie | None = None
+
+    @property
+    def cookie_removal(self) -> Headers:
+        """The headers of an answer to whoever has no session any more."""
+        return () if self.refresh_cookie is None else self.refresh_cookie.removal()
 
 
 @attrs.frozen(kw_only=True)
@@ -51,6 +59,7 @@ class Call:
 
     Attributes:
         access_token: As presented and not yet checked, for operations that check it themselves.
+        cookie_token: The refresh token in the cookie, not yet checked either; None where none travels in one.
         credentials: Of a client, as the header presents them and not yet checked; only on routes for clients.
         caller: Who is calling; None on routes for anyone.
         parameters: The ids in the path, by the names that the route table gives them.
@@ -62,6 +71,7 @@ class Call:
     decoded_body: msgspec.Struct | None = None
     decoded_query: msgspec.Struct | None = None
     access_token: str | None = attrs.field(default=None, repr=False)
+    cookie_token: str | None = attrs.field(default=None, repr=False)
     credentials: ClientCredentials | None = None
     caller: Principal | ClientPrincipal | None = None
     parameters: Mapping[str, UUID] = attrs.field(factory=dict)
@@ -127,9 +137,9 @@ def json_response(status: int, content: msgspec.Struct | Mapping[str, Any], head
     return Response(status=status, headers=(("content-type", JSON), *headers), body=msgspec.json.encode(content))
 
 
-def empty_response(status: int) -> Response:
+def empty_response(status: int, headers: Headers = ()) -> Response:
     """Answer without a body."""
-    return Response(status=status)
+    return Response(status=status, headers=headers)
 
 
 def _as(value: msgspec.Struct | None, shape: type[S]) -> S:

@@ -91,6 +91,15 @@ class NotAcceptableError(UserServiceError):
     default_detail = "The header Accept refuses what this operation answers with, which is JSON nearly everywhere."
 
 
+class CrossSiteRequestError(UserServiceError):
+    """A page that may not use the cookie with the refresh token makes a browser send it, or none that can be told."""
+
+    code = "cross-site-request"
+    default_detail = (
+        "Send this from a page of the service, or of an origin that it knows: by the headers Origin and Sec-Fetch-Site."
+    )
+
+
 class PreconditionRequiredError(UserServiceError):
     """The change does not say which version it is meant for, and this installation wants that."""
 

@@ -35,13 +35,14 @@ _LEAST_BITS: Final = 128
 _KEPT_STATUSES: Final = range(200, 300)
 
 
-def keyed_call(request: Request, *, owner_id: UUID | None) -> KeyedCall | None:
+def keyed_call(request: Request, *, owner_id: UUID | None, cookie_token: str | None = None) -> KeyedCall | None:
     """
     Return the call that *request* names by its key, None where it has none.
 
     Args:
         request: A POST.
         owner_id: Who is calling; None where that was not asked.
+        cookie_token: The refresh token that is sent beside the body; another one makes it another request.
 
     Raises:
         IdempotencyKeyInvalidError: If it is no key, or is for a call of anyone and could be met by chance.
@@ -52,11 +53,14 @@ def keyed_call(request: Request, *, owner_id: UUID | None) -> KeyedCall | None:
     match = _KEY.fullmatch(value.strip())
     if match is None or (owner_id is None and not _is_long(match[2])):
         raise IdempotencyKeyInvalidError
+    parts = [request.query.encode("latin-1", "replace"), request.body]
+    if cookie_token is not None:
+        parts.append(cookie_token.encode("latin-1", "replace"))
     return KeyedCall(
         owner_id=owner_id,
         purpose=f"{request.method} {request.path}",
         key=match[2],
-        content=b"\0".join((request.query.encode("latin-1", "replace"), request.body)),
+        content=b"\0".join(parts),
     )
 
 

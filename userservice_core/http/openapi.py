@@ -10,7 +10,8 @@ from msgspec import UNSET
 from userservice_core.http import problems
 from userservice_core.http.possible_problems import possible_problems
 from userservice_core.http.problems import STATUS_BY_CODE, TYPE_PREFIX
-from userservice_core.http.routes import Caller, Holder, Route, shapes_of
+from userservice_core.http.refresh_cookie import COOKIE_NAME
+from userservice_core.http.routes import Caller, CookieUse, Holder, Route, shapes_of
 from userservice_core.http.vocabulary import term_of
 from userservice_core.http.wire import OAuthErrorAnswer, ProblemAnswer
 
@@ -36,6 +37,9 @@ _KEY_MEANING: Final = (
     "Names this request for 24 hours: sent again, it takes effect once, and is answered as before. Where anyone may"
     " call, it needs 128 random bits, such as a UUID."
 )
+
+_ORIGIN_MEANING: Final = "Of the page that asks, which has to be one that may use the cookie; browsers send it."
+_SITE_MEANING: Final = "`same-origin` or `same-site`; browsers send it, and without `Origin` it has to be the first."
 
 _ABOUT: Final = """\
 Accounts, sign-in, roles and who may do what.
@@ -83,6 +87,11 @@ _HEADERS: Final[Mapping[str, tuple[str, str, str]]] = {
         "Idempotency-Replayed",
         "Says `true` where the request was sent before with this key, and the answer is that of the first time.",
         "true",
+    ),
+    "set-cookie": (
+        "Set-Cookie",
+        "Has a browser keep the refresh token, or forget it where the session is over.",
+        f"{COOKIE_NAME}=…; Max-Age=1209600; Path=/; Secure; HttpOnly; SameSite=Strict",
     ),
     "content-disposition": (
         "Content-Disposition",
@@ -199,6 +208,14 @@ def _security_schemes(routes: Iterable[Route], *, issuer: str) -> Json:
         for route in routes
         if isinstance(route.who, Holder) and route.takes_clients
     }
+    cookie = {
+        "refreshCookie": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": COOKIE_NAME,
+            "description": "The refresh token, which browsers send by themselves, from the pages that may use it.",
+        }
+    }
     return {
         "accessToken": {
             "type": "http",
@@ -216,6 +233,7 @@ def _security_schemes(routes: Iterable[Route], *, issuer: str) -> Json:
             "scheme": "basic",
             "description": "Id and secret of a service client; both may be in the body instead.",
         },
+        **(cookie if any(route.cookie for route in routes) else {}),
     }
 
 
@@ -226,6 +244,10 @@ def _security(route: Route) -> list[dict[str, list[str]]]:
         return [{"accessToken": []}]
     if route.who is Caller.CLIENT:
         return [{"clientSecret": []}, {}]
+    if route.cookie is CookieUse.TAKEN:
+        return [{"refreshCookie": []}]
+    if route.cookie is CookieUse.TAKEN_OR_ACCESS_TOKEN:
+        return [{"accessToken": []}, {"refreshCookie": []}]
     takes_any = route.who is Caller.BEARER and route.body is not None and not route.body_required
     return [{"accessToken": []}, {}] if takes_any else []
 
@@ -294,6 +316,8 @@ def _header_parameters(route: Route) -> list[Json]:
         )
     if route.takes_key:
         parameters.append(_header_parameter("Idempotency-Key", _KEY_MEANING))
+    if route.cookie is not None:
+        parameters += [_header_parameter("Origin", _ORIGIN_MEANING), _header_parameter("Sec-Fetch-Site", _SITE_MEANING)]
     if _may_be_held(route):
         parameters.append(
             _header_parameter("If-None-Match", "The ETag of what the client holds; if it is still the same: 304.")

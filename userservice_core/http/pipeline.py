@@ -22,6 +22,7 @@ from userservice_core.errors import (
     AuthenticationError,
     InvalidAccessTokenError,
     InvalidClientError,
+    InvalidRefreshTokenError,
     OverloadedError,
     UserServiceError,
     UserTokenRequiredError,
@@ -31,6 +32,7 @@ from userservice_core.http.body_format import BodyFormat
 from userservice_core.http.bulkheads import BoundedWorkers
 from userservice_core.http.call import Call, Services
 from userservice_core.http.conditional import answer_if_changed, wanted_versions
+from userservice_core.http.cookie_routes import with_refresh_cookie
 from userservice_core.http.cors import CrossOriginRules
 from userservice_core.http.decoding import decode_body, decode_form, decode_query
 from userservice_core.http.errors import FreshSignInRequiredError, PreconditionRequiredError
@@ -50,8 +52,9 @@ from userservice_core.http.reception import (
     require_within,
     traceparent_of,
 )
+from userservice_core.http.refresh_cookie import RefreshCookie
 from userservice_core.http.router import Match, Router
-from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Bulkhead, Caller, Holder, Route
+from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Bulkhead, Caller, CookieUse, Holder, Route
 from userservice_core.ports.context import CallContext, call_context, call_within
 from userservice_core.ports.failpoints import failpoint
 
@@ -101,6 +104,7 @@ class HttpOptions:
         expose_metrics: Whether `/metrics` is served beside the API.
         require_if_match: Whether a change of something that has a version must say which one it is meant for.
         cross_origin: Which pages of other origins may read answers.
+        refresh_token_cookie: Whether refresh tokens travel in a cookie, and not in bodies.
     """
 
     issuer: str
@@ -115,6 +119,7 @@ class HttpOptions:
     expose_metrics: bool = False
     require_if_match: bool = False
     cross_origin: CrossOriginRules = attrs.field(factory=CrossOriginRules)
+    refresh_token_cookie: bool = False
 
 
 @attrs.define(kw_only=True)
@@ -128,6 +133,7 @@ class _Exchange:
         is_routine: Whether it is one of those that machines ask all day.
         is_compressible: Whether the answer may be compressed.
         parameters: The ids in its path.
+        cookie_token: The refresh token in the cookie; None where none is there, or looked for.
         caller: Who is calling, once that is known.
         speaks_oauth: Whether errors are told as OAuth clients read them.
         error_code: What went wrong, for the log.
@@ -143,6 +149,7 @@ class _Exchange:
     speaks_oauth: bool = False
     parameters: Mapping[str, UUID] = attrs.field(factory=dict)
     access_token: str | None = attrs.field(default=None, repr=False)
+    cookie_token: str | None = attrs.field(default=None, repr=False)
     caller: Principal | ClientPrincipal | None = None
     error_code: str | None = None
 
@@ -163,12 +170,17 @@ class Pipeline:
     ) -> None:
         """Serve *routes*; only tests give others than the service's own."""
         served = (*routes, METRICS_ROUTE) if options.expose_metrics else tuple(routes)
+        self._cookie = None
+        if options.refresh_token_cookie:
+            served = with_refresh_cookie(served)
+            self._cookie = RefreshCookie.of(options.issuer, options.cross_origin)
         self._services = Services(
             use_cases=use_cases,
             health=health,
             metrics=metrics,
             issuer=options.issuer,
             openapi=openapi_document(served, issuer=options.issuer),
+            refresh_cookie=self._cookie,
         )
         self._router = Router(served)
         self._metrics = metrics
@@ -271,6 +283,10 @@ class Pipeline:
         exchange.is_routine = route.pure
         exchange.is_compressible = route.is_compressible
         exchange.access_token = access_token_of(exchange.request)
+        if self._cookie is not None and route.cookie is not None:
+            self._cookie.require_known_page(exchange.request)
+            if route.cookie is not CookieUse.GIVEN:
+                exchange.cookie_token = self._cookie.token_of(exchange.request)
         if route.wants_user and exchange.access_token is None:
             raise AuthenticationError
         require_acceptable(route, exchange.request)
@@ -309,7 +325,9 @@ class Pipeline:
         """Have the handler answer, or repeat what it answered to the same call before."""
         call = self._call(exchange, route)
         owner_id = None if call.caller is None else call.caller.id
-        keyed = keyed_call(exchange.request, owner_id=owner_id) if route.takes_key else None
+        keyed = None
+        if route.takes_key:
+            keyed = keyed_call(exchange.request, owner_id=owner_id, cookie_token=call.cookie_token)
         if keyed is None:
             return route.handler(call)
         outcome = self._services.use_cases.idempotent_calls.once(
@@ -334,6 +352,7 @@ class Pipeline:
             decoded_body=_decoded_body(route, request),
             decoded_query=None if route.query is None else decode_query(request.query, route.query),
             access_token=exchange.access_token,
+            cookie_token=exchange.cookie_token,
             credentials=client_credentials_of(request) if route.who is Caller.CLIENT else None,
             caller=caller,
             parameters=exchange.parameters,
@@ -402,7 +421,11 @@ class Pipeline:
             )
         if exchange.speaks_oauth:
             return self._answer(exchange, oauth_error_response(error))
-        return self._answer(exchange, problem_response(error, request_id=exchange.context.request_id))
+        problem = problem_response(error, request_id=exchange.context.request_id)
+        has_ended = isinstance(error, InvalidRefreshTokenError) and not error.has_successor
+        if has_ended and exchange.cookie_token is not None:
+            problem = attrs.evolve(problem, headers=(*problem.headers, *self._services.cookie_removal))
+        return self._answer(exchange, problem)
 
     def _answer(self, exchange: _Exchange, response: Response) -> Response:
         response = self._represented(exchange, response)

@@ -64,6 +64,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "account-suspended": 403,
     "account-deactivated": 403,
     "password-change-required": 403,
+    "cross-site-request": 403,
     "not-found": 404,
     "user-not-found": 404,
     "session-not-found": 404,

@@ -79,6 +79,14 @@ class Bulkhead(enum.Enum):
     HASHING = "hashing"
 
 
+class CookieUse(enum.Enum):
+    """What a route does with the cookie that holds the refresh token, where refresh tokens travel in one."""
+
+    GIVEN = "given"
+    TAKEN = "taken"
+    TAKEN_OR_ACCESS_TOKEN = "taken-or-access-token"  # noqa: S105 - the name of a use, no secret
+
+
 class RateClass(enum.Enum):
     """Which limits of :mod:`~userservice_core.domain.rate_limits` hold for a route; published as `x-rate-class`."""
 
@@ -116,6 +124,8 @@ class Route:
         repeatable: Whether a POST may be sent again as it is, since it changes nothing or knows its repeats itself; it
             takes no `Idempotency-Key` then.
         counts_itself: Whether it counts its calls itself, since only its body says by what.
+        ends_session: Whether it may end the session of the caller, without taking or giving a refresh token.
+        cookie: What it does with the cookie; None where refresh tokens travel in bodies.
         audit: What it does, for the audit log to say when it is refused; each administrative change has one.
     """
 
@@ -142,6 +152,8 @@ class Route:
     fresh: bool = False
     repeatable: bool = False
     counts_itself: bool = False
+    ends_session: bool = False
+    cookie: CookieUse | None = None
     audit: AuditAction | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -494,6 +506,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         problems=(errors.SessionNotFoundError,),
         rate_class=RateClass.WRITE,
         sensitive=True,
+        ends_session=True,
     ),
     Route(
         method="GET",
@@ -546,6 +559,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         rate_class=RateClass.WRITE,
         sensitive=True,
         fresh=True,
+        ends_session=True,
     ),
     Route(
         method="POST",
@@ -560,6 +574,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         rate_class=RateClass.WRITE,
         sensitive=True,
         fresh=True,
+        ends_session=True,
     ),
     Route(
         method="GET",

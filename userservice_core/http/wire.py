@@ -144,6 +144,10 @@ class LogoutBody(Body, frozen=True, kw_only=True):
     refresh_token: TokenText | None = None
 
 
+class NoTokenBody(Body, frozen=True, kw_only=True):
+    """Nothing: the refresh token is in the cookie, and nowhere else."""
+
+
 class RequestEmailVerificationBody(Body, frozen=True, kw_only=True):
     """Where to mail a new link to."""
 
@@ -585,6 +589,28 @@ class SignedInAnswer(Body, frozen=True, kw_only=True):
         return cls(
             access_token=signed_in.access_token,
             refresh_token=signed_in.refresh_token,
+            expires_in=signed_in.expires_in_seconds,
+            refresh_expires_in=signed_in.refresh_expires_in_seconds,
+            device_token=UNSET if signed_in.device_token is None else signed_in.device_token,
+            user=UserAnswer.of(signed_in.user),
+        )
+
+
+class SignedInByCookieAnswer(Body, frozen=True, kw_only=True):
+    """What a sign-in or a refresh yields where the refresh token travels in a cookie: all but that token."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the name of a scheme, no secret
+    expires_in: int
+    refresh_expires_in: int
+    device_token: str | UnsetType = UNSET
+    user: UserAnswer
+
+    @classmethod
+    def of(cls, signed_in: SignedIn) -> SignedInByCookieAnswer:
+        """Show *signed_in*."""
+        return cls(
+            access_token=signed_in.access_token,
             expires_in=signed_in.expires_in_seconds,
             refresh_expires_in=signed_in.refresh_expires_in_seconds,
             device_token=UNSET if signed_in.device_token is None else signed_in.device_token,

@@ -11,6 +11,7 @@ import msgspec
 import openapi_spec_validator
 import pytest
 
+from userservice_core.http.cookie_routes import with_refresh_cookie
 from userservice_core.http.openapi import openapi_document
 from userservice_core.http.possible_problems import possible_problems
 from userservice_core.http.problems import STATUS_BY_CODE
@@ -54,6 +55,38 @@ def _resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
 def test_it_is_valid(document: dict[str, Any]) -> None:
     """OpenAPI 3.1, its references and the JSON Schemas in it, by a validator of others."""
     openapi_spec_validator.validate(document, cls=openapi_spec_validator.OpenAPIV31SpecValidator)
+
+
+def test_where_refresh_tokens_travel_in_a_cookie_it_says_so() -> None:
+    """Then no body has one, and the operations say what they take and send, and from which pages."""
+    text = openapi_document(with_refresh_cookie(_ALL), issuer="https://id.example")
+    document = json.loads(text)
+    openapi_spec_validator.validate(document, cls=openapi_spec_validator.OpenAPIV31SpecValidator)
+    operations = {operation["operationId"]: operation for operation in _operations(document)}
+    cookie = document["components"]["securitySchemes"]["refreshCookie"]
+
+    assert b'"refreshToken"' not in text
+    assert (cookie["in"], cookie["name"]) == ("cookie", "__Host-refresh-token")
+    assert operations["refresh_token"]["security"] == [{"refreshCookie": []}]
+    assert operations["logout"]["security"] == [{"accessToken": []}, {"refreshCookie": []}]
+    for name in ("login", "answer_mfa_challenge", "refresh_token", "logout", "logout_all"):
+        assert "cross-site-request" in operations[name]["responses"]["403"]["$ref"] or name == "login"
+        assert {"Origin", "Sec-Fetch-Site"} <= {each["name"] for each in operations[name]["parameters"]}
+    sending = {
+        name
+        for name, operation in operations.items()
+        if any("Set-Cookie" in answer.get("headers", {}) for answer in operation["responses"].values())
+    }
+    assert sending == {
+        "login",
+        "answer_mfa_challenge",
+        "refresh_token",
+        "logout",
+        "logout_all",
+        "delete_session",
+        "delete_current_user",
+        "deactivate_current_user",
+    }
 
 
 @pytest.mark.parametrize("route", _ALL, ids=lambda route: str(route.operation_id))

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from userservice_core.application.authentication import MfaRequired
 from userservice_core.domain.passwords import MAX_PASSWORD_BYTES, MAX_PASSWORD_CHARACTERS
-from userservice_core.errors import Fault, InvalidInputError
+from userservice_core.errors import Fault, InvalidInputError, InvalidRefreshTokenError
 from userservice_core.http.call import empty_response, json_response
+from userservice_core.http.signed_in import signed_in_response
 from userservice_core.http.wire import (
     AccountRestoredAnswer,
     ChangePasswordBody,
@@ -24,7 +25,6 @@ from userservice_core.http.wire import (
     RequestPasswordResetBody,
     ResetPasswordBody,
     RestoreAccountBody,
-    SignedInAnswer,
     TokenInspectionAnswer,
     UserAnswer,
     VerifyEmailBody,
@@ -60,7 +60,7 @@ def login(call: Call) -> Response:
     )
     if isinstance(signed_in, MfaRequired):
         return json_response(200, MfaRequiredAnswer(mfa_session_token=signed_in.session_token))
-    return json_response(200, SignedInAnswer.of(signed_in))
+    return signed_in_response(call, signed_in)
 
 
 def reauthenticate(call: Call) -> Response:
@@ -77,25 +77,28 @@ def reauthenticate(call: Call) -> Response:
 
 def refresh_token(call: Call) -> Response:
     """Exchange a refresh token for the next one and a new access token."""
-    body = call.body(RefreshTokenBody)
-    signed_in = call.services.use_cases.authentication.refresh(refresh_token=body.refresh_token, origin=call.origin)
-    return json_response(200, SignedInAnswer.of(signed_in))
+    is_in_cookie = call.services.refresh_cookie is not None
+    token = call.cookie_token if is_in_cookie else call.body(RefreshTokenBody).refresh_token
+    if token is None:
+        raise InvalidRefreshTokenError(has_successor=True)  # none that could be read, so none to forget
+    signed_in = call.services.use_cases.authentication.refresh(refresh_token=token, origin=call.origin)
+    return signed_in_response(call, signed_in)
 
 
 def logout(call: Call) -> Response:
     """End the session of the tokens presented."""
-    body = call.body(LogoutBody)
-    call.services.use_cases.authentication.sign_out(access_token=call.access_token, refresh_token=body.refresh_token)
-    return empty_response(204)
+    call.services.use_cases.authentication.sign_out(
+        access_token=call.access_token, refresh_token=_refresh_token_beside(call)
+    )
+    return empty_response(204, call.services.cookie_removal)
 
 
 def logout_all(call: Call) -> Response:
     """End every session of the user whose tokens are presented."""
-    body = call.body(LogoutBody)
     call.services.use_cases.authentication.sign_out_everywhere(
-        access_token=call.access_token, refresh_token=body.refresh_token
+        access_token=call.access_token, refresh_token=_refresh_token_beside(call)
     )
-    return empty_response(204)
+    return empty_response(204, call.services.cookie_removal)
 
 
 def request_email_verification(call: Call) -> Response:
@@ -160,6 +163,12 @@ def get_password_policy(call: Call) -> Response:
         remembered_passwords=policy.remembered,
     )
     return json_response(200, answer)
+
+
+def _refresh_token_beside(call: Call) -> str | None:
+    """Return the refresh token that may stand beside the access token, or in its place."""
+    is_in_cookie = call.services.refresh_cookie is not None
+    return call.cookie_token if is_in_cookie else call.body(LogoutBody).refresh_token
 
 
 def _inspected(inspection: TokenInspection) -> Response:

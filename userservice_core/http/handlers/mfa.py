@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from userservice_core.application.second_factors import GivenCode
 from userservice_core.errors import Fault, InvalidInputError
 from userservice_core.http.call import empty_response, json_response
+from userservice_core.http.signed_in import signed_in_response
 from userservice_core.http.wire import (
     MfaChallengeBody,
     MfaCodeBody,
     MfaSetupAnswer,
     RecoveryCodesAnswer,
-    SignedInAnswer,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def answer_mfa_challenge(call: Call) -> Response:
         given=GivenCode(totp=body.code, recovery=body.recovery_code),
         origin=call.origin,
     )
-    return json_response(200, SignedInAnswer.of(signed_in))
+    return signed_in_response(call, signed_in)
 
 
 def set_up_mfa(call: Call) -> Response:

@@ -27,10 +27,9 @@ def list_sessions(call: Call) -> Response:
 
 def delete_session(call: Call) -> Response:
     """End one of the caller's sessions."""
-    call.services.use_cases.sessions.end_own(
-        user_id=call.require_caller().user_id, session_id=SessionId(call.parameter("id"))
-    )
-    return empty_response(204)
+    caller, session_id = call.require_caller(), SessionId(call.parameter("id"))
+    call.services.use_cases.sessions.end_own(user_id=caller.user_id, session_id=session_id)
+    return empty_response(204, call.services.cookie_removal if session_id == caller.session_id else ())
 
 
 def list_user_sessions(call: Call) -> Response:

@@ -52,13 +52,13 @@ def export_current_user(call: Call) -> Response:
 def delete_current_user(call: Call) -> Response:
     """Delete the caller's account."""
     call.services.use_cases.own_account.delete(user_id=call.require_caller().user_id, expected=call.versions)
-    return empty_response(204)
+    return empty_response(204, call.services.cookie_removal)
 
 
 def deactivate_current_user(call: Call) -> Response:
     """Deactivate the caller's account."""
     call.services.use_cases.own_account.deactivate(user_id=call.require_caller().user_id, expected=call.versions)
-    return empty_response(204)
+    return empty_response(204, call.services.cookie_removal)
 
 
 def _wanted_email(body: AccountPatchBody, user: User) -> EmailAddress | None:

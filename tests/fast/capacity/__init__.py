@@ -1,0 +1,1 @@
+"""Capacity planning: queues, the scaling law, the autoscaler, the plan."""

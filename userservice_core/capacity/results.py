@@ -1,0 +1,130 @@
+"""What benchmarks measured, as a file of results has it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from userservice_core.capacity.scaling_law import ScalingLaw
+from userservice_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROCESSOR_TIME: Final = "processor time of a request, "
+DATABASE_PROCESSOR_TIME: Final = "processor time of the database for a request, "
+DATABASE_TIME: Final = "time in the database of a request, "
+EVENTS_OF_A_RELAY: Final = "events of a relay"
+EVENTS_OF_A_CONSUMER: Final = "events of a consumer"
+MEMORY_OF_A_WORKER: Final = "memory of a worker"
+START_OF_A_WORKER: Final = "start of a worker"
+SIZE_OF_A_USER: Final = "size of a user in the database"
+SIGN_INS_OF_UNITS: Final = re.compile(r"sign-ins of (\d+) workers of 0\.4 processors")
+
+_UNITS: Final = {
+    PROCESSOR_TIME: "ms",
+    DATABASE_PROCESSOR_TIME: "ms",
+    DATABASE_TIME: "ms",
+    EVENTS_OF_A_RELAY: "1/s",
+    EVENTS_OF_A_CONSUMER: "1/s",
+    MEMORY_OF_A_WORKER: "MiB",
+    START_OF_A_WORKER: "s",
+    SIZE_OF_A_USER: "B",
+}
+
+
+@attrs.frozen(kw_only=True)
+class Measured:
+    """
+    What planning takes from the results.
+
+    Attributes:
+        processor_seconds: Of the service, for a request of each operation.
+        database_processor_seconds: Of PostgreSQL, the same.
+        database_seconds: For how long the request holds a connection, the same.
+        relay_events: A second, of one relay.
+        consumer_events: A second, of one consumer.
+        worker_mib: Memory of a worker without the passwords that it hashes.
+        start_seconds: From the start of a server to its being ready.
+        user_bytes: Of the database, for each user.
+        law: How workers add up.
+    """
+
+    processor_seconds: Mapping[str, float]
+    database_processor_seconds: Mapping[str, float]
+    database_seconds: Mapping[str, float]
+    relay_events: float
+    consumer_events: float
+    worker_mib: float
+    start_seconds: float
+    user_bytes: float
+    law: ScalingLaw
+
+    @classmethod
+    def parse(cls, text: str, *, operations: frozenset[str]) -> Measured:
+        """
+        Read a file of results.
+
+        Args:
+            text: A list of figures in JSON, or an object with one as its member `figures`.
+            operations: Those that have to be in it.
+
+        Raises:
+            ConfigurationError: If it is none, or something is missing; with everything that is.
+        """
+        figures = dict(_figures(text))
+        problems = [
+            f"the results have no figure {name!r} in {unit}"
+            for name, unit in _needed(operations)
+            if name not in figures or figures[name][1] != unit
+        ]
+        units = {
+            int(named.group(1)): value
+            for name, (value, _) in figures.items()
+            if (named := SIGN_INS_OF_UNITS.fullmatch(name))
+        }
+        if problems:
+            raise ConfigurationError(tuple(problems))
+
+        def of_operations(prefix: str) -> dict[str, float]:
+            return {operation: figures[prefix + operation][0] / 1000 for operation in operations}
+
+        return cls(
+            processor_seconds=of_operations(PROCESSOR_TIME),
+            database_processor_seconds=of_operations(DATABASE_PROCESSOR_TIME),
+            database_seconds=of_operations(DATABASE_TIME),
+            relay_events=figures[EVENTS_OF_A_RELAY][0],
+            consumer_events=figures[EVENTS_OF_A_CONSUMER][0],
+            worker_mib=figures[MEMORY_OF_A_WORKER][0],
+            start_seconds=figures[START_OF_A_WORKER][0],
+            user_bytes=figures[SIZE_OF_A_USER][0],
+            law=ScalingLaw.fit(units) if units else ScalingLaw(one=1.0),
+        )
+
+
+def _needed(operations: frozenset[str]) -> Iterator[tuple[str, str]]:
+    for name, unit in _UNITS.items():
+        if name.endswith(" "):
+            yield from ((name + operation, unit) for operation in sorted(operations))
+        else:
+            yield name, unit
+
+
+def _figures(text: str) -> Iterator[tuple[str, tuple[float, str]]]:
+    try:
+        document: Any = json.loads(text)
+    except ValueError as error:
+        raise ConfigurationError((f"the results are no JSON: {error}",)) from error
+    figures = document.get("figures") if isinstance(document, dict) else document
+    if not isinstance(figures, list):
+        raise ConfigurationError(("the results are no list of figures",))
+    for figure in figures:
+        match figure:
+            case {"figure": str(name), "value": int() | float() as value, "unit": str(unit)} if value > 0:
+                yield name, (float(value), unit)
+            case _:  # a figure of another kind, or one that could not be measured
+                continue
