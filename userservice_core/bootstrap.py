@@ -63,7 +63,7 @@ from userservice_core.application.sessions import Sessions
 from userservice_core.application.signing_keys import SigningKeys
 from userservice_core.application.use_cases import UseCases
 from userservice_core.application.user_directory import UserDirectory
-from userservice_core.config import SigningKeyPlace
+from userservice_core.config import KafkaClient, SigningKeyPlace
 from userservice_core.domain.events import Topic
 from userservice_core.domain.passwords import PasswordPolicy
 from userservice_core.domain.rate_limits import RatePolicy
@@ -84,7 +84,12 @@ if TYPE_CHECKING:
     from userservice_core.domain.signing_keys import StoredSigningKey
     from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
     from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMailSender, InMemoryStore
+    from userservice_core.infrastructure.messaging.confluent_admin import ConfluentTopicAdmin
+    from userservice_core.infrastructure.messaging.confluent_publisher import ConfluentEventPublisher
+    from userservice_core.infrastructure.messaging.kafka_admin import KafkaTopicAdmin
+    from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
     from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
+    from userservice_core.infrastructure.messaging.kafka_topics import TopicAdmin, TopicSpec
     from userservice_core.infrastructure.messaging.lines import Line
     from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.postgres.database import Database
@@ -500,6 +505,7 @@ def _use_cases(
 
 _EXTRAS: Final = {
     "cachetools": "cache",
+    "confluent_kafka": "confluent",
     "dogpile": "cache",
     "jinja2": "mail",
     "kafka": "kafka",
@@ -1043,18 +1049,85 @@ def _lines(*, bus: EventPublisher, mails: EventPublisher, topic_prefix: str) -> 
 
 def _bus(settings: Settings, database: Database) -> EventPublisher:
     if settings.kafka_bootstrap_servers:
-        from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
-
-        topics = [f"{settings.topic_prefix}{topic}" for topic in Topic if topic is not Topic.NOTIFICATIONS]
-        return KafkaEventPublisher(
-            settings.kafka_bootstrap_servers,
-            client_id="userservice-relay",
-            topics=topics,
-            security=kafka_security(settings),
-        )
+        return _kafka_publisher(settings)
     from userservice_core.infrastructure.postgres.bus import PostgresEventPublisher
 
     return PostgresEventPublisher(database)
+
+
+def _kafka_publisher(settings: Settings) -> EventPublisher:
+    kind: type[KafkaEventPublisher | ConfluentEventPublisher]
+    if settings.kafka_client is KafkaClient.CONFLUENT_KAFKA:
+        from userservice_core.infrastructure.messaging import confluent_publisher
+
+        kind = confluent_publisher.ConfluentEventPublisher
+    else:
+        from userservice_core.infrastructure.messaging import kafka_publisher
+
+        kind = kafka_publisher.KafkaEventPublisher
+    return kind(
+        settings.kafka_bootstrap_servers,
+        client_id="userservice-relay",
+        topics=kafka_topics(settings),
+        topic_names=settings.renamed_topics,
+        security=kafka_security(settings),
+    )
+
+
+def kafka_topics(settings: Settings, *, dead_letters: bool = False) -> tuple[TopicSpec, ...]:
+    """
+    Return what the settings want of the topics that events go to.
+
+    Args:
+        settings: As read by :meth:`Settings.from_environment`.
+        dead_letters: Of those for what groups of consumers put aside, instead.
+    """
+    from userservice_core.infrastructure.messaging.kafka_records import DEAD_LETTER_SUFFIX, LARGEST_DEAD_LETTER_BYTES
+    from userservice_core.infrastructure.messaging.kafka_topics import TopicSpec
+
+    wanted = {
+        # Compacted ones would keep the last event of each user for ever.
+        "cleanup.policy": "delete",
+        "retention.ms": str(int(settings.event_retention_days * 86_400_000)),
+    }
+    if settings.kafka_topic_min_insync_replicas is not None:
+        wanted["min.insync.replicas"] = str(settings.kafka_topic_min_insync_replicas)
+    largest = LARGEST_DEAD_LETTER_BYTES if dead_letters else settings.kafka_topic_max_message_bytes
+    if largest is not None:
+        wanted["max.message.bytes"] = str(largest)
+    names = [f"{settings.topic_prefix}{topic}" for topic in Topic if topic is not Topic.NOTIFICATIONS]
+    return tuple(
+        TopicSpec(
+            name=f"{name}{DEAD_LETTER_SUFFIX}" if dead_letters else settings.renamed_topics.get(name, name),
+            partitions=settings.kafka_topic_partitions,
+            replication_factor=settings.kafka_topic_replicas,
+            settings=wanted,
+        )
+        for name in names
+    )
+
+
+@_drivers_installed()
+def kafka_admin(settings: Settings) -> TopicAdmin:
+    """
+    Connect to the brokers, to look at topics and make them.
+
+    Raises:
+        ConfigurationError: If there is no Kafka in the settings, or what they ask for is not installed.
+        BusUnavailableError: If no broker takes us; it says why.
+    """
+    if not settings.kafka_bootstrap_servers:
+        raise ConfigurationError(("USERSERVICE_KAFKA_BOOTSTRAP_SERVERS is missing: there is no Kafka",))
+    kind: type[KafkaTopicAdmin | ConfluentTopicAdmin]
+    if settings.kafka_client is KafkaClient.CONFLUENT_KAFKA:
+        from userservice_core.infrastructure.messaging import confluent_admin
+
+        kind = confluent_admin.ConfluentTopicAdmin
+    else:
+        from userservice_core.infrastructure.messaging import kafka_admin
+
+        kind = kafka_admin.KafkaTopicAdmin
+    return kind(settings.kafka_bootstrap_servers, kafka_security(settings))
 
 
 def kafka_security(settings: Settings) -> KafkaSecurity:

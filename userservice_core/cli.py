@@ -93,6 +93,11 @@ def main() -> None:
     """Run and operate the User Service. Settings come from USERSERVICE_* variables; `check` shows them."""
 
 
+_dead_letters = click.option(
+    "--dead-letters", is_flag=True, help="Also want the topics that consumers put events aside in."
+)
+
+
 @main.command()
 def check() -> None:
     """Validate the settings, the key ring and the certificates, and print the settings, secrets masked."""
@@ -119,6 +124,55 @@ def migrate(target: str, service_role: str | None, erasure_role: str | None) -> 
     dsn = settings.database_direct_url or settings.database_url
     migrations.upgrade(dsn, target=target)
     grant_rights(dsn, service_role=service_role, erasure_role=erasure_role)
+
+
+@main.group()
+def topics() -> None:
+    """Check or create the topics of Kafka that events go to, as the settings say."""
+
+
+@topics.command("check")
+@_dead_letters
+def check_topics(*, dead_letters: bool) -> None:
+    """
+    Print what is missing of the topics, and what differs from the settings, a line each.
+
+    Ends with 1 if there is anything.
+    """
+    _report_topics(dead_letters=dead_letters, is_creating=False)
+
+
+@topics.command("create")
+@_dead_letters
+def create_topics(*, dead_letters: bool) -> None:
+    """
+    Create the topics that are missing, and print what was done, and what differs of the others.
+
+    What exists is not changed, least of all its number of partitions. Ends with 1 if anything differs.
+    """
+    _report_topics(dead_letters=dead_letters, is_creating=True)
+
+
+def _report_topics(*, dead_letters: bool, is_creating: bool) -> None:
+    from userservice_core.bootstrap import kafka_admin, kafka_topics
+    from userservice_core.infrastructure.messaging.kafka_topics import create_missing, differences
+
+    settings = Settings.from_environment(os.environ)
+    wanted, letters = kafka_topics(settings), kafka_topics(settings, dead_letters=True)
+    with contextlib.closing(kafka_admin(settings)) as admin:
+        created = create_missing(admin, (*wanted, *(letters if dead_letters else ()))) if is_creating else ()
+        states = admin.states([spec.name for spec in (*wanted, *letters)])
+    is_different = False
+    for spec in (*wanted, *letters):
+        state = states.get(spec.name)
+        if state is None and spec in letters and not dead_letters:
+            continue
+        lines = ("is missing",) if state is None else tuple(differences(spec, state))
+        is_different = is_different or bool(lines)
+        for line in lines or ("is created" if spec in created else "is as the settings say",):
+            click.echo(f"{spec.name} {line}")
+    if is_different:
+        sys.exit(1)
 
 
 @main.command()

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from userservice_core.domain.events import Topic
 from userservice_core.domain.rate_limits import RatePolicy
 from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.errors import ConfigurationError
@@ -263,6 +264,13 @@ def _parse_name(text: str) -> str:
     return text
 
 
+def _parse_renaming(text: str) -> str:
+    topic, _, name = text.partition("=")
+    if not (_parse_name(topic) and _parse_name(name)):
+        raise ValueError
+    return text
+
+
 def _parse_email(text: str) -> str:
     if not re.fullmatch(r"[^@\s]+@[^@\s]+", text):
         raise ValueError
@@ -444,6 +452,37 @@ class Settings:
         _TEXT, "Our secret at the token endpoint.", default=None, secret=True
     )
     kafka_oauth_scope: str | None = _setting(_LINE, "The scope that is asked for there.", default=None)
+    kafka_topic_names: tuple[str, ...] = _setting(
+        (_listed(_parse_renaming), "topic=name, with commas between them"),
+        "Topics that have another name than the contract gives them, such as userservice.users=userservice.users.v2,"
+        " where one was replaced by one with more partitions.",
+        default=(),
+    )
+    kafka_topic_partitions: int = _setting(
+        _whole(1, 10_000, "partitions"),
+        "Partitions of topics that are created; those of a topic in use are never raised.",
+        default=24,
+    )
+    kafka_topic_replicas: int | None = _setting(
+        _whole(1, 32, "brokers"),
+        "How many brokers hold each partition of topics that are created; as the brokers say if not given.",
+        default=None,
+    )
+    kafka_topic_min_insync_replicas: int | None = _setting(
+        _whole(1, 32, "brokers"),
+        "How many brokers must have an event before it counts as published; as the brokers say if not given.",
+        default=None,
+    )
+    kafka_topic_max_message_bytes: int | None = _setting(
+        _whole(65_536, 104_857_600, "bytes"),
+        "The largest event that topics which are created take; as the brokers say if not given.",
+        default=None,
+    )
+    event_retention_days: float = _setting(
+        _decimal(0.01, 3_650, "days"),
+        "How long topics that are created keep events, which hold personal data.",
+        default=7.0,
+    )
     topic_prefix: str = _setting(
         _NAME,
         "What the name of every topic begins with; the same for all processes of an installation.",
@@ -667,6 +706,11 @@ class Settings:
         )
 
     @property
+    def renamed_topics(self) -> dict[str, str]:
+        """The names of topics that have another one than the contract gives them, by that one."""
+        return dict(renaming.split("=", 1) for renaming in self.kafka_topic_names)
+
+    @property
     def link_base(self) -> str:
         """Where mailed links lead, without a slash at the end."""
         return self.public_url or self.issuer
@@ -821,6 +865,7 @@ def _contradictions(values: Mapping[str, Any], *, unknown: set[str]) -> Iterator
 
     if not unknown.intersection(_KAFKA):
         yield from _kafka_contradictions(values)
+        yield from _topic_contradictions(values)
 
     if "*" in values.get("cors_allowed_origins", ()) and values.get("cors_allow_credentials", False):
         yield f"{PREFIX}CORS_ALLOW_CREDENTIALS is true: expected false where {PREFIX}CORS_ALLOWED_ORIGINS has *"
@@ -857,6 +902,25 @@ def _kafka_contradictions(values: Mapping[str, Any]) -> Iterator[str]:
     url = values.get("kafka_oauth_token_url", "")
     if url.startswith("http://") and urlsplit(url).hostname not in _THIS_MACHINE:
         yield f"{PREFIX}KAFKA_OAUTH_TOKEN_URL is {url!r}: expected https:// for another machine, or it could be anybody"
+
+
+def _topic_contradictions(values: Mapping[str, Any]) -> Iterator[str]:
+    replicas, insync = values.get("kafka_topic_replicas"), values.get("kafka_topic_min_insync_replicas")
+    if replicas is not None and insync is not None and insync > replicas:
+        yield (
+            f"{PREFIX}KAFKA_TOPIC_MIN_INSYNC_REPLICAS is {insync}: expected no more than"
+            f" {PREFIX}KAFKA_TOPIC_REPLICAS={replicas}, or nothing could be published"
+        )
+    prefix = values.get("topic_prefix", "userservice.")
+    known = {f"{prefix}{topic}" for topic in Topic if topic is not Topic.NOTIFICATIONS}
+    renamings = [renaming.split("=", 1) for renaming in values.get("kafka_topic_names", ())]
+    topics, names = [topic for topic, _ in renamings], [name for _, name in renamings]
+    for topic in topics:
+        if topic not in known:
+            yield f"{PREFIX}KAFKA_TOPIC_NAMES names {topic!r}: expected one of {', '.join(sorted(known))}"
+    taken = names + sorted(known - set(topics))
+    if len(set(topics)) < len(topics) or len(set(taken)) < len(taken):
+        yield f"{PREFIX}KAFKA_TOPIC_NAMES names a topic twice: expected a name of its own for each"
 
 
 def _wanted_for_tls(protocol: KafkaProtocol, values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -80,6 +80,7 @@ _OFFENCES: Final[tuple[tuple[str, str, str], ...]] = (
     ("sql-in-postgres", "userservice_core/cli.py", "import alembic"),
     ("sql-in-postgres", "adapters/flask_app/offence.py", "import sqlalchemy"),
     ("kafka-in-messaging", "userservice_core/application/offence.py", "import kafka"),
+    ("kafka-in-messaging", "userservice_core/cli.py", "import confluent_kafka"),
     ("kafka-in-messaging", "userservice_core/infrastructure/postgres/offence.py", "import smtplib"),
     ("templates-in-messaging", "userservice_core/application/offence.py", "import jinja2"),
     ("templates-in-messaging", "adapters/flask_app/offence.py", "import jinja2"),

@@ -377,6 +377,42 @@ def test_what_is_wrong_with_the_brokers_files_and_the_token_endpoint_is_named() 
     ]
 
 
+_RENAMED = "userservice.users=userservice.users.v2"
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (_RENAMED, None),
+        ("userservice.user=u", "names 'userservice.user': expected one of userservice.access, userservice.auth"),
+        ("userservice.notifications=n", "names 'userservice.notifications': expected one of"),
+        (f"{_RENAMED},userservice.users=u3", "names a topic twice"),
+        (f"{_RENAMED},userservice.auth=userservice.users.v2", "names a topic twice"),
+        ("userservice.users=userservice.auth", "names a topic twice"),
+        ("userservice.users", "expected topic=name, with commas between them"),
+        ("userservice.users=a b", "expected topic=name, with commas between them"),
+    ],
+)
+def test_a_topic_has_one_name(names: str, reason: str | None) -> None:
+    """Of its own; and only what events go to can have another."""
+    problems = problems_of({**LEAST, "USERSERVICE_KAFKA_TOPIC_NAMES": names})
+
+    assert len(problems) == (reason is not None)
+    assert all(str(reason) in problem for problem in problems)
+    if reason is None:
+        settings = Settings.from_environment({**LEAST, "USERSERVICE_KAFKA_TOPIC_NAMES": names})
+        assert settings.renamed_topics == {"userservice.users": "userservice.users.v2"}
+
+
+def test_no_more_brokers_must_have_an_event_than_are_to_hold_it() -> None:
+    """Or nothing could be published."""
+    replicas = {"USERSERVICE_KAFKA_TOPIC_REPLICAS": "2", "USERSERVICE_KAFKA_TOPIC_MIN_INSYNC_REPLICAS": "3"}
+
+    (problem,) = problems_of({**LEAST, **replicas})
+
+    assert problem.startswith("USERSERVICE_KAFKA_TOPIC_MIN_INSYNC_REPLICAS is 3: expected no more than")
+
+
 def test_production_shows_its_broker_password_to_nobody() -> None:
     """PLAIN and OAUTHBEARER send the secret as it is; SCRAM does not."""
     sasl = {

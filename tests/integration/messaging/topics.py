@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 
 from tests.servers.kafka import KafkaBroker
 from userservice_core.infrastructure.messaging.kafka_clients import partitions_of
@@ -84,6 +84,14 @@ class Topics:
             consumer.commit({partition: OffsetAndMetadata(0, "", -1) for partition in partitions})
         finally:
             consumer.close()
+
+    def send_garbage(self, topic: str = "users", *, value: bytes | None = b"\xff", key: str = "garbage") -> None:
+        """Send what is no event, as somebody else may."""
+        producer = KafkaProducer(bootstrap_servers=self.broker.bootstrap_servers)
+        try:
+            producer.send(self.name(topic), key=key.encode(), value=value).get(timeout=10)
+        finally:
+            producer.close()
 
     def arrivals(self, topic: str = "users") -> list[Arrival]:
         """Return what is in *topic*, in order within a partition."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailedError
@@ -11,7 +9,7 @@ from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
-from userservice_core.errors import ConfigurationError
+from userservice_core.errors import BusUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,16 +31,16 @@ def require_broker(bootstrap_servers: Sequence[str], security: KafkaSecurity, *,
     It also goes on by itself for as long as it may, and does not say what was wrong; here each broker is tried once.
 
     Raises:
-        KafkaError: If none does; it says why the last one did not.
+        KafkaError: If none lets us in; it says why the last one did not.
+        BusUnavailableError: If none can be spoken to at all.
     """
-    failure = KafkaConnectionError("none takes connections")
+    failure: KafkaError | BusUnavailableError = BusUnavailableError()
     for server in bootstrap_servers:
-        host, _, port = server.rpartition(":")
         try:
-            _shake_hands(host.strip("[]"), int(port), security, patience_seconds=patience_seconds)
+            security.shake_hands(server, patience_seconds=patience_seconds)
             if security.mechanism is not None or security.is_encrypted:
                 _sign_in(server, security, patience_seconds=patience_seconds)
-        except KafkaError as error:
+        except (KafkaError, BusUnavailableError) as error:
             failure = error
         else:
             return
@@ -56,26 +54,6 @@ def reason_of(error: KafkaError) -> str:
     # Some come with their own name in front, or twice.
     text = " ".join(" ".join(words).split()).replace(f"{kind}: ", "")
     return f"{kind}: {text}" if text and text != kind else kind
-
-
-def _shake_hands(host: str, port: int, security: KafkaSecurity, *, patience_seconds: float) -> None:
-    """Connect, over TLS where it is wanted, and close again; the library leaves a socket open where that fails."""
-    try:
-        with socket.create_connection((host, port), patience_seconds) as connected:
-            if security.is_encrypted:
-                security.tls().wrap_socket(connected, server_hostname=host).close()
-    except ssl.SSLError as error:
-        raise KafkaConnectionError(f"TLS with {host}:{port} failed: {_tls_reason(error)}") from error
-    except ConfigurationError as error:
-        raise KafkaConnectionError(" ".join(error.problems)) from error
-    except OSError as error:
-        raise KafkaConnectionError(f"{host}:{port} takes no connections: {error.strerror or error}") from error
-
-
-def _tls_reason(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate cannot be believed: {error.verify_message}"
-    return (error.reason or str(error)).replace("_", " ").lower()
 
 
 def _sign_in(server: str, security: KafkaSecurity, *, patience_seconds: float) -> None:

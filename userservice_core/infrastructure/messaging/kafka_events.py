@@ -5,86 +5,47 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
 from kafka import (
     AsyncConsumerRebalanceListener,
-    KafkaAdminClient,
     KafkaConsumer,
     KafkaProducer,
     OffsetAndMetadata,
     TopicPartition,
 )
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import FencedInstanceIdError, KafkaError, TopicAlreadyExistsError
+from kafka.errors import FencedInstanceIdError, KafkaError
 
 from userservice_core.errors import BusUnavailableError, ConflictError
-from userservice_core.infrastructure.messaging.cloudevents import event_of
+from userservice_core.infrastructure.messaging.kafka_admin import KafkaTopicAdmin
 from userservice_core.infrastructure.messaging.kafka_clients import built, partitions_of, reason_of, require_broker
+from userservice_core.infrastructure.messaging.kafka_records import (
+    DEAD_LETTER_SUFFIX,
+    LARGEST_DEAD_LETTER_BYTES,
+    Offsets,
+    Raw,
+    arrival_of,
+    dead_letter_headers,
+    dead_letter_of,
+    dead_letter_topic,
+)
 from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
-from userservice_core.ports.consuming import Arrival
+from userservice_core.infrastructure.messaging.kafka_topics import create_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-_log = logging.getLogger("userservice.consumer")
+    from userservice_core.ports.consuming import Arrival
 
-DEAD_LETTER_SUFFIX: Final = ".dlq"
+_log = logging.getLogger("userservice.consumer")
 
 _COMMIT_MILLISECONDS: Final = 5_000
 _POLLED_AT_ONCE: Final = 100
 _REPLAY_POLL_MILLISECONDS: Final = 500
 _SEND_SECONDS: Final = 15.0
 _CONNECT_PATIENCE_SECONDS: Final = 5.0
-# A dead letter is larger than what it was made of, by its headers.
-_LARGEST_DEAD_LETTER_BYTES: Final = 16 * 1024 * 1024
 _MILLISECONDS: Final = 1000
-
-
-@attrs.frozen(eq=False)
-class _Raw:
-    """A record as it was, for the dead letters; and where it is ticked off."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
-    timestamp_ms: int
-    offsets: _Offsets | None = None
-
-
-class _Offsets:
-    """The offsets of a partition that have arrived, and which are done; for one assignment of it."""
-
-    def __init__(self) -> None:
-        self._open: dict[int, bool] = {}
-        self._next: int | None = None
-        self._committed: int | None = None
-
-    def arrived(self, offset: int) -> None:
-        self._open[offset] = False
-
-    def done(self, offset: int) -> None:
-        if offset in self._open:
-            self._open[offset] = True
-        while self._open:
-            first, is_done = next(iter(self._open.items()))
-            if not is_done:
-                break
-            del self._open[first]
-            self._next = first + 1
-
-    @property
-    def open(self) -> int:
-        return len(self._open)
-
-    def to_commit(self) -> int | None:
-        """Return the first offset that is not done, if it has moved since it was committed."""
-        return None if self._next == self._committed else self._next
-
-    def committed(self, offset: int) -> None:
-        self._committed = offset
 
 
 class KafkaEventSource:
@@ -103,6 +64,7 @@ class KafkaEventSource:
         topics: Sequence[str],
         member_id: str | None = None,
         foreign_topics: Collection[str] = (),
+        known_as: Mapping[str, str] | None = None,
         session_seconds: float = 45.0,
         most_silent_seconds: float = 300.0,
         security: KafkaSecurity | None = None,
@@ -118,6 +80,8 @@ class KafkaEventSource:
             member_id: A name of this member alone that outlives a restart, such as that of a stateful set's pod.
             foreign_topics: Those of *topics* whose events do not count the events of a key in their extension
                 `sequence`; the inbox remembers each by itself.
+            known_as: The former name of each of *topics* that has replaced another one; events arrive under it, so
+                that the inbox goes on where it was, and dead letters stay together.
             session_seconds: How long a member may be gone before its partitions go to others.
             most_silent_seconds: How long this process may not poll before it counts as gone; the consumer polls all
                 the time, however slow its handlers are.
@@ -129,6 +93,7 @@ class KafkaEventSource:
         self._topics = list(topics)
         self._member_id = member_id
         self._foreign_topics = frozenset(foreign_topics)
+        self._known_as = dict(known_as or {})
         self._session_seconds = session_seconds
         self._most_silent_seconds = most_silent_seconds
         self._security = security or KafkaSecurity()
@@ -136,7 +101,7 @@ class KafkaEventSource:
         self._consumer: KafkaConsumer | None = None
         self._lost: Callable[[frozenset[str]], None] = lambda _: None
         self._lock = threading.Lock()
-        self._offsets: dict[TopicPartition, _Offsets] = {}
+        self._offsets: dict[TopicPartition, Offsets] = {}
         self._paused: frozenset[TopicPartition] = frozenset()
         self._dead_letters = _DeadLetters(self._bootstrap_servers, self._security, self._client_settings)
 
@@ -152,7 +117,7 @@ class KafkaEventSource:
         arrivals: list[Arrival] = []
         with self._lock:
             for partition, records in polled.items():
-                offsets = self._offsets.setdefault(partition, _Offsets())
+                offsets = self._offsets.setdefault(partition, Offsets())
                 for record in records:
                     offsets.arrived(record.offset)
                     arrivals.append(self._arrival(record, offsets))
@@ -314,13 +279,14 @@ class KafkaEventSource:
                 if partition in self._offsets:
                     self._offsets[partition].committed(offset.offset)
 
-    def _arrival(self, record: Any, offsets: _Offsets) -> Arrival:  # noqa: ANN401 - the library has no types
+    def _arrival(self, record: Any, offsets: Offsets) -> Arrival:  # noqa: ANN401 - the library has no types
         return arrival_of(
             topic=record.topic,
             partition=record.partition,
             offset=record.offset,
-            raw=_Raw(record.key, record.value, tuple(record.headers), record.timestamp, offsets),
-            is_sequenced=record.topic not in self._foreign_topics,
+            raw=Raw(record.key, record.value, tuple(record.headers), record.timestamp, offsets),
+            is_sequenced=self._known_as.get(record.topic, record.topic) not in self._foreign_topics,
+            known_as=self._known_as.get(record.topic),
         )
 
     # --- dead letters -------------------------------------------------------------------------------------------------
@@ -328,7 +294,7 @@ class KafkaEventSource:
     def _replay_all(self, consumer: KafkaConsumer, handle: Callable[[Arrival], None]) -> int:
         partitions = [
             TopicPartition(topic, number)
-            for topic in (f"{topic}{DEAD_LETTER_SUFFIX}" for topic in self._topics)
+            for topic in (f"{self._known_as.get(topic, topic)}{DEAD_LETTER_SUFFIX}" for topic in self._topics)
             for number in partitions_of(consumer, topic)
         ]
         if not partitions:
@@ -345,7 +311,7 @@ class KafkaEventSource:
         return replayed
 
     def _replay_one(self, consumer: KafkaConsumer, record: Any, handle: Callable[[Arrival], None]) -> bool:  # noqa: ANN401 - as above
-        arrival = _dead_letter(record, group=self._group, foreign_topics=self._foreign_topics)
+        arrival = dead_letter_of(record, group=self._group, foreign_topics=self._foreign_topics)
         if arrival is not None:
             handle(arrival)
         offset = OffsetAndMetadata(record.offset + 1, "", -1)
@@ -384,21 +350,11 @@ class _DeadLetters:
 
     def add(self, arrival: Arrival, *, group: str, cause: str, attempts: int) -> None:
         topic = f"{arrival.topic}{DEAD_LETTER_SUFFIX}"
-        raw: _Raw = arrival.raw
-        kept = [(name, value) for name, value in raw.headers if not name.startswith("dlq_")]
-        told = {
-            "dlq_group": group,
-            "dlq_cause": cause,
-            "dlq_attempts": str(attempts),
-            "dlq_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-            "dlq_topic": arrival.topic,
-            "dlq_partition": arrival.partition,
-            "dlq_position": str(arrival.position),
-        }
-        headers = [*kept, *((name, value.encode()) for name, value in told.items())]
+        raw: Raw = arrival.raw
+        headers = dead_letter_headers(arrival, group=group, cause=cause, attempts=attempts)
         # One at a time: dead letters are few, and those of a key must not overtake each other.
         with self._lock, _translated():
-            producer = self._connected(topic, like=arrival.topic)
+            producer = self._connected(topic, like=arrival.partition.rpartition("-")[0])
             producer.send(topic, key=raw.key, value=raw.value, headers=headers, timestamp_ms=raw.timestamp_ms).get(
                 timeout=_SEND_SECONDS
             )
@@ -422,7 +378,7 @@ class _DeadLetters:
                 acks="all",
                 enable_idempotence=True,
                 allow_auto_create_topics=False,
-                max_request_size=_LARGEST_DEAD_LETTER_BYTES,
+                max_request_size=LARGEST_DEAD_LETTER_BYTES,
                 bootstrap_timeout_ms=int(_CONNECT_PATIENCE_SECONDS * _MILLISECONDS),
                 max_block_ms=int(_CONNECT_PATIENCE_SECONDS * _MILLISECONDS),
                 request_timeout_ms=int(_SEND_SECONDS * _MILLISECONDS) // 2,
@@ -433,75 +389,10 @@ class _DeadLetters:
 
     def _create(self, topic: str, *, like: str) -> None:
         """Create a topic with as many partitions as another one, where it is missing."""
-        require_broker(self._bootstrap_servers, self._security, patience_seconds=_CONNECT_PATIENCE_SECONDS)
-        admin = built(
-            KafkaAdminClient,
-            bootstrap_servers=self._bootstrap_servers,
-            bootstrap_timeout_ms=int(_CONNECT_PATIENCE_SECONDS * _MILLISECONDS),
-            **self._client_settings,
-        )
-        try:
-            if topic in admin.list_topics():
-                return
-            (described,) = admin.describe_topics([like])
-            new = {
-                "num_partitions": len(described["partitions"]),
-                # -1: as many replicas as the brokers' default says.
-                "replication_factor": -1,
-                "configs": {"max.message.bytes": str(_LARGEST_DEAD_LETTER_BYTES)},
-            }
-            with contextlib.suppress(TopicAlreadyExistsError):
-                admin.create_topics({topic: new}, wait_for_metadata=True)
+        admin = KafkaTopicAdmin(self._bootstrap_servers, self._security, client_settings=self._client_settings)
+        with contextlib.closing(admin):
+            if create_missing(admin, [dead_letter_topic(topic, like=admin.states([like]).get(like))]):
                 _log.info("topic created: %s", topic)
-        finally:
-            admin.close()
-
-
-def arrival_of(*, topic: str, partition: int, offset: int, raw: _Raw, is_sequenced: bool, attempts: int = 0) -> Arrival:
-    """Return a record as it arrives, whatever is in it."""
-    key = None if raw.key is None else raw.key.decode(errors="backslashreplace")
-    headers = dict(raw.headers)
-    event, fault = event_of(headers, topic=topic, key=key, value=raw.value, is_sequenced=is_sequenced)
-    return Arrival(
-        partition=f"{topic}-{partition}",
-        position=offset,
-        topic=topic,
-        key=key,
-        event=event,
-        fault=fault,
-        bytes_held=len(raw.value or b""),
-        attempts=attempts,
-        raw=raw,
-    )
-
-
-def raw_record(
-    *, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]], timestamp_ms: int
-) -> _Raw:
-    """Return a record that did not come by a consumer of ours."""
-    return _Raw(key, value, tuple(headers), timestamp_ms)
-
-
-def _dead_letter(record: Any, *, group: str, foreign_topics: Collection[str]) -> Arrival | None:  # noqa: ANN401 - the library has no types
-    """Return what a record of a topic of dead letters was; None where it is another group's."""
-    headers = dict(record.headers)
-    if headers.get("dlq_group") != group.encode():
-        return None
-    topic = (headers.get("dlq_topic") or b"").decode() or record.topic.removesuffix(DEAD_LETTER_SUFFIX)
-    arrival = arrival_of(
-        topic=topic,
-        partition=record.partition,
-        offset=record.offset,
-        raw=_Raw(record.key, record.value, tuple(record.headers), record.timestamp),
-        is_sequenced=topic not in foreign_topics,
-        attempts=int(headers.get("dlq_attempts") or 0),
-    )
-    # Where it stood at first, however often it is put aside.
-    return attrs.evolve(
-        arrival,
-        partition=(headers.get("dlq_partition") or b"").decode(),
-        position=int(headers.get("dlq_position") or 0),
-    )
 
 
 def _free_what_was_paused(consumer: KafkaConsumer) -> None:

@@ -7,34 +7,35 @@ import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaProducer
 from kafka.errors import (
     KafkaError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
-    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
 )
 
+from userservice_core.errors import BusUnavailableError
 from userservice_core.infrastructure.messaging.cloudevents import headers_of
+from userservice_core.infrastructure.messaging.kafka_admin import KafkaTopicAdmin
 from userservice_core.infrastructure.messaging.kafka_clients import built, reason_of, require_broker
+from userservice_core.infrastructure.messaging.kafka_judging import TOO_LARGE, WAITS, judged
 from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
+from userservice_core.infrastructure.messaging.kafka_topics import create_missing
 from userservice_core.ports.publishing import Delivery, Reach
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from kafka.producer.future import FutureRecordMetadata
 
+    from userservice_core.infrastructure.messaging.kafka_topics import TopicSpec
     from userservice_core.ports.publishing import OutboxRecord
 
 _log = structlog.get_logger("userservice.kafka")
 
-DEFAULT_PARTITIONS: Final = 24
-"""Of a topic that is created here; never raised afterwards, since that would move keys to other partitions."""
-
 _TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
-_WAITS: Final = "an earlier event of this key was not acknowledged"
 _CLOSE_SECONDS: Final = 5.0
 
 
@@ -52,7 +53,8 @@ class KafkaEventPublisher:
         bootstrap_servers: Sequence[str],
         *,
         client_id: str,
-        topics: Sequence[str] = (),
+        topics: Sequence[TopicSpec] = (),
+        topic_names: Mapping[str, str] | None = None,
         patience_seconds: float = 30.0,
         connect_patience_seconds: float = 5.0,
         security: KafkaSecurity | None = None,
@@ -64,6 +66,7 @@ class KafkaEventPublisher:
             bootstrap_servers: `host:port` of some of them.
             client_id: What the brokers' logs call us.
             topics: To be created where they are missing.
+            topic_names: Where the records of a topic go, if that has another name than they say.
             patience_seconds: How long a wave is waited for.
             connect_patience_seconds: How long a connection and the metadata of a topic are waited for.
             security: Whether over TLS, and who we are; neither if not given.
@@ -71,6 +74,7 @@ class KafkaEventPublisher:
         self._bootstrap_servers = list(bootstrap_servers)
         self._client_id = client_id
         self._missing_topics = list(topics)
+        self._topic_names = dict(topic_names or {})
         self._patience_seconds = patience_seconds
         self._connect_patience_seconds = connect_patience_seconds
         self._security = security or KafkaSecurity()
@@ -78,7 +82,7 @@ class KafkaEventPublisher:
 
     def publish(self, records: Sequence[OutboxRecord]) -> tuple[Delivery, ...]:
         deliveries, doubtful = self._send(records)
-        return self._judge(deliveries, doubtful) if doubtful else deliveries
+        return judged(deliveries, doubtful, self._send_alone) if doubtful else deliveries
 
     def close(self) -> None:
         producer, self._producer = self._producer, None
@@ -96,10 +100,11 @@ class KafkaEventPublisher:
         """Send a wave; returns what became of it, and the ids of what the broker may have refused in error."""
         try:
             producer = self._connected()
-        except KafkaError as error:
-            cause = f"no broker can be reached: {reason_of(error)}"
+        except (KafkaError, BusUnavailableError) as error:
+            reason = reason_of(error) if isinstance(error, KafkaError) else error.detail
+            cause = f"no broker can be reached: {reason}"
             return tuple(Delivery(record, cause) for record in records), frozenset()
-        wave = _Wave(producer)
+        wave = _Wave(producer, self._topic_names)
         for record in records:
             wave.send(record)
         deliveries = wave.wait(deadline=time.monotonic() + self._patience_seconds)
@@ -107,27 +112,9 @@ class KafkaEventPublisher:
             self.close()
         return deliveries, frozenset(wave.doubtful)
 
-    def _judge(self, deliveries: Sequence[Delivery], doubtful: frozenset[UUID]) -> tuple[Delivery, ...]:
-        """
-        Send each record alone that was refused as too large: the client refuses all it holds together with one.
-
-        After a failed record of a key no later one of it is sent; the first bus failure ends the search.
-        """
-        judged: list[Delivery] = []
-        failed_keys: set[tuple[str, str]] = set()
-        is_cut_off = False
-        for told in deliveries:
-            delivery, key = told, (told.record.topic, told.record.key)
-            if told.record.id in doubtful:
-                if is_cut_off or key in failed_keys:
-                    delivery = Delivery(told.record, _WAITS)
-                else:
-                    ((delivery,), _) = self._send([told.record])
-                    is_cut_off = delivery.error is not None and delivery.retriable
-            if delivery.error is not None:
-                failed_keys.add(key)
-            judged.append(delivery)
-        return tuple(judged)
+    def _send_alone(self, record: OutboxRecord) -> Delivery:
+        ((delivery,), _) = self._send([record])
+        return delivery
 
     def _connected(self) -> KafkaProducer:
         if self._producer is None:
@@ -155,24 +142,12 @@ class KafkaEventPublisher:
     def _create_missing_topics(self) -> None:
         if not self._missing_topics:
             return
-        admin = built(
-            KafkaAdminClient,
-            bootstrap_servers=self._bootstrap_servers,
-            client_id=self._client_id,
-            bootstrap_timeout_ms=int(self._connect_patience_seconds * 1000),
-            **self._security.for_kafka_python(),
+        admin = KafkaTopicAdmin(
+            self._bootstrap_servers, self._security, patience_seconds=self._connect_patience_seconds
         )
-        try:
-            for topic in set(self._missing_topics) - set(admin.list_topics()):
-                with contextlib.suppress(TopicAlreadyExistsError):
-                    # -1: as many replicas as the brokers' default says.
-                    admin.create_topics(
-                        {topic: {"num_partitions": DEFAULT_PARTITIONS, "replication_factor": -1}},
-                        wait_for_metadata=True,
-                    )
-                    _log.info("topic created", topic=topic, partitions=DEFAULT_PARTITIONS)
-        finally:
-            admin.close()
+        with contextlib.closing(admin):
+            for spec in create_missing(admin, self._missing_topics):
+                _log.info("topic created", topic=spec.name, partitions=spec.partitions)
         self._missing_topics = []
 
 
@@ -185,10 +160,11 @@ class _Wave:
         doubtful: What was refused as too large, but maybe only together with another record.
     """
 
-    def __init__(self, producer: KafkaProducer) -> None:
+    def __init__(self, producer: KafkaProducer, topic_names: Mapping[str, str]) -> None:
         self.is_broken = False
         self.doubtful: set[UUID] = set()
         self._producer = producer
+        self._topic_names = topic_names
         self._sent: list[tuple[OutboxRecord, FutureRecordMetadata | Delivery]] = []
         # Apart: what was sent before a record of its key was refused is on its way all the same.
         self._refused_keys: set[tuple[str, str]] = set()
@@ -206,12 +182,12 @@ class _Wave:
     def _send(self, record: OutboxRecord) -> FutureRecordMetadata | Delivery:
         key = (record.topic, record.key)
         if key in self._refused_keys:
-            return Delivery(record, _WAITS)
+            return Delivery(record, WAITS)
         if record.topic in self._failed_topics:
             return self._topic_failure(record)
         try:
             return self._producer.send(
-                record.topic,
+                self._topic_names.get(record.topic, record.topic),
                 value=record.payload,
                 key=record.key.encode(),
                 headers=headers_of(record),
@@ -219,7 +195,7 @@ class _Wave:
             )
         except _TOO_LARGE:
             self._refused_keys.add(key)
-            return Delivery(record, "the event is larger than the broker takes", retriable=False)
+            return Delivery(record, TOO_LARGE, retriable=False)
         except KafkaError as error:
             self._failed_topics[record.topic] = f"the topic cannot be had: {type(error).__name__}"
             return self._topic_failure(record)
@@ -234,12 +210,13 @@ class _Wave:
             self._failed_keys.add(key)
             self.is_broken = True
             self.doubtful.add(record.id)
-            return Delivery(record, "the event is larger than the broker takes", retriable=False)
+            return Delivery(record, TOO_LARGE, retriable=False)
         except KafkaError as error:
             self._failed_keys.add(key)
             self.is_broken = True
-            return Delivery(record, f"not acknowledged: {type(error).__name__}")
-        return Delivery(record, _WAITS) if key in self._failed_keys else Delivery(record)
+            reach = Reach.TOPIC if isinstance(error, TopicAuthorizationFailedError) else Reach.BUS
+            return Delivery(record, f"not acknowledged: {type(error).__name__}", reach=reach)
+        return Delivery(record, WAITS) if key in self._failed_keys else Delivery(record)
 
     def _topic_failure(self, record: OutboxRecord) -> Delivery:
         self.is_broken = True

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from userservice_core.errors import ConfigurationError, UserServiceError
+from userservice_core.errors import BusUnavailableError, ConfigurationError, UserServiceError
 from userservice_core.ports.bearer_tokens import BearerTokenSource
 
 
@@ -83,6 +84,37 @@ class KafkaSecurity:
         if problems:
             raise ConfigurationError(tuple(problems))
         return context
+
+    def shake_hands(self, server: str, *, patience_seconds: float) -> None:
+        """
+        Connect to a broker, over TLS where it is wanted, and close again; and see whether there is a token.
+
+        The libraries do not say clearly what is wrong there, and leave sockets open.
+
+        Args:
+            server: `host:port`.
+            patience_seconds: For the connection, and for each step of TLS.
+
+        Raises:
+            BusUnavailableError: If that fails; it says why.
+        """
+        host, _, port = server.rpartition(":")
+        host = host.strip("[]")
+        try:
+            if self.token is not None:
+                self.token()
+            with socket.create_connection((host, int(port)), patience_seconds) as connected:
+                if self.is_encrypted:
+                    self.tls().wrap_socket(connected, server_hostname=host).close()
+        except ssl.SSLCertVerificationError as error:
+            told = f"The certificate of {server} cannot be believed: {error.verify_message.rstrip('.')}."
+            raise BusUnavailableError(told) from error
+        except ssl.SSLError as error:
+            raise BusUnavailableError(f"TLS with {server} failed: {_reason(error)}.") from error
+        except ConfigurationError as error:
+            raise BusUnavailableError(" ".join(error.problems)) from error
+        except OSError as error:
+            raise BusUnavailableError(f"{server} takes no connections: {error.strerror or error}.") from error
 
     def for_kafka_python(self) -> dict[str, Any]:
         """Return the settings of a client of kafka-python."""

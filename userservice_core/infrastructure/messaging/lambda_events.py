@@ -6,7 +6,7 @@ import base64
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from userservice_core.errors import ProgrammingError
-from userservice_core.infrastructure.messaging.kafka_events import arrival_of, raw_record
+from userservice_core.infrastructure.messaging.kafka_records import arrival_of, raw_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
