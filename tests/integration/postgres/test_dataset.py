@@ -61,7 +61,7 @@ def test_the_service_takes_them_for_its_own(database: str, tmp_path: Path, obser
     with bootstrap(settings, background=False) as service:
         use_cases, request = service.use_cases, PageRequest(sort=Sort(by="email"), limit=100)
         while True:
-            page = use_cases.user_directory.list_page(users=UserFilter(), request=request)
+            page = use_cases.user_directory.list_page(users=UserFilter(deleted=None), request=request)
             listed += page.rows
             if page.following is None:
                 break
