@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from typing import TYPE_CHECKING, Final
@@ -13,15 +12,14 @@ import pytest
 
 from tests.e2e.flow import PASSWORD
 from tests.e2e.processes import settings_for
+from tests.stopwatch import chance_that_first_is_slower, post, without_request_id
 from userservice_core.bootstrap import bootstrap
 from userservice_core.config import Settings
 from userservice_core.domain.clients import OPERATOR
-from userservice_core.http.messages import Request, Response
+from userservice_core.http.messages import Request
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from userservice_core.http.pipeline import Pipeline
 
 _TRIES: Final = 300
 _WARM_UP: Final = 10
@@ -29,25 +27,6 @@ _TOLERATED: Final = 0.10
 _OWNERS: Final = 80
 _TOLERATED_OF_FEW: Final = 0.18
 """Three standard deviations and more of what chance makes of so few."""
-
-
-def _post(pipeline: Pipeline, path: str, **body: str) -> Response:
-    content = json.dumps(body).encode()
-    return pipeline.handle(
-        Request(method="POST", path=path, headers=(("content-type", "application/json"),), body=content)
-    )
-
-
-def _without_request_id(answer: Response) -> str:
-    body = json.loads(answer.body)
-    del body["requestId"]
-    return json.dumps(body)
-
-
-def _chance_that_known_is_slower(known: list[float], unknown: list[float]) -> float:
-    """Return the area under the ROC curve (Mann and Whitney 1947): 0.5 where the two cannot be told apart."""
-    wins = sum((slow > fast) + (slow == fast) / 2 for slow in known for fast in unknown)
-    return wins / (len(known) * len(unknown))
 
 
 @pytest.mark.asvs("6.3.8")
@@ -61,7 +40,7 @@ def test_an_unknown_address_takes_the_time_of_a_known_one(database: str, tmp_pat
     rng = random.Random(20_261)  # noqa: S311 - the order of the questions is no secret
     with bootstrap(Settings.from_environment(settings), background=False) as service:
         for number in range(10):
-            answer = _post(service.pipeline, "/auth/register", email=f"known{number}@example.com", password=PASSWORD)
+            answer = post(service.pipeline, "/auth/register", email=f"known{number}@example.com", password=PASSWORD)
             assert answer.status == 201
         questions = ["known", "unknown"] * (_TRIES + _WARM_UP)
         rng.shuffle(questions)
@@ -70,13 +49,13 @@ def test_an_unknown_address_takes_the_time_of_a_known_one(database: str, tmp_pat
         for question in questions:
             email = f"{question}{rng.randrange(10)}@example.com"
             began = time.perf_counter()
-            answer = _post(service.pipeline, "/auth/login", email=email, password="certainly not this one")
+            answer = post(service.pipeline, "/auth/login", email=email, password="certainly not this one")
             seconds[question].append(time.perf_counter() - began)
-            answers.add((answer.status, _without_request_id(answer)))
+            answers.add((answer.status, without_request_id(answer)))
 
     assert len(answers) == 1
     assert {status for status, _ in answers} == {401}
-    slower = _chance_that_known_is_slower(seconds["known"][_WARM_UP:], seconds["unknown"][_WARM_UP:])
+    slower = chance_that_first_is_slower(seconds["known"][_WARM_UP:], seconds["unknown"][_WARM_UP:])
     assert slower == pytest.approx(0.5, abs=_TOLERATED)
 
 
@@ -91,7 +70,7 @@ def test_hashes_of_another_system_do_not_tell_who_has_an_account(database: str, 
     rng = random.Random(20_263)  # noqa: S311 - the order of the questions is no secret
     with bootstrap(Settings.from_environment(settings), background=False) as service:
         for number in range(10):
-            answer = _post(service.pipeline, "/auth/register", email=f"known{number}@example.com", password=PASSWORD)
+            answer = post(service.pipeline, "/auth/register", email=f"known{number}@example.com", password=PASSWORD)
             assert answer.status == 201
         with psycopg.connect(database) as connection:
             imported = connection.execute(
@@ -108,7 +87,7 @@ def test_hashes_of_another_system_do_not_tell_who_has_an_account(database: str, 
         for question, number in questions:
             email = f"{question}{number}@example.com"
             began = time.perf_counter()
-            answer = _post(service.pipeline, "/auth/login", email=email, password="certainly not this one")
+            answer = post(service.pipeline, "/auth/login", email=email, password="certainly not this one")
             seconds[question].append(time.perf_counter() - began)
             assert answer.status == 401
 
@@ -116,7 +95,7 @@ def test_hashes_of_another_system_do_not_tell_who_has_an_account(database: str, 
     assert known[-len(known) // 4] > 1.5 * known[len(known) // 4]
     assert unknown[-len(unknown) // 4] > 1.5 * unknown[len(unknown) // 4]
     # Which of the other addresses are slow is a matter of the key, and so is how many; 0.75 if none were.
-    assert _chance_that_known_is_slower(known, unknown) == pytest.approx(0.5, abs=1.5 * _TOLERATED)
+    assert chance_that_first_is_slower(known, unknown) == pytest.approx(0.5, abs=1.5 * _TOLERATED)
 
 
 @pytest.mark.asvs("6.3.8")
@@ -127,18 +106,18 @@ def test_a_link_for_an_unknown_address_takes_the_time_of_one_that_is_mailed(data
     numbers = range(_OWNERS)
     with bootstrap(Settings.from_environment(settings), background=False) as service:
         for number in numbers:
-            answer = _post(service.pipeline, "/auth/register", email=f"known{number}@example.com", password=PASSWORD)
+            answer = post(service.pipeline, "/auth/register", email=f"known{number}@example.com", password=PASSWORD)
             assert answer.status == 201
         questions = [(kind, number) for kind in ("known", "unknown") for number in numbers]
         rng.shuffle(questions)
         seconds: dict[str, list[float]] = {"known": [], "unknown": []}
         for kind, number in questions:
             began = time.perf_counter()
-            answer = _post(service.pipeline, "/auth/request-password-reset", email=f"{kind}{number}@example.com")
+            answer = post(service.pipeline, "/auth/request-password-reset", email=f"{kind}{number}@example.com")
             seconds[kind].append(time.perf_counter() - began)
             assert (answer.status, answer.body) == (202, b"")
 
-    slower = _chance_that_known_is_slower(seconds["known"][_WARM_UP:], seconds["unknown"][_WARM_UP:])
+    slower = chance_that_first_is_slower(seconds["known"][_WARM_UP:], seconds["unknown"][_WARM_UP:])
     assert slower == pytest.approx(0.5, abs=_TOLERATED_OF_FEW)
 
 
@@ -150,17 +129,17 @@ def test_an_address_that_has_an_account_takes_the_time_of_a_new_one(database: st
     numbers = range(_OWNERS)
     with bootstrap(Settings.from_environment(settings), background=False) as service:
         for number in numbers:
-            _post(service.pipeline, "/auth/register", email=f"known{number}@example.com", password=PASSWORD)
+            post(service.pipeline, "/auth/register", email=f"known{number}@example.com", password=PASSWORD)
         questions = [(kind, number) for kind in ("known", "unknown") for number in numbers]
         rng.shuffle(questions)
         seconds: dict[str, list[float]] = {"known": [], "unknown": []}
         for kind, number in questions:
             began = time.perf_counter()
-            answer = _post(service.pipeline, "/auth/register", email=f"{kind}{number}@example.com", password=PASSWORD)
+            answer = post(service.pipeline, "/auth/register", email=f"{kind}{number}@example.com", password=PASSWORD)
             seconds[kind].append(time.perf_counter() - began)
             assert (answer.status, answer.body) == (202, b"")
 
-    slower = _chance_that_known_is_slower(seconds["known"][_WARM_UP:], seconds["unknown"][_WARM_UP:])
+    slower = chance_that_first_is_slower(seconds["known"][_WARM_UP:], seconds["unknown"][_WARM_UP:])
     assert slower == pytest.approx(0.5, abs=_TOLERATED_OF_FEW)
 
 
@@ -187,7 +166,7 @@ def test_an_unknown_client_takes_the_time_of_a_known_one(database: str, tmp_path
 
     assert len(answers) == 1
     assert {status for status, _ in answers} == {401}
-    slower = _chance_that_known_is_slower(seconds["known"][_WARM_UP:], seconds["unknown"][_WARM_UP:])
+    slower = chance_that_first_is_slower(seconds["known"][_WARM_UP:], seconds["unknown"][_WARM_UP:])
     assert slower == pytest.approx(0.5, abs=_TOLERATED)
 
 

@@ -19,6 +19,7 @@ from uuid import UUID
 
 import attrs
 import msgspec
+import pyotp
 import structlog
 
 from tests.hosts.hostile_texts import api_document, text_places
@@ -26,19 +27,21 @@ from tests.paths import path_of
 from userservice_core.errors import UserServiceError
 from userservice_core.http.body_format import BodyFormat
 from userservice_core.http.messages import Response
+from userservice_core.http.refresh_cookie import COOKIE_NAME
 from userservice_core.http.router import Router
 from userservice_core.http.routes import ROUTES
 from userservice_core.testing.host import HostClient, json_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from userservice_core.http.routes import Route
 
 _ROUTER: Final = Router(ROUTES)
 _DOCUMENT: Final = api_document()
 _LEAST: Final = 12
-_SECRET_MEMBER: Final = re.compile(r"token$|secret$|codes$|otpauth|password", re.IGNORECASE)
+_SECRET_MEMBER: Final = re.compile(r"token$|secret$|^code$|recoveryCode$|otpauth|password", re.IGNORECASE)
 _DESCRIBING: Final = frozenset({"get_openapi", "get_authorization_server", "get_openid_configuration"})
 _GIVEN_MEMBER: Final = re.compile(r"token$|secret$|codes$|otpauth", re.IGNORECASE)
 
@@ -46,6 +49,8 @@ PASSWORD: Final = "canary-pAssword-one-7f3c1e"
 NEW_PASSWORD: Final = "canary-pAssword-two-9b2d4a"
 THIRD_PASSWORD: Final = "canary-pAssword-three-c41f"
 WRONG_PASSWORD: Final = "canary-wrong-5e8a0d-pAssword"
+OWNER: Final = "canary-owner-8c05@example.com"
+WRONG_CODE: Final = "canary-wrong-code-6e20"
 STRANGER: Final = "canary-stranger-1b6e@example.com"
 
 
@@ -113,6 +118,9 @@ class Watched:
         if response.status < 300 and response.body and is_json and operation not in _DESCRIBING:
             for secret in _issued(msgspec.json.decode(response.body)):
                 self.canaries.add(secret, operation)
+        for name, value in response.headers:
+            if name == "set-cookie" and (token := value.partition(";")[0].partition("=")[2]):
+                self.canaries.add(token, operation)
         self.seen.append(Exchange(operation, response))
         return response
 
@@ -152,7 +160,12 @@ KEY: Final = "canary-key-3f1b0c9a7e5d2846"
 
 
 def live_a_life(
-    watched: Watched, *, mailed_token: Callable[[str], str], administrator: str, go_on: Callable[[], None]
+    watched: Watched,
+    *,
+    mailed_token: Callable[[str], str],
+    administrator: str,
+    go_on: Callable[[], None],
+    now: Callable[[], datetime],
 ) -> None:
     """
     Go through everything that takes or gives a secret, well and badly.
@@ -162,13 +175,14 @@ def live_a_life(
         mailed_token: Return the token that was mailed last to an address.
         administrator: The access token of one who may do everything.
         go_on: Let some time pass.
+        now: Tell the time that it is for the service.
     """
     canaries = watched.canaries
-    for password in (PASSWORD, NEW_PASSWORD, THIRD_PASSWORD, WRONG_PASSWORD, COOKIE, KEY):
+    for password in (PASSWORD, NEW_PASSWORD, THIRD_PASSWORD, WRONG_PASSWORD, WRONG_CODE, COOKIE, KEY):
         canaries.add(password)
     canaries.add(STRANGER)
     canaries.add(administrator)
-    email = "canary-owner-8c05@example.com"
+    email = OWNER
     canaries.never_logged.add(email)
 
     def mailed() -> str:
@@ -214,7 +228,84 @@ def live_a_life(
     send("POST", "/auth/reset-password", {"token": reset, "password": THIRD_PASSWORD}, expect=400)
 
     go_on()
+    _have_a_second_factor(watched, account={"email": email, "password": THIRD_PASSWORD}, now=now)
+    go_on()
     _serve_a_service(watched, account={"email": email, "password": THIRD_PASSWORD}, administrator=administrator)
+
+
+def _have_a_second_factor(watched: Watched, *, account: Mapping[str, str], now: Callable[[], datetime]) -> None:
+    """Turn it on, sign in with it in every way, prove again who one is, and turn it off."""
+    send, canaries = watched.json, watched.canaries
+    access = send("POST", "/auth/login", account, expect=200)["accessToken"]
+    secret = send("POST", "/auth/mfa/setup", token=access, expect=200)["secret"]
+    for spelling in (base64.b32decode(secret).hex(), base64.b32decode(secret).decode("latin-1")):
+        canaries.add(spelling)
+    codes = _codes(secret, now)
+    send("POST", "/auth/mfa/verify", {"code": WRONG_CODE}, token=access)
+    recovery = send("POST", "/auth/mfa/verify", {"code": next(codes)}, token=access, expect=200)["recoveryCodes"]
+    for code in recovery:
+        canaries.add(code.replace("-", ""))
+
+    waiting = send("POST", "/auth/login", account, expect=200)["mfaSessionToken"]
+    send("POST", "/auth/mfa/challenge", {"mfaSessionToken": f"{waiting}x", "code": WRONG_CODE}, expect=401)
+    for wrong in ({"code": WRONG_CODE}, {"recoveryCode": WRONG_CODE}):
+        send("POST", "/auth/mfa/challenge", {"mfaSessionToken": waiting, **wrong}, expect=401)
+    spent = {"mfaSessionToken": waiting, "recoveryCode": recovery[0]}
+    headers = [("content-type", "application/json"), ("idempotency-key", f"{KEY}-mfa")]
+    for _ in range(2):
+        answered = watched.request("POST", "/auth/mfa/challenge", headers=headers, body=json.dumps(spent).encode())
+        assert answered.status == 200
+    send("POST", "/auth/mfa/challenge", spent, expect=401)
+
+    waiting = send("POST", "/auth/login", account, expect=200)["mfaSessionToken"]
+    begun = send("POST", "/auth/mfa/challenge", {"mfaSessionToken": waiting, "code": next(codes)}, expect=200)
+    access = begun["accessToken"]
+    send("POST", "/auth/reauthenticate", {"password": account["password"]}, token=access, expect=401)
+    send("POST", "/auth/reauthenticate", {"code": WRONG_CODE}, token=access, expect=401)
+    access = send("POST", "/auth/reauthenticate", {"code": next(codes)}, token=access, expect=200)["accessToken"]
+    for code in send("POST", "/auth/mfa/recovery-codes", token=access, expect=200)["recoveryCodes"]:
+        canaries.add(code.replace("-", ""))
+    send("POST", "/auth/mfa/disable", token=access, expect=204)
+
+
+def _codes(secret: str, now: Callable[[], datetime]) -> Iterator[str]:
+    """Yield codes that are good at the moment, none twice: those of three steps are, so no time has to pass."""
+    step = 0
+    while True:
+        present = int(now().timestamp()) // 30
+        step = max(step + 1, present - 1)
+        assert step <= present + 1
+        yield pyotp.TOTP(secret).generate_otp(step)
+
+
+def use_cookies(watched: Watched) -> None:
+    """Sign in where the refresh token travels in a cookie, go on, be refused for every reason, and sign out."""
+    account = {"email": OWNER, "password": THIRD_PASSWORD}
+    page = [("origin", "https://accounts.example.com"), ("content-type", "application/json")]
+    key = ("idempotency-key", f"{KEY}-cookie")
+
+    def post(path: str, token: str = "", content: object = None, *others: tuple[str, str]) -> Response:
+        body = b"{}" if content is None else msgspec.json.encode(content)
+        cookie = [("cookie", f"{COOKIE_NAME}={token}")] if token else []
+        return watched.request("POST", path, headers=[*page, *others, *cookie], body=body)
+
+    def kept(response: Response) -> str:
+        assert response.status == 200, response.body
+        return (response.header("set-cookie") or "").partition(";")[0].partition("=")[2]
+
+    first = kept(post("/auth/login", "", account, key))
+    assert kept(post("/auth/login", "", account, key)) == first
+    assert first in watched.canaries.secrets
+    second = kept(post("/auth/refresh-token", first))
+    refused = [
+        post("/auth/refresh-token", f"{second}x"),
+        post("/auth/refresh-token", second, None, ("cookie", f"{COOKIE_NAME}={first}")),
+        post("/auth/refresh-token", second, None, ("sec-fetch-site", "cross-site")),
+        post("/auth/refresh-token", second, {"refreshToken": second}),
+        post("/auth/logout", f"{second}x"),
+    ]
+    assert [response.status for response in refused] == [401, 401, 403, 400, 401]
+    assert post("/auth/logout", second).status == 204
 
 
 def _serve_a_service(watched: Watched, *, account: Mapping[str, str], administrator: str) -> None:

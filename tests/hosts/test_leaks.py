@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.hosts.installation import HOSTS, Installation
-from tests.hosts.leaks import Canaries, Watched, knock_everywhere, live_a_life, logged, require_clean_answers, texts
+from tests.hosts.installation import COOKIE_HOSTS, HOSTS, Installation
+from tests.hosts.leaks import (
+    Canaries,
+    Watched,
+    knock_everywhere,
+    live_a_life,
+    logged,
+    require_clean_answers,
+    texts,
+    use_cookies,
+)
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
 from userservice_core.testing.host import PipelineClient, send_json
 
@@ -32,7 +41,11 @@ def test_no_secret_is_where_it_has_no_business(installation: Installation, clock
         clock.advance(timedelta(seconds=11))
 
     with logged() as lines:
-        live_a_life(watched, mailed_token=installation.mailed_token, administrator=root, go_on=go_on)
+        live_a_life(
+            watched, mailed_token=installation.mailed_token, administrator=root, go_on=go_on, now=installation.clock.now
+        )
+        by_cookie = COOKIE_HOSTS[name](installation.with_routes(refresh_token_cookie=True))
+        use_cookies(Watched(by_cookie, watched.canaries, watched.seen))
         knock_everywhere(watched, administrator=administrator)
     installation.mails()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlencode
 
 import attrs
+import pyotp
 import pytest
 
 from tests.hosts.installation import HOSTS, Installation
@@ -309,6 +311,112 @@ _ACTIVE_CHANGES: Final[dict[str, Callable[[_Active], object]]] = {
 """For each row of the page, how it comes about."""
 
 
+# --- an account with a second factor ----------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class _Doubled(_Active):
+    """Somebody whose second factor is on, who signs in just now, and who has signed in on a device before."""
+
+    secret: str
+    recovery_codes: list[str]
+    waiting: str
+
+    @classmethod
+    def begin(cls, house: _House) -> _Doubled:
+        """Turn it on, and give the password."""
+        ada = _Active.begin(house)
+        secret = house.must("POST", "/auth/mfa/setup", token=ada.fresh)["secret"]
+        code = {"code": pyotp.TOTP(secret).at(house.installation.clock.now())}
+        codes = house.must("POST", "/auth/mfa/verify", code, token=ada.fresh)["recoveryCodes"]
+        begun = house.must("POST", "/auth/login", {"email": "ada2@example.com", "password": _PASSWORD})
+        known = {field.name: getattr(ada, field.name) for field in attrs.fields(_Active)}
+        return cls(**known, secret=secret, recovery_codes=codes, waiting=begun["mfaSessionToken"])
+
+    def next_code(self) -> dict[str, str]:
+        """Wait for a code that was not there before."""
+        self.house.installation.clock.advance(timedelta(seconds=30))
+        return {"code": pyotp.TOTP(self.secret).at(self.house.installation.clock.now())}
+
+    def answers(self, waiting: str, content: Mapping[str, str]) -> bool:
+        """Tell whether a sign-in that waits is finished by a code."""
+        response = self.house.send("POST", "/auth/mfa/challenge", {"mfaSessionToken": waiting, **content})
+        assert response.status in {200, 401, 429}
+        return response.status == 200
+
+    def gives_password(self, **content: str) -> str | None:
+        """Give the password that is good now; return the token for the code, empty if none is wanted."""
+        user = self.house.user(self.id)
+        for password in (_PASSWORD, _NEW_PASSWORD):
+            email = "ada2@example.com" if user is None else user.email.address
+            response = self.house.send("POST", "/auth/login", {"email": email, "password": password, **content})
+            assert response.status in {200, 401, 403}
+            if response.status == 200:
+                return str(json_of(response).get("mfaSessionToken", ""))
+        return None
+
+    def signs_in_with(self, content: Mapping[str, str]) -> bool:
+        """Tell whether password and code begin a session."""
+        waiting = self.gives_password()
+        return bool(waiting) and self.answers(str(waiting), content)
+
+    def is_known(self) -> bool:
+        """Tell whether the device gets past a lock."""
+        store = self.house.installation.in_memory.store
+        states = {
+            key: state.locked() if str(key) == self.id else state for key, state in store.rows.login_states.items()
+        }
+        store.rows = attrs.evolve(store.rows, login_states=states)
+        assert self.gives_password() is None
+        return self.gives_password(deviceToken=self.there["deviceToken"]) is not None
+
+
+_DOUBLED_CREDENTIALS: Final[dict[str, Callable[[_Doubled], bool]]] = {
+    "access token": lambda ada: ada.house.is_let_in(ada.here["accessToken"]),
+    "refresh token": lambda ada: ada.refreshes(ada.here),
+    "sign-in that waits": lambda ada: ada.answers(ada.waiting, ada.next_code()),
+    "code": lambda ada: ada.signs_in_with(ada.next_code()),
+    "recovery code": lambda ada: ada.signs_in_with({"recoveryCode": ada.recovery_codes[0]}),
+    "device token": _Doubled.is_known,
+}
+
+
+def _wrong_codes(times: int) -> Callable[[_Doubled], None]:
+    def give(ada: _Doubled) -> None:
+        assert not any(ada.answers(ada.waiting, {"code": "12345x"}) for _ in range(min(times, 5)))
+        for _ in range(times - 5):
+            assert not ada.answers(str(ada.gives_password()), {"code": "12345x"})
+
+    return give
+
+
+def _finished(ada: _Doubled) -> None:
+    assert ada.answers(ada.waiting, ada.next_code())
+
+
+def _spent(ada: _Doubled) -> None:
+    assert ada.signs_in_with({"recoveryCode": ada.recovery_codes[0]})
+
+
+def _turned_on_anew(ada: _Doubled) -> None:
+    secret = ada.house.must("POST", "/auth/mfa/setup", token=ada.fresh)["secret"]
+    ada.own("POST", "/auth/mfa/verify", {"code": pyotp.TOTP(secret).at(ada.house.installation.clock.now())})
+
+
+_DOUBLED_CHANGES: Final[dict[str, Callable[[_Doubled], object]]] = {
+    **_ACTIVE_CHANGES,
+    "its owner turns the second factor off": _owned("POST", "/auth/mfa/disable"),
+    "it is turned off and on again": _in_turn(_owned("POST", "/auth/mfa/disable"), _turned_on_anew),
+    "an administrator takes the second factor away": _administered("DELETE", "/mfa"),
+    "its owner gets new recovery codes": _owned("POST", "/auth/mfa/recovery-codes"),
+    "the recovery code is used": _spent,
+    "the sign-in is finished": _finished,
+    "another sign-in waits": _Doubled.gives_password,
+    "five wrong codes are given": _wrong_codes(5),
+    "ten wrong codes are given": _wrong_codes(10),
+}
+
+
 # --- accounts that are not taken up -----------------------------------------------------------------------------------
 
 
@@ -551,6 +659,18 @@ def test_what_ends_with_a_change_of_an_active_account(host: str, change: str) ->
     assert _shown(house, ada, _ACTIVE_CREDENTIALS) == _TABLES["An active account"][change]
 
 
+@pytest.mark.asvs("6.4.3", "7.4.2")
+@pytest.mark.parametrize(("host", "change"), list(zip(itertools.cycle(_SERVED), _DOUBLED_CHANGES, strict=False)))
+def test_what_ends_with_a_change_of_an_account_with_a_second_factor(host: str, change: str) -> None:
+    """As the page has it; the hosts take turns, since what they share with the table above is tried there on each."""
+    house = _House.open(host)
+    ada = _Doubled.begin(house)
+
+    _DOUBLED_CHANGES[change](ada)
+
+    assert _shown(house, ada, _DOUBLED_CREDENTIALS) == _TABLES["An account with a second factor"][change]
+
+
 def _linked_cases() -> Iterator[tuple[str, Callable[[_House], _Linked], str]]:
     for heading, kinds in _LINKED_TABLES.items():
         for begin in kinds:
@@ -594,6 +714,7 @@ def test_the_page_has_every_change_and_every_credential() -> None:
     """And no other; where it says that there is none, none is tried."""
     assert {heading: set(table) for heading, table in _TABLES.items()} == {
         "An active account": set(_ACTIVE_CHANGES),
+        "An account with a second factor": set(_DOUBLED_CHANGES),
         "A service client": set(_CLIENT_CHANGES),
         **{
             heading: {change for begin in kinds for change in _LINKED_CHANGES[begin]}

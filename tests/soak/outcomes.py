@@ -29,6 +29,7 @@ class Tally:
         doubled: Effects of one cause that are there more than once.
         ghosts: What is there though it never came to be: the event of a transaction that did not commit, a stale value.
         inversions: First occurrences that came before one that precedes them.
+        failed: Whether a figure is not what it has to be.
         figures: Whatever else is worth knowing, in units that the names say; the last trial's are told.
     """
 
@@ -37,12 +38,13 @@ class Tally:
     doubled: int = 0
     ghosts: int = 0
     inversions: int = 0
+    failed: bool = False
     figures: Mapping[str, float | str] = attrs.Factory(dict)
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing is wrong."""
-        return not (self.lost or self.doubled or self.ghosts or self.inversions)
+        return not (self.lost or self.doubled or self.ghosts or self.inversions or self.failed)
 
     def require_clean(self) -> None:
         """Fail if something is wrong, for the tests that run a trial in short."""

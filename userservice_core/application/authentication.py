@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.credentials import SignIn
     from userservice_core.domain.events import NotificationRequested
     from userservice_core.domain.mfa import MfaFactor
-    from userservice_core.domain.roles import PermissionSet
+    from userservice_core.domain.roles import AssignedRole, PermissionSet
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
     from userservice_core.ports.pacing import Pacer
@@ -405,18 +405,24 @@ class Authentication:
         """
         Finish a sign-in that waits for its second factor.
 
+        A token that names nobody takes the work and the time of one that names somebody, with a second factor or not.
+
         Raises:
             MfaChallengeInvalidError: If none waits, or no longer: it is over, ended, or had too many wrong codes.
             MfaCodeWrongError: If the code is wrong, or was used already.
             TooManyRequestsError: If too many wrong ones were given for the user of late.
         """
+        began = self._pacer.start()
         try:
             reference = read_mailed_token(session_token)
             # Whoever is wrong is told so by the transaction; this is for the length of the session alone.
-            permissions = self._access.permissions_of_roles(self._sign_ins.get(reference.user_id).user.roles)
+            permissions = self._access.permissions_of_roles(self._roles_of(reference.user_id))
             done = self._uow.run(lambda transaction: self._pass(transaction, reference, given, permissions, origin))
-        except (OneTimeTokenInvalidError, UserNotFoundError) as error:
+        except OneTimeTokenInvalidError as error:
             raise MfaChallengeInvalidError from error
+        except MfaChallengeInvalidError:
+            self._pacer.hold("failed second factor", since=began)
+            raise
         if done is None:
             raise MfaCodeWrongError
         session, user, token = done
@@ -433,14 +439,14 @@ class Authentication:
     ) -> tuple[Session, User, RefreshToken] | None:
         """Begin the session, or count a wrong code and return None."""
         now = self._clock.now()
-        latest = transaction.sign_ins.get(reference.user_id)
+        latest = self._found(transaction, reference.user_id)
+        stored = transaction.one_time_tokens.find(reference.user_id, reference.digest)
+        factor = transaction.mfa.find(reference.user_id)
+        if latest is None or stored is None or factor is None:
+            raise MfaChallengeInvalidError
         user = latest.user
-        stored = transaction.one_time_tokens.find(user.id, reference.digest)
-        factor = transaction.mfa.find(user.id)
-        is_open = stored is not None and stored.is_good_for(
-            TokenPurpose.MFA_CHALLENGE, email_key=user.email.key, now=now
-        )
-        if stored is None or factor is None or not (is_open and factor.is_on and user.is_live):
+        is_open = stored.is_good_for(TokenPurpose.MFA_CHALLENGE, email_key=user.email.key, now=now)
+        if not (is_open and factor.is_on and user.is_live):
             raise MfaChallengeInvalidError
         judged = self._factors.judge(transaction, factor, given, now=now)
         if not judged.is_good:
@@ -458,6 +464,19 @@ class Authentication:
         if judged.recovery_code is not None:
             self._tell_of_recovery_code(transaction, user, now=now)
         return session, user, token
+
+    def _roles_of(self, user_id: UserId) -> tuple[AssignedRole, ...]:
+        try:
+            return self._sign_ins.get(user_id).user.roles
+        except UserNotFoundError:
+            return ()
+
+    @staticmethod
+    def _found(transaction: Transaction, user_id: UserId) -> SignIn | None:
+        try:
+            return transaction.sign_ins.get(user_id)
+        except UserNotFoundError:
+            return None
 
     def _tell_of_wrong_code(
         self, transaction: Transaction, user: User, action: AuditAction, *, origin: Origin, now: datetime

@@ -22,7 +22,8 @@ MAX_CHALLENGE_TRIES: Final = 5
 """So many wrong codes end the sign-in that waits for one."""
 
 RECOVERY_CODES: Final = 10
-RECOVERY_CODE_BYTES: Final = 10
+RECOVERY_CODE_BYTES: Final = 15
+"""24 characters in base32; from 112 bits on a plain digest would do (NIST SP 800-63B-3 §5.1.2.2)."""
 
 AMR_OF_TOTP: Final = ("pwd", "otp", "mfa")
 AMR_OF_RECOVERY_CODE: Final = ("pwd", "mfa")

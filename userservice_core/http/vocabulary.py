@@ -102,9 +102,11 @@ TERMS: Final[Mapping[str, Term]] = {
     "MfaCodeBody.code": _ONE_TIME_PASSWORD,
     "MfaChallengeBody.code": _ONE_TIME_PASSWORD,
     "ReauthenticateBody.code": _ONE_TIME_PASSWORD,
-    "recoveryCode": Term("A recovery code, with its dashes or without; each counts once.", "MZXW-6YTB-OI7A-2345"),
+    "recoveryCode": Term(
+        "A recovery code, with its dashes or without; each counts once.", "MZXW-6YTB-OI7A-2345-GEZD-GNBV"
+    ),
     "recoveryCodes": Term(
-        "To keep where they are found without the device; each counts once.", ["MZXW-6YTB-OI7A-2345"]
+        "To keep where they are found without the device; each counts once.", ["MZXW-6YTB-OI7A-2345-GEZD-GNBV"]
     ),
     "mfaRequired": Term("Says that no session has begun yet.", example=True),
     "mfaSessionToken": Term(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import attrs
 import pyotp
@@ -16,6 +19,7 @@ from userservice_core.application.authentication import MfaRequired, SignedIn
 from userservice_core.application.mfa import Mfa, SealedAnew
 from userservice_core.application.second_factors import GivenCode, SecondFactors
 from userservice_core.domain.credentials import LoginState
+from userservice_core.domain.ids import UserId
 from userservice_core.domain.mfa import MAX_CHALLENGE_TRIES, MAX_WRONG_CODES
 from userservice_core.domain.users import Mover, User, UserStatus
 from userservice_core.errors import (
@@ -139,9 +143,31 @@ def test_it_counts_from_the_first_code_on(world: World) -> None:
     codes = world.use_cases.mfa.verify(caller=caller, code=pyotp.TOTP(enrolment.secret).at(world.clock.now()))
 
     assert len(codes) == len(set(codes)) == 10
-    assert all(len(code.replace("-", "")) == 16 for code in codes), "80 bits in base32"
+    assert all(len(code.replace("-", "")) == 24 for code in codes), "120 bits in base32"
     stored = world.installed.store.rows.users[user.id]
     assert (stored.mfa_enabled, stored.version) == (True, user.version + 1)
+
+
+@pytest.mark.asvs("6.5.3", "6.5.4")
+def test_secrets_and_recovery_codes_are_random() -> None:
+    """From the system's entropy, 160 and 120 bits of it, none twice, and each byte as often as any other (χ²)."""
+    entropy = SystemEntropy()
+    sealer = AesGcmSecretSealer(KeyRing.generate(NOON, entropy), entropy)
+    factors = SecondFactors(passwords=PyotpOneTimePasswords(issuer="A Service"), sealer=sealer, entropy=entropy)
+    user_id = UserId(UUID(int=7))
+    made = [factors.begin(user_id, account="ada@example.com", now=NOON) for _ in range(50)]
+    secrets = [base64.b32decode(enrolment.secret) for _, enrolment in made]
+    printed = [code for factor, _ in made for code in factors.new_recovery_codes(factor, now=NOON)[0]]
+    codes = [base64.b32decode(code.replace("-", "")) for code in printed]
+
+    assert {len(secret) for secret in secrets} == {20}
+    assert {len(code) for code in codes} == {15}
+    assert len({*secrets, *codes}) == 50 + 500
+    counts = Counter(b"".join([*secrets, *codes]))
+    expected = counts.total() / 256
+    deviation = sum((counts[byte] - expected) ** 2 / expected for byte in range(256))
+    # 255 on average; by chance over 400 or below 140 once in ten million times.
+    assert 140 < deviation < 400
 
 
 def test_its_owner_is_told(owner: _Owner) -> None:

@@ -113,7 +113,7 @@ def test_nothing_is_known_where_the_check_is_off() -> None:
     assert not NoBreachedPasswords().is_breached(LEAKED)
 
 
-@pytest.mark.asvs("6.2.12")
+@pytest.mark.asvs("6.2.12", "14.2.3")
 def test_a_leaked_password_is_told_from_another(endpoint: KeyEndpoint, checks: _Checks) -> None:
     """And the endpoint is asked for padding; of the password it gets to see five digits of the SHA-1."""
     assert checks.is_breached(LEAKED)

@@ -80,7 +80,13 @@ def test_no_secret_is_in_a_table(database: str, observer: psycopg.Connection) ->
         assert password is not None
         watched.canaries.add(password)
         with logged() as lines:
-            live_a_life(watched, mailed_token=mailed_token, administrator=administrator(), go_on=lambda: None)
+            live_a_life(
+                watched,
+                mailed_token=mailed_token,
+                administrator=administrator(),
+                go_on=lambda: None,
+                now=lambda: datetime.now(UTC),
+            )
             knock_everywhere(watched, administrator=administrator)
 
     require_clean_answers(watched)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree as ET
 
@@ -187,6 +187,13 @@ class MfaContract(StoredContract):
         assert [user_id for user_id in found if user_id in ours] == [user.id for user in users[1:]]
 
 
+_CODES_BY_COUNTER: Final = (
+    *("755224", "287082", "359152", "969429", "338314"),
+    *("254676", "287922", "162583", "399871", "520489"),
+)
+"""Of the counts from 0 on, by RFC 4226, appendix D."""
+
+
 class OneTimePasswordsContract:
     """For :class:`~userservice_core.ports.mfa.OneTimePasswords`."""
 
@@ -206,6 +213,14 @@ class OneTimePasswordsContract:
         for offset in (-30, 0, 30):
             now = _at(seconds + offset)
             assert passwords.accepted_step(self.SECRET, code, now=now, after=None) == seconds // 30
+
+    @pytest.mark.parametrize(
+        ("step", "code"),
+        list(enumerate(_CODES_BY_COUNTER)),
+    )
+    def test_codes_are_those_of_the_rfc_by_counter(self, passwords: OneTimePasswords, step: int, code: str) -> None:
+        """The first ten steps have the codes of RFC 4226, which RFC 6238 is built on; asked a step later."""
+        assert passwords.accepted_step(self.SECRET, code, now=_at(step * 30 + 30), after=None) == step
 
     def test_other_steps_are_not_accepted(self, passwords: OneTimePasswords) -> None:
         """Two before or after; nor another secret."""
