@@ -1,9 +1,10 @@
 """
 What each operation makes the primary write: `python -m benchmarks.writes`.
 
-On a server of its own with 100,000 users, each operation is done a number of times by one caller, after a checkpoint, so
-that pages go into the log as a whole when they are first written: it is the most that it can be. Printed are bytes of the write-ahead log, flushes of it, rows, and entries of indexes, each for one
-operation: what tells how large a primary has to be, whatever the machine.
+On a server of its own with 100,000 users, each operation is done a number of times by one caller, after a checkpoint:
+pages go into the log as a whole when they are first written, so it is the most that it can be. Printed are bytes of the
+write-ahead log, flushes of it, rows, and entries of indexes, each for one operation: what tells how large a primary has
+to be, whatever the machine.
 """
 
 from __future__ import annotations
