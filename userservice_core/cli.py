@@ -121,10 +121,11 @@ def check(*, is_database: bool) -> None:
 
 
 def _check_database(settings: Settings) -> None:
-    from userservice_core.infrastructure.postgres.checks import Demand, Severity, check_database
+    from userservice_core.bootstrap import connection_demand
+    from userservice_core.infrastructure.postgres.checks import Severity, check_database
 
     dsn = settings.database_direct_url or settings.database_url
-    findings = check_database(dsn, Demand.of(settings))
+    findings = check_database(dsn, connection_demand(settings))
     for finding in findings:
         click.echo(f"{finding.severity}: {finding.text}")
     if any(finding.severity is Severity.FAULT for finding in findings):
@@ -903,13 +904,14 @@ def _require_connections(settings: Settings) -> None:
     Raises:
         ConfigurationError: If this one would be refused connections while it is alone.
     """
-    from userservice_core.infrastructure.postgres.checks import Demand, connection_fault
+    from userservice_core.bootstrap import connection_demand
+    from userservice_core.infrastructure.postgres.checks import connection_fault
 
     dsn = settings.database_direct_url or settings.database_url
-    alone = connection_fault(dsn, Demand.of(settings, instances=1))
+    alone = connection_fault(dsn, connection_demand(settings, instances=1))
     if alone is not None:
         raise ConfigurationError((alone.text,))
-    together = connection_fault(dsn, Demand.of(settings))
+    together = connection_fault(dsn, connection_demand(settings))
     if together is not None:
         click.echo(f"userservice: {together.text}", err=True)
 

@@ -14,7 +14,7 @@ from userservice_core.infrastructure.postgres.rights import grant_rights
 from userservice_core.testing.samples import sample_event_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
 _ENTRY: Final = """
     WITH entry AS (
@@ -41,8 +41,10 @@ def role(observer: psycopg.Connection) -> Iterator[str]:
     observer.execute(f"DROP ROLE {name}")
 
 
-def _one(connection: psycopg.Connection, query: str, params: object = None) -> object:
-    row = connection.execute(query.encode(), params).fetchone()  # type: ignore[arg-type]
+def _one(
+    connection: psycopg.Connection, query: str, params: Sequence[object] | Mapping[str, object] | None = None
+) -> object:
+    row = connection.execute(query.encode(), params).fetchone()
     return None if row is None else row[0]
 
 

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from tests.e2e.processes import settings_for
+from userservice_core.bootstrap import connection_demand
 from userservice_core.config import Settings
 from userservice_core.errors import DatabaseUnavailableError
 from userservice_core.infrastructure.postgres import checks
@@ -79,7 +80,7 @@ def test_what_is_asked_for_is_computed_with_a_rolling_update(
     }
     settings = Settings.from_environment({name: value for name, value in environment.items() if value})
 
-    assert Demand.of(settings).connections == connections
+    assert connection_demand(settings).connections == connections
 
 
 def test_what_was_lost_or_left_behind_is_told(database: str, observer: psycopg.Connection) -> None:

@@ -17,8 +17,6 @@ from userservice_core.infrastructure.postgres.tables import metadata
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from userservice_core.config import Settings
-
 _CONNECT_TIMEOUT_SECONDS: Final = 10
 _DIRECT_CONNECTIONS: Final = 2
 """Of a worker beside its pool, where the direct address is given: one that notifies, and one that listens."""
@@ -75,19 +73,6 @@ class Demand:
     pool_size: int
     has_direct_address: bool = False
     is_pooled: bool = False
-
-    @classmethod
-    def of(cls, settings: Settings, *, instances: int | None = None) -> Demand:
-        """Return what the settings ask for, by all instances or by as many as are given."""
-        wanted = settings.instances + settings.instances_surge if instances is None else instances
-        direct = settings.database_direct_url
-        return cls(
-            instances=wanted,
-            workers=settings.workers,
-            pool_size=settings.database_pool_size,
-            has_direct_address=direct is not None,
-            is_pooled=direct is not None and _server_of(direct) != _server_of(settings.database_url),
-        )
 
     @property
     def connections(self) -> int:
@@ -196,7 +181,7 @@ _SETTINGS: Final = """
 
 def _settings(connection: psycopg.Connection) -> Iterator[Finding]:
     names = ["autovacuum", "idle_in_transaction_session_timeout", "random_page_cost", "statement_timeout"]
-    settings = dict(connection.execute(_SETTINGS, (names,)).fetchall())
+    settings: dict[str, str] = dict(connection.execute(_SETTINGS, (names,)).fetchall())
     role = _one(connection, "SELECT quote_ident(current_user)")
     if settings["autovacuum"] != "on":
         yield Finding(Severity.FAULT, "autovacuum is off: tables grow, and statistics go stale.")
@@ -312,9 +297,10 @@ def _one(connection: psycopg.Connection, query: str) -> Any:  # noqa: ANN401 - a
     return None if row is None else row[0]
 
 
-def _server_of(dsn: str) -> tuple[object, object]:
-    given = psycopg.conninfo.conninfo_to_dict(dsn)
-    return given.get("host"), given.get("port")
+def are_of_one_server(first: str, second: str) -> bool:
+    """Tell whether two addresses lead to the same host and port."""
+    one, other = (psycopg.conninfo.conninfo_to_dict(dsn) for dsn in (first, second))
+    return all(one.get(name) == other.get(name) for name in ("host", "hostaddr", "port"))
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ _SERVICE: Final = (
     "REVOKE UPDATE, DELETE, TRUNCATE ON {schema}.audit_entries, {schema}.audit_details FROM {role}",
     "GRANT EXECUTE ON FUNCTION {schema}.add_audit_months(integer) TO {role}",
 )
+_WITHHOLD: Final = sql.SQL("REVOKE ALL ON {schema}.{partition} FROM {role}")
 _AUDIT_PARTITIONS: Final = """
     SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
     WHERE inhparent IN (to_regclass('audit_entries'), to_regclass('audit_details'))
@@ -58,10 +59,10 @@ def grant_rights(dsn: str, *, service_role: str | None = None, erasure_role: str
             for statement, role in wanted:
                 connection.execute(sql.SQL(statement).format(schema=schema, role=sql.Identifier(role)))
             # A partition is read and written through its table, and never by itself.
-            for (partition,) in connection.execute(_AUDIT_PARTITIONS).fetchall() if service_role is not None else ():
-                revoke = sql.SQL("REVOKE ALL ON {schema}.{partition} FROM {role}")
-                names = {"schema": schema, "partition": sql.Identifier(partition), "role": sql.Identifier(service_role)}
-                connection.execute(revoke.format(**names))
+            if service_role is not None:
+                for (partition,) in connection.execute(_AUDIT_PARTITIONS).fetchall():
+                    names = {"partition": sql.Identifier(partition), "role": sql.Identifier(service_role)}
+                    connection.execute(_WITHHOLD.format(schema=schema, **names))
             connection.commit()
     except (psycopg.errors.UndefinedObject, psycopg.errors.InsufficientPrivilege) as error:
         raise ConfigurationError((f"the rights cannot be given: {error.diag.message_primary}",)) from error
