@@ -69,6 +69,9 @@ Tables that are small by nature are read as a whole because that is fastest: rol
 """
 
 _PLANNED: Final = re.compile(rb"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
+PARTITION_OF_TIME: Final = re.compile(r"audit_(?:entries|details)_(?:\d{4}_\d\d|rest)")
+"""Those of the months that are yet to come, which are empty."""
+
 _PARAMETER: Final = re.compile(r"%\((\w+)\)s")
 _FEW_ROWS: Final = 250
 """As many may be sorted: the roles of a user, what a page holds."""
@@ -293,6 +296,10 @@ def _rounded(rows: int) -> str:
 
 def _step(node: dict[str, Any]) -> str:
     kind, relation, index = (node.get(name, "") for name in ("Node Type", "Relation Name", "Index Name"))
+    # Of a table that is partitioned by time, the part that holds the rows stands for all.
+    if PARTITION_OF_TIME.fullmatch(relation):
+        return ""
+    relation, index = relation.removesuffix("_before"), index.removesuffix("_before")
     if kind in {"Index Scan", "Index Only Scan", "Bitmap Index Scan"}:
         return f"{index}"
     if kind in {"Seq Scan", "ModifyTable"} and relation:

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
+from sqlalchemy import text
 
+from userservice_core.errors import AlreadyExistsError
 from userservice_core.infrastructure.postgres import migrate
 from userservice_core.infrastructure.postgres.rights import grant_rights
+from userservice_core.infrastructure.postgres.statements import Statement
 from userservice_core.testing.samples import sample_event_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from userservice_core.infrastructure.postgres.database import Database
 
 _ENTRY: Final = """
     WITH entry AS (
@@ -118,6 +123,16 @@ def test_rights_that_were_given_before_are_those_of_the_new_table(empty_database
             connection.execute("DELETE FROM audit_entries")
     with contextlib.closing(psycopg.connect(empty_database, autocommit=True)) as connection:
         connection.execute(f"DROP OWNED BY {role}".encode())
+
+
+@pytest.mark.parametrize("ahead", ["0", "40 days", "20 months"])
+def test_an_entry_is_there_once_in_every_partition(pool: Database, observer: psycopg.Connection, ahead: str) -> None:
+    """And a second one of its id is told as that, whatever the name of the partition."""
+    _written(observer, ahead)
+
+    for table in ("audit_entries", "audit_details"):
+        with pytest.raises(AlreadyExistsError):
+            pool.execute(Statement(text(f"INSERT INTO {table} SELECT * FROM {table}")))  # noqa: S608 - names of ours
 
 
 def test_details_are_erased_in_every_partition(observer: psycopg.Connection) -> None:
