@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run servers test test-fast check format docs statements bench bench-capacity soak constraints clean
+.PHONY: help install run servers test test-fast check format docs statements bench bench-capacity audit soak constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ bench: $(RUN_STAMP) ## Measure the hottest routes, each beside its limit
 
 bench-capacity: servers ## Measure what `userservice capacity` plans with
 	@$(BIN)/python -m benchmarks.capacity $(ARGS)
+
+audit: $(DEV_STAMP) ## Look the pinned dependencies up among known vulnerabilities, and list newer ones
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement constraints.txt
+	$(BIN)/pip list --outdated
 
 soak: $(DEV_STAMP) ## Run checks at length: ONLY=part,part MINUTES=each SEED=number
 	@ONLY="$(ONLY)" MINUTES="$(MINUTES)" SEED="$(SEED)" $(BIN)/python -m tests.soak

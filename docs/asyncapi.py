@@ -1,5 +1,5 @@
 """
-The AsyncAPI document of the events: what an installation publishes to Kafka, made from the event classes.
+The AsyncAPI document of the events: what an installation publishes to Kafka and reads there, made from the classes.
 
 An example is an event of its class, written as the outbox and the publisher write it.
 """
@@ -20,7 +20,15 @@ import msgspec
 
 from userservice_core.domain.event_data import event_data, wire_type
 from userservice_core.domain.event_schemas import Schema, key_of, schemas_by_type, wire_name
-from userservice_core.domain.events import EVENT_TYPES, Event, SequencedBy, Topic
+from userservice_core.domain.events import (
+    EVENT_TYPES,
+    RECEIVED_TYPES,
+    ErasureOutcome,
+    Event,
+    ReceivedTopic,
+    SequencedBy,
+    Topic,
+)
 from userservice_core.infrastructure.messaging.cloudevents import SPEC_VERSION, headers_of
 from userservice_core.ports.publishing import OutboxRecord, lane_of
 
@@ -28,8 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 PREFIX: Final = "userservice."
-PUBLISHED: Final = tuple(kind for kind in EVENT_TYPES if kind.topic is not Topic.NOTIFICATIONS)
-"""Mails go from the outbox to the mail server, and never to the bus."""
+DESCRIBED: Final = (*EVENT_TYPES, *RECEIVED_TYPES)
 
 _SPEC: Final = "3.0.0"
 _KAFKA_BINDING: Final = "0.5.0"
@@ -47,6 +54,10 @@ _SAMPLES: Final[Mapping[str, Any]] = {
     "UnknownLoginFailed.reason": "unknown-email",
     "UserEmailChanged.method": "confirmed",
     "UserPasswordChanged.method": "reset",
+    "ErasureAnswered.reason": "target-outranks-actor",
+    "ErasureAnswered.outcome": ErasureOutcome.REFUSED,
+    "request_id": "7d5c2b1e-4f0a-4c39-9d2e-6b8a1f3c5e70",
+    "request_source": "https://privacy.example.com",
     "UserStatusChanged.reason": "asked for by the owner",
     "amr": ("pwd",),
     "by": "administrator",
@@ -54,6 +65,7 @@ _SAMPLES: Final[Mapping[str, Any]] = {
     "changed_members": ("displayName", "language"),
     "country_code": "DE",
     "description": "Reads and writes reports",
+    "display_name": "Ada Lovelace",
     "email": "ada@example.com",
     "email_hmac": "vYl5ZqkD3yB0m1m8w0bq3o2t5f6h7j8k9l0a1s2d3f4",
     "group_name": "Reports",
@@ -66,6 +78,9 @@ _SAMPLES: Final[Mapping[str, Any]] = {
     "status": "suspended",
     "UserRegistered.status": "pending_verification",
     "UserRestored.status": "active",
+    "language": "en",
+    "sealed_token": "s1:nUqg2vX0kQ0yJm4yq5r8t1w3z6b9d2f4h7k0m3p6s9u",
+    "to": "ada@example.com",
     "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
 }
 
@@ -88,12 +103,24 @@ _HEADERS: Final[Mapping[str, Schema]] = {
     },
     "content-type": {"type": "string", "const": "application/json"},
 }
+# What a sender may do otherwise than the service does.
+_RECEIVED_HEADERS: Final[Mapping[str, Schema]] = {
+    "ce_id": {"type": "string", "minLength": 1, "description": "Unique within the source; the same after a repeat"},
+    "ce_source": {"type": "string", "format": "uri-reference", "description": "Who sends it"},
+    "ce_subject": {"type": "string", "description": "Not looked at"},
+    "ce_sequence": {"type": "string", "description": "Not looked at: senders count what they like"},
+    "ce_partitionkey": {"type": "string", "description": "The key of the record"},
+}
+_REMARKS: Final[Mapping[Topic | ReceivedTopic, str]] = {
+    Topic.NOTIFICATIONS: " It is written where USERSERVICE_MAIL_URL is bus:, for another service to send the mails;"
+    " elsewhere they go from the outbox to the mail server.",
+}
 _OPTIONAL_HEADERS: Final = frozenset({"ce_sequence", "ce_traceparent"})
 
 
 def asyncapi_document() -> dict[str, Any]:
     """Return the document, with topics under the prefix that is the default."""
-    topics = dict.fromkeys(kind.topic for kind in PUBLISHED)
+    topics = dict.fromkeys(kind.topic for kind in DESCRIBED)
     return {
         "asyncapi": _SPEC,
         "info": {
@@ -102,24 +129,27 @@ def asyncapi_document() -> dict[str, Any]:
             "description": (
                 "CloudEvents 1.0 in the binary binding of Kafka: the envelope is in the headers, the value is JSON. "
                 "An event is published if and only if its transaction was committed, at least once; the first "
-                "occurrences of the events of a key are in order within their topic. Topics are named here with the "
-                "default prefix."
+                "occurrences of the events of a key are in order within their topic. What others send is read in a "
+                "group, and takes effect once. Topics are named here with the default prefix."
             ),
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
         "defaultContentType": "application/json",
         "channels": {str(topic): _channel(topic) for topic in topics},
-        "operations": {
-            f"publish-{topic}": {"action": "send", "channel": {"$ref": f"#/channels/{topic}"}} for topic in topics
-        },
+        "operations": dict(map(_operation, topics)),
         "components": {
-            "messages": {name: _message(name) for name in _names(PUBLISHED)},
+            "messages": {name: _message(name) for name in _names(DESCRIBED)},
             "schemas": {
                 "cloudEventHeaders": {
                     "type": "object",
                     "properties": dict(_HEADERS),
                     "required": [name for name in _HEADERS if name not in _OPTIONAL_HEADERS],
-                }
+                },
+                "receivedHeaders": {
+                    "type": "object",
+                    "properties": {**_HEADERS, **_RECEIVED_HEADERS},
+                    "required": ["ce_specversion", "ce_id", "ce_type", "ce_source", "content-type"],
+                },
             },
         },
     }
@@ -140,21 +170,29 @@ def _names(kinds: Iterable[type[Event]]) -> Iterable[str]:
     return dict.fromkeys(wire_name(kind) for kind in kinds)
 
 
-def _channel(topic: Topic) -> dict[str, Any]:
-    kinds = [kind for kind in PUBLISHED if kind.topic is topic]
+def _operation(topic: Topic | ReceivedTopic) -> tuple[str, dict[str, Any]]:
+    channel = {"$ref": f"#/channels/{topic}"}
+    if isinstance(topic, ReceivedTopic):
+        return f"take-{topic}", {"action": "receive", "channel": channel}
+    return f"publish-{topic}", {"action": "send", "channel": channel}
+
+
+def _channel(topic: Topic | ReceivedTopic) -> dict[str, Any]:
+    kinds = [kind for kind in DESCRIBED if kind.topic is topic]
     keys = " or ".join(dict.fromkeys(key_of(kind) for kind in kinds))
     return {
         "address": f"{PREFIX}{topic}",
-        "description": f"Records are keyed by {keys}.",
+        "description": f"Records are keyed by {keys}.{_REMARKS.get(topic, '')}",
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _names(kinds)},
         "bindings": {"kafka": {"topic": f"{PREFIX}{topic}", "bindingVersion": _KAFKA_BINDING}},
     }
 
 
 def _message(name: str) -> dict[str, Any]:
-    kinds = [kind for kind in PUBLISHED if wire_name(kind) == name]
+    kinds = [kind for kind in DESCRIBED if wire_name(kind) == name]
     is_numbered = all(kind.sequenced_by is not SequencedBy.NOTHING for kind in kinds)
-    envelope = {"$ref": "#/components/schemas/cloudEventHeaders"}
+    headers = "receivedHeaders" if isinstance(kinds[0].topic, ReceivedTopic) else "cloudEventHeaders"
+    envelope = {"$ref": f"#/components/schemas/{headers}"}
     return {
         "name": name,
         "title": kinds[0].__name__,
@@ -183,7 +221,9 @@ def _example(kind: type[Event]) -> dict[str, Any]:
         topic=topic,
         key=event.key,
         type=wire_type(event),
-        source="https://accounts.example.com",
+        source="https://privacy.example.com"
+        if isinstance(kind.topic, ReceivedTopic)
+        else "https://accounts.example.com",
         subject=event.subject,
         occurred_at=event.occurred_at,
         sequence=None if kind.sequenced_by is SequencedBy.NOTHING else 3,

@@ -30,7 +30,7 @@ from userservice_core import errors
 from userservice_core.cli import main as userservice
 from userservice_core.config import Settings, declaration_of, variable
 from userservice_core.domain.event_schemas import data_members, key_of, personal_members, wire_name
-from userservice_core.domain.events import EVENT_TYPES, Event, SequencedBy
+from userservice_core.domain.events import EVENT_TYPES, RECEIVED_TYPES, Event, ReceivedTopic, SequencedBy
 from userservice_core.http.openapi import openapi_document
 from userservice_core.http.possible_problems import possible_problems
 from userservice_core.http.problems import INTERNAL_STATUS, STATUS_BY_CODE
@@ -218,12 +218,21 @@ _SEQUENCES: Final = {
 
 
 def events_reference() -> str:
-    """Describe every event, by topic."""
+    """Describe every event, by topic; those of others come last."""
     lines = []
-    for topic in dict.fromkeys(kind.topic for kind in EVENT_TYPES):
+    kinds = (*EVENT_TYPES, *RECEIVED_TYPES)
+    for topic in dict.fromkeys(kind.topic for kind in kinds):
         lines.append(f"## userservice.{topic}")
-        lines += [_event(kind) for kind in EVENT_TYPES if kind.topic is topic]
+        if isinstance(topic, ReceivedTopic):
+            lines.append(
+                "Read by the service, and written by others: see [how they do](../how-to/tell-the-service.md)."
+            )
+        lines += [_event(kind) for kind in kinds if kind.topic is topic]
     return _blocks(lines)
+
+
+def _sequence(kind: type[Event]) -> str:
+    return "not looked at" if isinstance(kind.topic, ReceivedTopic) else _SEQUENCES[kind.sequenced_by]
 
 
 def _event(kind: type[Event]) -> str:
@@ -238,7 +247,7 @@ def _event(kind: type[Event]) -> str:
     ]
     return (
         f"### {wire_name(kind)}\n\n{_prose(kind)}\n\n"
-        f"- Key: {key_of(kind)}\n- `ce_sequence`: {_SEQUENCES[kind.sequenced_by]}\n"
+        f"- Key: {key_of(kind)}\n- `ce_sequence`: {_sequence(kind)}\n"
         f"- Schema: [{schema_file(kind)}]({SCHEMAS.name}/{schema_file(kind)})\n"
         f"- In Python: `{kind.__name__}`\n\n{_table(('member', 'JSON', 'personal: why'), rows)}"
     )

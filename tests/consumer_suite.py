@@ -89,8 +89,8 @@ def until(holds: Callable[[], bool], *, seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
-class ConsumerSuite:
-    """For :class:`~userservice_core.infrastructure.messaging.consumer.EventConsumer`."""
+class ConsumerScene:
+    """What tests of consumers stand on."""
 
     @pytest.fixture
     def bus(self) -> Bus:
@@ -115,6 +115,10 @@ class ConsumerSuite:
         """Return an event of the topic."""
         record = outbox_record(key, sequence, topic=bus.topic, payload=payload)
         return attrs.evolve(record, type=TYPE)
+
+
+class ConsumerSuite(ConsumerScene):
+    """For :class:`~userservice_core.infrastructure.messaging.consumer.EventConsumer`."""
 
     def test_each_event_has_its_effect_once_and_in_order(self, bus: Bus, consumer: EventConsumer) -> None:
         """Within a key; the handler writes with the inbox's transaction."""

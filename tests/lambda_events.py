@@ -41,7 +41,7 @@ def rest_api_event(method: str, target: str, headers: Headers, body: bytes) -> d
     """Return what a REST API sends (payload format 1.0): everything twice, the query decoded, null for what is not."""
     path, _, query = target.partition("?")
     several = _multiple(headers)
-    parameters = _multiple(tuple(parse_qsl(query, keep_blank_values=True, errors="replace")))
+    parameters = _multiple(tuple(parse_qsl(query, keep_blank_values=True, encoding="latin-1")))
     return {
         "resource": "/{proxy+}",
         "path": path,

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
         bootstrap_in_memory,
         bootstrap_relay,
         configure_logging,
+        mail_reader,
     )
     from userservice_core.config import Settings
+    from userservice_core.infrastructure.messaging.confluent_events import ConfluentEventSource
     from userservice_core.infrastructure.messaging.consumer import EventConsumer, Retries
     from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
     from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
@@ -42,6 +44,7 @@ __all__ = [
     "Authorizer",
     "BearerToken",
     "ClientCredentialsTokens",
+    "ConfluentEventSource",
     "ConsumedEvent",
     "EventConsumer",
     "KafkaEventSource",
@@ -60,6 +63,7 @@ __all__ = [
     "configure_logging",
     "errors",
     "lambda_kafka_handler",
+    "mail_reader",
 ]
 
 _HOMES = {
@@ -70,6 +74,10 @@ _HOMES = {
     "ClientCredentialsTokens": (
         "userservice_core.infrastructure.security.bearer_tokens",
         "ClientCredentialsTokens",
+    ),
+    "ConfluentEventSource": (
+        "userservice_core.infrastructure.messaging.confluent_events",
+        "ConfluentEventSource",
     ),
     "ConsumedEvent": ("userservice_core.ports.consuming", "ConsumedEvent"),
     "EventConsumer": ("userservice_core.infrastructure.messaging.consumer", "EventConsumer"),
@@ -89,6 +97,7 @@ _HOMES = {
     "bootstrap_relay": ("userservice_core.bootstrap", "bootstrap_relay"),
     "configure_logging": ("userservice_core.bootstrap", "configure_logging"),
     "errors": ("userservice_core.errors", None),
+    "mail_reader": ("userservice_core.bootstrap", "mail_reader"),
     "lambda_kafka_handler": ("userservice_core.infrastructure.messaging.lambda_events", "lambda_kafka_handler"),
 }
 

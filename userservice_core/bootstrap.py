@@ -31,9 +31,11 @@ from userservice_core.application.addresses import Addresses
 from userservice_core.application.audit_trail import AuditTrail
 from userservice_core.application.authentication import Authentication, TokenLifetimes
 from userservice_core.application.authorization import Authorization
+from userservice_core.application.bounces import Bounces
 from userservice_core.application.client_tokens import ClientTokens
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
+from userservice_core.application.erasure_requests import ErasureRequests
 from userservice_core.application.failed_sign_ins import FailedSignIns
 from userservice_core.application.hash_mix import HashMix
 from userservice_core.application.idempotency import IdempotentCalls
@@ -63,8 +65,11 @@ from userservice_core.application.sessions import Sessions
 from userservice_core.application.signing_keys import SigningKeys
 from userservice_core.application.use_cases import UseCases
 from userservice_core.application.user_directory import UserDirectory
+from userservice_core.application.user_exports import UserExports
+from userservice_core.application.user_imports import UserImports
 from userservice_core.config import KafkaClient, SigningKeyPlace
-from userservice_core.domain.events import Topic
+from userservice_core.domain.events import ReceivedTopic, Topic
+from userservice_core.domain.ids import ClientId
 from userservice_core.domain.passwords import PasswordPolicy
 from userservice_core.domain.rate_limits import RatePolicy
 from userservice_core.domain.revocations import RevocationKind
@@ -78,6 +83,7 @@ from userservice_core.ports.failpoints import install_failpoints
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
+    from uuid import UUID
 
     from userservice_core.config import Settings
     from userservice_core.domain.revocations import Revocation
@@ -86,16 +92,19 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMailSender, InMemoryStore
     from userservice_core.infrastructure.messaging.confluent_admin import ConfluentTopicAdmin
     from userservice_core.infrastructure.messaging.confluent_publisher import ConfluentEventPublisher
+    from userservice_core.infrastructure.messaging.consumer import EventConsumer
     from userservice_core.infrastructure.messaging.kafka_admin import KafkaTopicAdmin
     from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
     from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
     from userservice_core.infrastructure.messaging.kafka_topics import TopicAdmin, TopicSpec
     from userservice_core.infrastructure.messaging.lines import Line
+    from userservice_core.infrastructure.messaging.mail import MailReader
     from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.postgres.checks import Demand
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.security.keys import KeyRing, SigningKeySource
     from userservice_core.infrastructure.security.signing_keys import HeldSigningKeys
+    from userservice_core.ports import consuming
     from userservice_core.ports.addresses import AddressReader
     from userservice_core.ports.audit import AuditReader
     from userservice_core.ports.bearer_tokens import BearerTokenSource
@@ -113,13 +122,14 @@ if TYPE_CHECKING:
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
     from userservice_core.ports.personal_data import PersonalDataReader
     from userservice_core.ports.profiles import ProfileReader
-    from userservice_core.ports.publishing import EventPublisher, ParkedEventReader
+    from userservice_core.ports.publishing import Backlog, EventPublisher, ParkedEventReader
     from userservice_core.ports.retention import ExpiredRows
     from userservice_core.ports.revocations import RevocationChecker, RevocationLog, Signal
     from userservice_core.ports.roles import RoleReader
     from userservice_core.ports.security import PasswordHasher
     from userservice_core.ports.sessions import SessionStore
     from userservice_core.ports.unit_of_work import UnitOfWork
+    from userservice_core.ports.user_dumps import UserDumpReader
     from userservice_core.ports.users import UserReader
 
 
@@ -205,12 +215,56 @@ class RelayService:
             stop.set()
             beside.join()
 
+    def drain(self, *, seconds: float) -> Backlog:
+        """
+        Relay until nothing waits, or the time is over, and erase nothing; for processes that end or freeze after it.
+
+        Args:
+            seconds: To begin waves in; the last one may take half a minute more where a bus does not answer.
+
+        Returns:
+            What still waits.
+
+        Raises:
+            UnavailableError: If the database does not answer.
+        """
+        return self._relay.drain(seconds=seconds)
+
     def close(self) -> None:
         """Close the connections."""
         self._close()
 
     def __enter__(self) -> Self:
         """Nothing is left to do: a relay connects when it runs."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+class ConsumerService:
+    """
+    The wired consumer of the service's own group: takes what others ask of it by events.
+
+    Attributes:
+        consumer: Runs, answers probes, and replays what was put aside.
+        topics: What it reads.
+    """
+
+    def __init__(self, consumer: EventConsumer, *, topics: tuple[str, ...], close: Callable[[], None]) -> None:
+        self.consumer = consumer
+        self.topics = topics
+        self._close = close
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        """Nothing is left to do: a consumer connects when it runs."""
         return self
 
     def __exit__(
@@ -240,6 +294,7 @@ class _Driven:
     revocation_log: RevocationLog
     audit: AuditReader
     personal_data: PersonalDataReader
+    user_dumps: UserDumpReader
     expired_rows: ExpiredRows
     limiter: RateLimiter
     cache: Cache
@@ -303,7 +358,9 @@ def _use_cases(
         hasher=driven.hasher,
         clock=driven.clock,
         ids=driven.ids,
+        access_lifetime=rules.lifetimes.access,
     )
+    devices = KnownDevices(sealer=sealer, clock=driven.clock, ids=driven.ids)
     limits = RateLimits(limiter=driven.limiter, policy=rules.rates, sealer=sealer, metrics=driven.metrics)
     # Nobody hashes there, so a request may take a little longer, and has more to hide.
     links_pacer = RecentPacer(longest_wait_seconds=0.05)
@@ -319,7 +376,7 @@ def _use_cases(
         proofs=proofs,
         failures=failures,
         limits=limits,
-        devices=KnownDevices(sealer=sealer, clock=driven.clock, ids=driven.ids),
+        devices=devices,
         rules=password_rules,
         history=history,
         factors=factors,
@@ -401,6 +458,7 @@ def _use_cases(
             profiles=driven.profiles,
             links=links,
             mailed_tokens=mailed_tokens,
+            devices=devices,
             clock=driven.clock,
             ids=driven.ids,
             access_lifetime=rules.lifetimes.access,
@@ -472,6 +530,17 @@ def _use_cases(
         user_directory=UserDirectory(
             users=driven.users, roles=driven.roles, profiles=driven.profiles, addresses=driven.addresses
         ),
+        user_imports=UserImports(
+            uow=driven.uow,
+            users=driven.users,
+            roles=driven.roles,
+            hasher=driven.hasher,
+            time_zones=TzdataTimeZones(),
+            formats=I18nAddressFormats(),
+            clock=driven.clock,
+            ids=driven.ids,
+        ),
+        user_exports=UserExports(uow=driven.uow, dumps=driven.user_dumps, clock=driven.clock, ids=driven.ids),
         idempotent_calls=IdempotentCalls(uow=driven.joining, answers=driven.answers, sealer=sealer, clock=driven.clock),
         rate_limits=limits,
         refusals=Refusals(uow=driven.uow, clock=driven.clock, ids=driven.ids, metrics=driven.metrics),
@@ -545,6 +614,7 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     """
     from userservice_core.infrastructure.caching.pass_through import PassThroughCache
     from userservice_core.infrastructure.postgres.ping import PostgresPing
+    from userservice_core.infrastructure.system.draining import inherited_notice
     from userservice_core.infrastructure.system.health import AssumedHealth, HealthProbe
     from userservice_core.infrastructure.system.revocation_mirror import PrimaryRevocationChecker, RevocationMirror
 
@@ -587,6 +657,7 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
         pings,
         is_loaded=lambda: mirror.is_loaded and (held is None or held.is_loaded),
         metrics=common.metrics,
+        is_told_to_drain=inherited_notice(),
     )
     if held is not None:
         opened.callback(held.close)
@@ -669,7 +740,11 @@ def bootstrap_signing_keys(settings: Settings) -> Iterator[SigningKeys]:
 
 @_drivers_installed()
 def bootstrap_relay(
-    settings: Settings, *, relay_id: str | None = None, write_mail: Callable[[str], None] | None = None
+    settings: Settings,
+    *,
+    relay_id: str | None = None,
+    write_mail: Callable[[str], None] | None = None,
+    background: bool = True,
 ) -> RelayService:
     """
     Wire a relay on PostgreSQL.
@@ -678,6 +753,8 @@ def bootstrap_relay(
         settings: As read by :meth:`Settings.from_environment`.
         relay_id: Stable name of this relay, so that it takes its own lanes back at once; the host's name if not given.
         write_mail: Takes each mail as a line of JSON where the settings say `console:`; standard output if not given.
+        background: Whether something may run and stay connected while nothing is relayed; not where the process is
+            frozen meanwhile.
 
     Raises:
         ConfigurationError: If the key ring or a mail template cannot be used, or what the settings ask for is not
@@ -699,7 +776,7 @@ def bootstrap_relay(
     common = _common(settings)
     database = _database(settings, common.metrics, opened)
     sender: MailSender
-    if settings.mail_url == "console:":
+    if settings.mail_url in {"console:", _NO_MAIL_SERVER}:
         sender = ConsoleMailSender(write_mail or _print_line)
     else:
         sender = SmtpMailSender(
@@ -712,16 +789,99 @@ def bootstrap_relay(
     mails = MailDispatcher(
         AesGcmSecretSealer(common.ring, common.entropy), sender, link_base=f"{settings.link_base}/auth"
     )
-    signal_port = _signal(settings, opened)
+    signal_port = _signal(settings, opened) if background else None
     relay = Relay(
         PostgresOutboxStore(database),
-        _lines(bus=_bus(settings, database), mails=mails, topic_prefix=settings.topic_prefix),
+        _lines_of(settings, bus=_bus(settings, database), mails=mails),
         signal_port,
         relay_id=relay_id or socket.gethostname(),
         metrics=common.metrics,
     )
     beside = _retaining(settings, common, database, signal_port) if settings.retention_interval_seconds else None
     return RelayService(relay, opened.close, beside=beside)
+
+
+@_drivers_installed()
+def bootstrap_consumer(settings: Settings, *, member_id: str | None = None) -> ConsumerService:
+    """
+    Wire the consumer of what others ask of the service; any number of processes share the work.
+
+    Args:
+        settings: As read by :meth:`Settings.from_environment`.
+        member_id: A name of this process alone that outlives a restart, so that its work waits for it meanwhile; with
+            PostgreSQL as the bus, the host's name if not given.
+
+    Raises:
+        ConfigurationError: If the key ring cannot be read, or what the settings ask for is not installed.
+    """
+    from userservice_core.infrastructure.messaging.own_consumer import own_group, own_topics
+    from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
+
+    opened = ExitStack()
+    common = _common(settings)
+    database = _database(settings, common.metrics, opened)
+    uow = PostgresUnitOfWork(
+        database,
+        topic_prefix=settings.topic_prefix,
+        source=settings.issuer,
+        signal=_signal(settings, opened),
+    )
+    group = own_group(settings.topic_prefix)
+    topics = tuple(settings.renamed_topics.get(name, name) for name in own_topics(settings.topic_prefix))
+    source: consuming.EventSource
+    if settings.kafka_bootstrap_servers:
+        from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
+
+        source = KafkaEventSource(
+            settings.kafka_bootstrap_servers,
+            group=group,
+            topics=topics,
+            foreign_topics=topics,
+            member_id=member_id,
+            security=kafka_security(settings),
+        )
+    else:
+        from userservice_core.infrastructure.postgres.bus_events import PostgresEventSource
+
+        source = PostgresEventSource(database, group=group, topics=topics, foreign_topics=topics, member_id=member_id)
+    consumer = _own_consumer(
+        source,
+        uow=uow,
+        clock=common.clock,
+        ids=common.ids,
+        metrics=common.metrics,
+        access_lifetime=timedelta(seconds=settings.access_token_seconds),
+        erasure_client_id=settings.erasure_client_id,
+    )
+    return ConsumerService(consumer, topics=topics, close=opened.close)
+
+
+def _own_consumer(
+    source: consuming.EventSource,
+    *,
+    uow: UnitOfWork,
+    clock: Clock,
+    ids: IdGenerator,
+    metrics: Metrics,
+    access_lifetime: timedelta,
+    erasure_client_id: UUID | None,
+) -> EventConsumer:
+    from userservice_core.infrastructure.messaging.consumer import EventConsumer
+    from userservice_core.infrastructure.messaging.own_consumer import handle_own
+    from userservice_core.infrastructure.messaging.own_inbox import UnitOfWorkInbox
+
+    consumer = EventConsumer(source, inbox=UnitOfWorkInbox(uow), metrics=metrics)
+    handle_own(
+        consumer,
+        bounces=Bounces(clock=clock, ids=ids),
+        erasure_requests=ErasureRequests(
+            clock=clock,
+            ids=ids,
+            access_lifetime=access_lifetime,
+            client_id=None if erasure_client_id is None else ClientId(erasure_client_id),
+        ),
+    )
+    return consumer
 
 
 def _retaining(
@@ -773,6 +933,25 @@ def connection_demand(settings: Settings, *, instances: int | None = None) -> De
         has_direct_address=direct is not None,
         is_pooled=direct is not None and not are_of_one_server(direct, settings.database_url),
     )
+
+
+def mail_reader(*, keyring: str, link_base: str) -> MailReader:
+    """
+    Return what makes mails of the events that ask for them, for a service that sends mails itself.
+
+    Args:
+        keyring: What USERSERVICE_KEYRING holds; whoever has it can also issue tokens, so give it to nobody else.
+        link_base: Where links lead, such as `https://accounts.example.com/auth`.
+
+    Raises:
+        ConfigurationError: If the key ring cannot be read.
+    """
+    from userservice_core.infrastructure.messaging.mail import MailReader
+    from userservice_core.infrastructure.security.keys import KeyRing
+    from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+    from userservice_core.infrastructure.system.clock import SystemEntropy
+
+    return MailReader(AesGcmSecretSealer(KeyRing.parse(keyring), SystemEntropy()), link_base=link_base)
 
 
 def configure_logging(settings: Settings) -> None:
@@ -854,6 +1033,7 @@ def _on_postgres(
     from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
     from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInReader
     from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
+    from userservice_core.infrastructure.postgres.user_dumps import PostgresUserDumpReader
     from userservice_core.infrastructure.postgres.users import PostgresUserReader
     from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher
 
@@ -881,6 +1061,7 @@ def _on_postgres(
         revocation_log=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
         personal_data=PostgresPersonalDataReader(database),
+        user_dumps=PostgresUserDumpReader(database),
         expired_rows=PostgresExpiredRows(database),
         limiter=_limiter(settings, database, common.metrics, opened),
         cache=cache,
@@ -1049,6 +1230,19 @@ def _breached_passwords(settings: Settings, metrics: Metrics, opened: ExitStack)
     return checker
 
 
+_NO_MAIL_SERVER: Final = "bus:"
+"""Where mails are to be handed over if another service sends them."""
+
+
+def _lines_of(settings: Settings, *, bus: EventPublisher, mails: EventPublisher) -> tuple[Line, ...]:
+    """Where another service sends the mails, they go the way of everything else."""
+    from userservice_core.infrastructure.messaging.lines import Line
+
+    if settings.mail_url == _NO_MAIL_SERVER:
+        return (Line(name="bus", publisher=bus, without_topics=()),)
+    return _lines(bus=bus, mails=mails, topic_prefix=settings.topic_prefix)
+
+
 def _lines(*, bus: EventPublisher, mails: EventPublisher, topic_prefix: str) -> tuple[Line, ...]:
     """Mails go one way, everything else the other."""
     from userservice_core.infrastructure.messaging.lines import Line
@@ -1091,7 +1285,7 @@ def _kafka_publisher(settings: Settings) -> EventPublisher:
 
 def kafka_topics(settings: Settings, *, dead_letters: bool = False) -> tuple[TopicSpec, ...]:
     """
-    Return what the settings want of the topics that events go to.
+    Return what the settings want of the topics that events go to, and of those that the service reads.
 
     Args:
         settings: As read by :meth:`Settings.from_environment`.
@@ -1110,7 +1304,8 @@ def kafka_topics(settings: Settings, *, dead_letters: bool = False) -> tuple[Top
     largest = LARGEST_DEAD_LETTER_BYTES if dead_letters else settings.kafka_topic_max_message_bytes
     if largest is not None:
         wanted["max.message.bytes"] = str(largest)
-    names = [f"{settings.topic_prefix}{topic}" for topic in Topic if topic is not Topic.NOTIFICATIONS]
+    written = (topic for topic in Topic if topic is not Topic.NOTIFICATIONS or settings.mail_url == _NO_MAIL_SERVER)
+    names = [f"{settings.topic_prefix}{topic}" for topic in (*written, *ReceivedTopic)]
     return tuple(
         TopicSpec(
             name=f"{name}{DEAD_LETTER_SUFFIX}" if dead_letters else settings.renamed_topics.get(name, name),
@@ -1259,7 +1454,8 @@ class InMemoryUserService:
         store: What it stores.
         relay: Its relay, of which `wave` does what a relay's process would.
         mails: What was sent.
-        publisher: What was published.
+        publisher: What was published; what others publish is given to it as well.
+        consumer: Of what others publish: :meth:`~.EventConsumer.run` handles it until it is stopped.
     """
 
     service: UserService
@@ -1267,6 +1463,7 @@ class InMemoryUserService:
     relay: Relay
     mails: InMemoryMailSender
     publisher: InMemoryEventPublisher
+    consumer: EventConsumer
 
 
 def bootstrap_in_memory(
@@ -1278,6 +1475,7 @@ def bootstrap_in_memory(
     ring: KeyRing | None = None,
     breached: BreachedPasswords | None = None,
     hide_registered_emails: bool = False,
+    erasure_client_id: UUID | None = None,
     password_history: int = 0,
 ) -> InMemoryUserService:
     """
@@ -1291,10 +1489,12 @@ def bootstrap_in_memory(
         breached: The passwords that count as leaked; none if not given.
         ring: Its keys; new ones if not given.
         hide_registered_emails: Whether registering tells nobody that an address has an account.
+        erasure_client_id: Of the service client in whose name events have users erased.
         password_history: How many passwords before the present one are no new ones.
     """
     from userservice_core.infrastructure import memory
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
+    from userservice_core.infrastructure.messaging.own_consumer import own_group, own_topics
     from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.security.common_passwords import common_passwords
     from userservice_core.infrastructure.security.keys import KeyRing
@@ -1327,6 +1527,7 @@ def bootstrap_in_memory(
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
         audit=memory.InMemoryAuditReader(store),
         personal_data=memory.InMemoryPersonalDataReader(store),
+        user_dumps=memory.InMemoryUserDumpReader(store),
         expired_rows=memory.InMemoryExpiredRows(store),
         limiter=memory.InMemoryRateLimiter(clock),
         cache=cache,
@@ -1367,4 +1568,15 @@ def bootstrap_in_memory(
         drain=lambda: None,
         close=pipeline.close,
     )
-    return InMemoryUserService(service=service, store=store, relay=relay, mails=mails, publisher=publisher)
+    consumer = _own_consumer(
+        memory.InMemoryEventSource(publisher, group=own_group("userservice."), topics=own_topics("userservice.")),
+        uow=uow,
+        clock=clock,
+        ids=ids,
+        metrics=metrics,
+        access_lifetime=rules.lifetimes.access,
+        erasure_client_id=erasure_client_id,
+    )
+    return InMemoryUserService(
+        service=service, store=store, relay=relay, mails=mails, publisher=publisher, consumer=consumer
+    )

@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn, TextIO
 
 import attrs
 import click
@@ -32,6 +32,7 @@ from userservice_core.errors import (
     DatabaseUnavailableError,
     InvalidInputError,
     NotFoundError,
+    UnavailableError,
     UserServiceError,
 )
 
@@ -200,22 +201,47 @@ def _report_topics(*, dead_letters: bool, is_creating: bool) -> None:
 @click.option("--app", type=click.Choice(sorted(_APPLICATIONS)), default="starlette", show_default=True)
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input ends.")
 def serve(app: str, *, with_parent: bool) -> None:
-    """Serve HTTP by granian: Starlette over ASGI, or Flask over WSGI."""
+    """
+    Serve HTTP by granian: Starlette over ASGI, or Flask over WSGI.
+
+    Told to end by SIGTERM, it is not ready any more, and closes each connection after its next answer; what comes is
+    served for DRAIN_DELAY_SECONDS. Then it takes no more connections, answers what is at work, and ends with 0.
+    """
+    from userservice_core.infrastructure.system.draining import drain_notice
+
     settings = Settings.from_environment(os.environ)
     if with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     _require_startable(settings)
-    with _metrics(settings, port=settings.metrics_port, folder="metrics"):
-        _serve(settings, app)
+    with (
+        _metrics(settings, port=settings.metrics_port, folder="metrics"),
+        drain_notice(settings.data_dir) as drain,
+    ):
+        _serve(settings, app, drain)
 
 
-def _serve(settings: Settings, app: str) -> None:
+def _serve(settings: Settings, app: str, drain: Callable[[], None]) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
 
+    ends = threading.Event()
+
+    class Server(Granian):  # type: ignore[misc,valid-type] # the library exports a choice between two classes
+        """Lets load balancers notice, before it stops, that it is about to."""
+
+        def signal_handler_interrupt(self, number: int, frame: FrameType | None) -> None:
+            if number != signal.SIGTERM or ends.is_set() or settings.drain_delay_seconds == 0:
+                super().signal_handler_interrupt(number, frame)
+                return
+            ends.set()
+            drain()
+            stop = threading.Timer(settings.drain_delay_seconds, super().signal_handler_interrupt, (number, frame))
+            stop.daemon = True
+            stop.start()
+
     is_asgi = app == "starlette"
-    Granian(
+    Server(
         _APPLICATIONS[app],
         address=settings.host,
         port=settings.port,
@@ -357,7 +383,8 @@ def _parked_document(event: ParkedEvent, *, now: datetime) -> dict[str, Any]:
 
 
 @main.command()
-@click.argument("app", metavar="MODULE:NAME")
+@click.argument("app", metavar="[MODULE:NAME]", required=False)
+@click.option("--member-id", default=None, help="Stable name of this process in the service's own group.")
 @click.option("--replay-dead-letters", is_flag=True, help="Handle again what was put aside, and end.")
 @click.option(
     "--probe-port",
@@ -366,16 +393,33 @@ def _parked_document(event: ParkedEvent, *, now: datetime) -> dict[str, Any]:
     help="Serve /health/live and /metrics on this port of the loopback address; not if not given.",
 )
 @click.option("--probe-host", default="127.0.0.1", show_default=True, help="Another address for the probes.")
-def consume(app: str, *, replay_dead_letters: bool, probe_port: int | None, probe_host: str) -> None:
+def consume(
+    app: str | None, *, member_id: str | None, replay_dead_letters: bool, probe_port: int | None, probe_host: str
+) -> None:
     """
-    Run the EventConsumer that MODULE names NAME, until told to stop: `userservice consume billing.events:consumer`.
+    Take what others ask of the service by events, until told to stop; any number of processes share the work.
 
-    The module makes it; none of the settings of the service count here.
+    With MODULE:NAME, run the EventConsumer that the module names so instead, which is for other services: `userservice
+    consume billing.events:consumer`. The module makes it, and none of the settings of the service count.
     """
+    if app is not None:
+        if member_id is not None:
+            raise click.UsageError("A consumer that a module makes is named there.")
+        _consume(_consumer(app), is_replay=replay_dead_letters, probe_port=probe_port, probe_host=probe_host)
+        return
+    from userservice_core.bootstrap import bootstrap_consumer, configure_logging
+
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings)
+    _require_startable(settings)
+    with bootstrap_consumer(settings, member_id=member_id) as service:
+        _consume(service.consumer, is_replay=replay_dead_letters, probe_port=probe_port, probe_host=probe_host)
+
+
+def _consume(consumer: EventConsumer, *, is_replay: bool, probe_port: int | None, probe_host: str) -> None:
     from userservice_core.infrastructure.messaging.probes import serve_probes
 
-    consumer = _consumer(app)
-    if replay_dead_letters:
+    if is_replay:
         click.echo(json.dumps(consumer.replay_dead_letters()))
         return
     with contextlib.ExitStack() as running:
@@ -457,6 +501,184 @@ def apply_access(file: BinaryIO) -> None:
     click.echo(json.dumps(attrs.asdict(applied)))
 
 
+# --- users from elsewhere, and to elsewhere ---------------------------------------------------------------------------
+
+
+@main.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--from",
+    "source",
+    type=click.Choice(["lines", "keycloak"]),
+    default="lines",
+    show_default=True,
+    help="Lines of JSON, or a realm as Keycloak exports it.",
+)
+@click.option("--confirmed", is_flag=True, help="Keycloak: count every address as confirmed.")
+@click.option("--dry-run", is_flag=True, help="Check everything and store nothing.")
+@click.option(
+    "--refused",
+    type=click.File("w"),
+    default=None,
+    help="Write what is wrong with refused records to this file, a line of JSON each.",
+)
+def import_users(file: BinaryIO, *, source: str, confirmed: bool, dry_run: bool, refused: TextIO | None) -> None:
+    """
+    Store the users of FILE (- for standard input) who are not here yet; print how many.
+
+    Whoever is here stays as they are, so that a run that was stopped is taken up by starting it again. Ends with 1 if
+    a record was refused, or not all were read.
+    """
+    from userservice_core.bootstrap import bootstrap, configure_logging
+    from userservice_core.http.user_records import read_keycloak, read_lines
+
+    if confirmed and source != "keycloak":
+        raise click.UsageError("--confirmed goes with --from keycloak; lines say emailVerified themselves.")
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings)
+    refusals = _Refusals("line" if source == "lines" else "user", refused)
+    with (
+        _stop_signal() as stop,
+        bootstrap(settings, background=False) as service,
+        _progress("Importing", file) as advance,
+    ):
+        pace = _Pace(settings.import_users_per_second, stop)
+
+        def after_batch(records: int) -> bool:
+            advance()
+            return pace.wait(0 if dry_run else records)
+
+        result = service.use_cases.user_imports.apply(
+            records=read_lines(file) if source == "lines" else read_keycloak(file, confirmed=confirmed),
+            refuse=refusals.add,
+            is_trial=dry_run,
+            after_batch=after_batch,
+        )
+        is_complete = not stop.is_set()
+    refusals.tell_the_rest()
+    click.echo(json.dumps({**attrs.asdict(result), "complete": is_complete, "dryRun": dry_run}))
+    if result.refused or not is_complete:
+        sys.exit(1)
+
+
+@main.command("export")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Write to this file, which nobody else may read; to standard output if not given.",
+)
+@click.option("--with-password-hashes", is_flag=True, help="Also what lets whoever has it try passwords.")
+def export_users(*, output: Path | None, with_password_hashes: bool) -> None:
+    """Write all users who are not deleted, a line of JSON each, as `userservice import` takes them."""
+    from userservice_core.bootstrap import bootstrap, configure_logging
+    from userservice_core.http.user_records import line_of
+
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings)
+    written = 0
+    with (
+        _stop_signal() as stop,
+        bootstrap(settings, background=False) as service,
+        _whole_file(output) as file,
+        _progress("Exporting") as advance,
+    ):
+        for dump in service.use_cases.user_exports.read_all(with_hashes=with_password_hashes):
+            file.write(line_of(dump, with_hash=with_password_hashes))
+            written += 1
+            if stop.is_set():
+                raise UnavailableError("The export was stopped, and is not complete.")
+            if written % _EXPORTED_BETWEEN_SIGNS == 0:
+                advance()
+    click.echo(json.dumps({"exported": written}), err=True)
+
+
+_EXPORTED_BETWEEN_SIGNS: Final = 100
+_SHOWN_REFUSALS: Final = 20
+
+
+class _Refusals:
+    """Tells what is wrong with records: the first ones to whoever looks on, all of them to a file."""
+
+    def __init__(self, unit: str, file: TextIO | None) -> None:
+        self._unit = unit
+        self._file = file
+        self._count = 0
+
+    def add(self, number: int, faults: tuple[Fault, ...]) -> None:
+        """Tell of one record."""
+        self._count += 1
+        if self._count <= _SHOWN_REFUSALS:
+            for fault in faults:
+                click.echo(f"userservice: {self._unit} {number}: {_place(fault)}: {fault.message}", err=True)
+        if self._file is not None:
+            errors = [{"pointer": _pointer(fault), "code": fault.code, "message": fault.message} for fault in faults]
+            self._file.write(json.dumps({self._unit: number, "errors": errors}) + "\n")
+
+    def tell_the_rest(self) -> None:
+        """Tell of how many nothing was told."""
+        if self._count > _SHOWN_REFUSALS:
+            where = "" if self._file is not None else "; --refused FILE writes all of them"
+            click.echo(f"userservice: {self._count - _SHOWN_REFUSALS} more were refused{where}", err=True)
+
+
+def _pointer(fault: Fault) -> str:
+    """Return the place of a fault as RFC 6901 writes it."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in fault.field)
+
+
+class _Pace:
+    """Goes no faster than so many a second; 0 for as fast as it can."""
+
+    def __init__(self, per_second: float, stop: threading.Event) -> None:
+        self._per_second = per_second
+        self._stop = stop
+        self._free_at = time.monotonic()
+
+    def wait(self, done: int) -> bool:
+        """Wait until more may be done after *done* more; tell whether to go on at all."""
+        now = time.monotonic()
+        if self._per_second:
+            # What a slow batch took longer is not caught up on: a burst is what the pace is there against.
+            self._free_at = max(now, self._free_at + done / self._per_second)
+        return not self._stop.wait(max(0.0, self._free_at - now))
+
+
+@contextlib.contextmanager
+def _progress(what: str, file: BinaryIO | None = None) -> Iterator[Callable[[], None]]:
+    """Show how far it is on a terminal, by what was read of *file*; give what is to be called now and then."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    total = os.fstat(file.fileno()).st_size if file is not None and file.seekable() else None
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=total)
+
+        def advance() -> None:
+            if file is not None and total is not None:
+                bar.update(task, completed=file.tell())
+
+        yield advance
+
+
+@contextlib.contextmanager
+def _whole_file(path: Path | None) -> Iterator[BinaryIO]:
+    """Write to a file that is there under its name only once it is complete, or to standard output."""
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            # One that was left there may be open to others.
+            os.fchmod(file.fileno(), 0o600)
+            yield file
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 @main.command("create-admin")
 @click.option("--email", required=True, help="Where the administrator gets mail.")
 def create_admin(email: str) -> None:
@@ -504,7 +726,11 @@ def openapi(*, issuer: str, refresh_token_cookie: bool) -> None:
 )
 @click.pass_context
 def events(context: click.Context, *, as_json: bool, topic_prefix: str) -> None:
-    """List all types of events: the type, its topic, the version of its schema, and what it is keyed by."""
+    """
+    List all types of events: the type, its topic, the version of its schema, and what it is keyed by.
+
+    Last come those that the service takes from others, with `received`.
+    """
     if context.invoked_subcommand is not None:
         return
     catalogue = _event_catalogue(topic_prefix)
@@ -515,6 +741,7 @@ def events(context: click.Context, *, as_json: bool, topic_prefix: str) -> None:
     for each in catalogue:
         click.echo(
             f"{each['type']:<{widths['type']}}  {each['topic']:<{widths['topic']}}  v{each['version']}  {each['key']}"
+            + ("" if each["direction"] == "published" else "  received")
         )
 
 
@@ -537,10 +764,10 @@ def show_event(type_: str) -> None:
 def _event_catalogue(topic_prefix: str) -> list[dict[str, Any]]:
     """Return what there is to know of each type, the versions of one in ascending order."""
     from userservice_core.domain.event_schemas import key_of, wire_name
-    from userservice_core.domain.events import EVENT_TYPES
+    from userservice_core.domain.events import EVENT_TYPES, RECEIVED_TYPES
 
     catalogue: dict[str, dict[str, Any]] = {}
-    for kind in sorted(EVENT_TYPES, key=lambda kind: kind.schema_version):
+    for kind in sorted((*EVENT_TYPES, *RECEIVED_TYPES), key=lambda kind: kind.schema_version):
         known = catalogue.get(wire_name(kind))
         if known is not None:
             known["key"] = f"{known['key']} or {key_of(kind)}"
@@ -550,6 +777,7 @@ def _event_catalogue(topic_prefix: str) -> list[dict[str, Any]]:
             "topic": f"{topic_prefix}{kind.topic}",
             "version": kind.schema_version,
             "key": key_of(kind),
+            "direction": "received" if kind in RECEIVED_TYPES else "published",
         }
     return list(catalogue.values())
 
@@ -757,7 +985,7 @@ def _text(file: Path) -> str:
 @click.option("--admin-email", default="administrator@example.com", show_default=True)
 def dev(port: int, data_dir: Path, admin_email: str) -> None:
     """
-    Run everything on this machine: database, HTTP, relay; outgoing mail is printed as JSON lines.
+    Run everything on this machine: database, HTTP, relay, consumer; outgoing mail is printed as JSON lines.
 
     Data stays in the data directory. Whatever was started ends with this command.
     """
@@ -784,6 +1012,7 @@ def _dev_environment(*, port: int, data_dir: Path, dsn: str) -> dict[str, str]:
         "USERSERVICE_METRICS_PORT": str(_free_port()),
         "USERSERVICE_MAIL_URL": "console:",
         "USERSERVICE_LOG_FORMAT": "console",
+        "USERSERVICE_DRAIN_DELAY_SECONDS": "0",
         "USERSERVICE_DATABASE_URL": dsn,
         "USERSERVICE_DATABASE_DIRECT_URL": dsn,
     }
@@ -792,7 +1021,7 @@ def _dev_environment(*, port: int, data_dir: Path, dsn: str) -> dict[str, str]:
 
 
 def _run_dev(environment: Mapping[str, str], stop: threading.Event, *, admin_email: str) -> None:
-    from userservice_core.bootstrap import bootstrap, bootstrap_relay, configure_logging
+    from userservice_core.bootstrap import bootstrap, bootstrap_consumer, bootstrap_relay, configure_logging
     from userservice_core.infrastructure.postgres import migrate as migrations
 
     settings = Settings.from_environment(environment)
@@ -801,19 +1030,27 @@ def _run_dev(environment: Mapping[str, str], stop: threading.Event, *, admin_ema
     with _server(environment) as server:
         with bootstrap(settings) as service:
             _create_admin(service.use_cases.accounts.create_first_administrator, admin_email)
-        with bootstrap_relay(settings, relay_id="development") as relay_service:
-            relaying = threading.Thread(target=relay_service.run, args=(stop,), name="relay")
-            relaying.start()
+        with (
+            bootstrap_relay(settings, relay_id="development") as relay_service,
+            bootstrap_consumer(settings, member_id="development") as consumer_service,
+        ):
+            threads = [
+                threading.Thread(target=run, args=(stop,), name=name)
+                for name, run in (("relay", relay_service.run), ("consumer", consumer_service.consumer.run))
+            ]
+            for thread in threads:
+                thread.start()
             try:
                 _wait_until_ready(settings, server, stop)
-                while not stop.wait(0.2) and server.poll() is None and relaying.is_alive():
+                while not stop.wait(0.2) and server.poll() is None and all(thread.is_alive() for thread in threads):
                     pass
             finally:
                 ended_early = not stop.is_set()
                 stop.set()
-                relaying.join()
+                for thread in threads:
+                    thread.join()
     if ended_early:
-        _fail(("the server or the relay has ended; its last lines above say why",), 1)
+        _fail(("the server, the relay or the consumer has ended; its last lines above say why",), 1)
 
 
 @contextlib.contextmanager

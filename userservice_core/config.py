@@ -21,6 +21,7 @@ from email.headerregistry import Address
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import attrs
 
@@ -236,7 +237,7 @@ def _parse_base_url(text: str) -> str:
 
 
 def _parse_mail_url(text: str) -> str:
-    if text == "console:":
+    if text in {"console:", "bus:"}:
         return text
     parse, _ = _url("smtp", "smtps", "smtp+starttls")
     return parse(text)
@@ -287,6 +288,10 @@ def _parse_failpoint(text: str) -> str:
     return text
 
 
+def _parse_uuid(text: str) -> UUID:
+    return UUID(text)
+
+
 def _parse_text(text: str) -> str:
     if not text.strip():
         raise ValueError
@@ -310,6 +315,7 @@ _SWITCH = (_parse_switch, "true or false")
 _BASE_URL = (_parse_base_url, "a URL that begins with https:// or http://, without user, query or fragment")
 _HOST = (_parse_host, "an IP address to listen on, or localhost")
 _PATH = (Path, "a folder")
+_UUID = (_parse_uuid, "a UUID")
 _PEM = (Path, "a file in PEM")
 _NAME = (_parse_name, "at most 100 letters, digits, dots, dashes and underscores")
 _TEXT = (_parse_text, "a text that is not empty")
@@ -496,6 +502,12 @@ class Settings:
         "What the name of every topic begins with; the same for all processes of an installation.",
         default="userservice.",
     )
+    erasure_client_id: UUID | None = _setting(
+        _UUID,
+        "The service client in whose name a user is erased whom an event asks to erase; without one, only users are"
+        " erased who hold no permission.",
+        default=None,
+    )
     cache_url: str | None = _setting(
         _url("redis", "rediss"),
         "A Redis or Valkey that all workers share; without it, each caches in its own memory only.",
@@ -508,8 +520,9 @@ class Settings:
 
     # mail
     mail_url: str = _setting(
-        (_parse_mail_url, "console: or smtp://, smtps:// or smtp+starttls://user:password@host:port"),
-        "Where the relay hands mails over; `console:` prints them, one line of JSON each, with their secret links.",
+        (_parse_mail_url, "console: or bus: or smtp://, smtps:// or smtp+starttls://user:password@host:port"),
+        "Where the relay hands mails over; `console:` prints them, one line of JSON each, with their secret links, and"
+        " `bus:` leaves them to whoever reads the topic of notifications.",
         default="console:",
         secret=True,
     )
@@ -527,6 +540,12 @@ class Settings:
     host: str = _setting(_HOST, "The address to listen on.", default="127.0.0.1")
     port: int = _setting(_PORT, "The port to listen on.", default=8000)
     workers: int = _setting(_whole(1, 256, "processes"), "Processes that serve HTTP.", default=1)
+    drain_delay_seconds: float = _setting(
+        _decimal(0, 300, "seconds"),
+        "How long `userservice serve`, once told to end by SIGTERM, still serves as not ready, so that load balancers"
+        " notice before it takes no more connections. A second signal, and Ctrl-C, end it at once.",
+        default=5.0,
+    )
     wsgi_threads: int = _setting(_whole(1, 64, "threads"), "Requests at once in a worker of the Flask host.", default=8)
     metrics_host: str = _setting(_HOST, "The address to serve metrics on.", default="127.0.0.1")
     metrics_port: int = _setting(_PORT, "The port to serve metrics on.", default=9100)
@@ -641,6 +660,11 @@ class Settings:
         _decimal(0, 604_800, "seconds"),
         "How long a relay waits between two runs of what erases expired accounts and rows; 0 for never.",
         default=3_600.0,
+    )
+    import_users_per_second: float = _setting(
+        _decimal(0, 100_000, "users"),
+        "How fast `userservice import` goes at most, so that what else is at work has room; 0 for as fast as it can.",
+        default=200.0,
     )
     hide_registered_emails: bool = _setting(
         _SWITCH,

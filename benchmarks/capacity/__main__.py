@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import psutil
 import psycopg
+from sqlalchemy import create_engine, text
 
 from benchmarks import processes
 from benchmarks.accounts import Account, create_accounts
@@ -38,7 +39,11 @@ from userservice_core.infrastructure.postgres import migrate
 from userservice_core.infrastructure.postgres.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Connection
+
+    from userservice_core import ConsumedEvent
 
 _FILE: Final = Path(__file__).parents[1] / "results" / "capacity.json"
 _RATE_LIMITS: Final = Path(__file__).parents[1] / "rate_limits.toml"
@@ -52,13 +57,19 @@ _MIB: Final = 2.0**20
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """A figure of the file of results, from its rounds."""
+    """
+    A figure of the file of results, from its rounds.
+
+    Attributes:
+        others: Processors that other programs of this machine kept busy meanwhile; None where it makes no difference.
+    """
 
     name: str
     unit: str
     rounds: tuple[float, ...]
     limit: float | None = None
     goal: float | None = None
+    others: float | None = None
 
     @property
     def value(self) -> float:
@@ -78,6 +89,7 @@ class Row:
             "goal": self.goal,
             "met": None if ratio is None or self.goal is None else ratio >= self.goal,
             "spread": round(spread, 4),
+            **({} if self.others is None else {"others": round(self.others, 3)}),
         }
 
 
@@ -101,19 +113,33 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--accounts", type=int, default=400)
     parser.add_argument("--file", type=Path, default=_FILE, help="to write to")
+    parser.add_argument("--parts", nargs="+", choices=tuple(_PARTS), default=list(_PARTS), help="others are kept")
     given = parser.parse_args()
     machine = describe_machine()
     rows: list[Row] = []
     with _scene(given.accounts, rounds=given.rounds, seconds=given.seconds, rows=rows) as scene:
-        for measure in (_requests, _events, _scale_out):
-            for row in measure(scene):
+        for part in given.parts:
+            for row in _PARTS[part](scene):
                 print(f"{row.name:<60} {row.value:>12,.3f} {row.unit}", flush=True)
                 rows.append(row)
     machine["load_after"] = [round(load, 2) for load in psutil.getloadavg()]
-    document = {"machine": machine, "figures": [row.document() for row in rows]}
-    given.file.parent.mkdir(parents=True, exist_ok=True)
-    given.file.write_text(json.dumps(document, indent=2) + "\n")
+    write_results(given.file, [row.document() for row in rows], machine)
     print(f"Written to {given.file}")
+
+
+def write_results(file: Path, measured: list[dict[str, object]], machine: dict[str, object]) -> None:
+    """Write what was measured, and keep the figures that were not measured this time, each with its own machine."""
+    at = str(machine["at"])
+    figures, machines = [{**figure, "at": at} for figure in measured], {at: machine}
+    if file.exists():
+        earlier = json.loads(file.read_text())
+        names = {figure["figure"] for figure in measured}
+        figures += [figure for figure in earlier["figures"] if figure["figure"] not in names]
+        machines |= earlier["machines"]
+    used = {figure["at"] for figure in figures}
+    document = {"machines": {at: known for at, known in machines.items() if at in used}, "figures": figures}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(document, indent=2) + "\n")
 
 
 @contextlib.contextmanager
@@ -310,30 +336,32 @@ def _relay(settings: Settings) -> float:
 
 def _consume(settings: Settings, broker: KafkaBroker) -> float:
     """Return the events a second that one consumer handles, each with a row of its own and the inbox."""
-    topic, handled = f"{settings.topic_prefix}users", [0]
-    inbox = PostgresInbox(lambda: psycopg.connect(settings.database_url))
+    topic, handled_at = f"{settings.topic_prefix}users", list[float]()
+    engine = create_engine(settings.database_url.replace("postgresql://", "postgresql+psycopg://"))
+    inbox = PostgresInbox(engine.begin)
     inbox.create_tables()
-    with psycopg.connect(settings.database_url) as connection:
-        connection.execute("CREATE TABLE capacity_effect (key text, event_id text)")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE capacity_effect (key text, event_id text)"))
     source = KafkaEventSource([broker.bootstrap_servers], group="capacity", topics=[topic])
     consumer = EventConsumer(source, inbox=inbox)
+    insert = text("INSERT INTO capacity_effect VALUES (:key, :id)")
 
     @consumer.on("userservice.profile.updated.v1")
-    def write(event: object, connection: psycopg.Connection[tuple[object, ...]]) -> None:
-        connection.execute("INSERT INTO capacity_effect VALUES (%s, %s)", (str(event), ""))
-        handled[0] += 1
+    def write(event: ConsumedEvent, connection: Connection) -> None:
+        connection.execute(insert, {"key": event.key, "id": event.id})
+        handled_at.append(time.perf_counter())
 
     stop = threading.Event()
     thread = threading.Thread(target=consumer.run, args=(stop,))
     thread.start()
     try:
-        first = _until(lambda: handled[0] > 0)
-        _until_still(handled)
-        last_count, last = handled[0], time.perf_counter()
+        _until(lambda: len(handled_at) > 0)
+        _until(lambda: time.perf_counter() - handled_at[-1] > _STILL_SECONDS)
     finally:
         stop.set()
         thread.join()
-    return last_count / (last - first - _STILL_SECONDS)
+        engine.dispose()
+    return (len(handled_at) - 1) / (handled_at[-1] - handled_at[0])
 
 
 _STILL_SECONDS: Final = 2.0
@@ -349,21 +377,13 @@ def _until(condition: Callable[[], bool]) -> float:
     return time.perf_counter()
 
 
-def _until_still(count: Sequence[int]) -> None:
-    """Wait until *count* has not changed for two seconds."""
-    seen, since = -1, 0.0
-    while seen != count[0] or time.perf_counter() - since < _STILL_SECONDS:
-        if seen != count[0]:
-            seen, since = count[0], time.perf_counter()
-        time.sleep(0.01)
-
-
 # --- scale-out --------------------------------------------------------------------------------------------------------
 
 
 def _scale_out(scene: Scene) -> Iterator[Row]:
     """Sign in to 1, 2 and 4 workers of 0.4 processors each, in turn, and compare with so many times one."""
     rates: dict[int, list[float]] = {units: [] for units in _UNITS}
+    others = []
     with contextlib.ExitStack() as running:
         try:
             ports = [_limited_service(scene, running, index) for index in range(max(_UNITS))]
@@ -372,8 +392,11 @@ def _scale_out(scene: Scene) -> Iterator[Row]:
             return
         for _ in range(scene.rounds):
             for units in _UNITS:
+                began = time.perf_counter(), _busy_seconds(), _own_seconds(scene)
                 done = call_for(scene.seconds * 2, ports[:units], "login", scene.accounts, callers=2 * units)
                 rates[units].append(done.per_second)
+                of_others = (_busy_seconds() - began[1]) - (_own_seconds(scene) - began[2])
+                others.append(max(0.0, of_others / (time.perf_counter() - began[0])))
     one = statistics.median(rates[1])
     for units, rounds in rates.items():
         yield Row(
@@ -382,16 +405,32 @@ def _scale_out(scene: Scene) -> Iterator[Row]:
             rounds=tuple(rounds),
             limit=None if units == 1 else round(units * one, 3),
             goal=None if units == 1 else _SCALE_OUT_GOAL,
+            others=statistics.median(others),
         )
+    if statistics.median(others) > results.MOST_OF_OTHERS:
+        print("Other programs kept the machine busy, so how workers add up says nothing of the service.")
     law = ScalingLaw.fit({units: statistics.median(rounds) for units, rounds in rates.items()})
     print(f"Universal scalability law: {law.one:.2f} a second, contention {law.contention:.4f},", end=" ")
     print(f"coherency {law.coherency:.5f}")
+
+
+def _busy_seconds() -> float:
+    """Return the processor time of all programs of this machine."""
+    times = psutil.cpu_times()
+    return float(times.user + times.system + times.nice + times.irq + times.softirq)
+
+
+def _own_seconds(scene: Scene) -> float:
+    return _processor_seconds(psutil.Process()) + _processor_seconds(scene.postmaster)
 
 
 def _limited_service(scene: Scene, running: contextlib.ExitStack, index: int) -> int:
     prefix = running.enter_context(processor_quota(f"worker{index}", _UNIT_PROCESSORS))
     log = scene.folder / f"worker{index}.log"
     return running.enter_context(processes.service(scene.variables, "starlette", log=log, prefix=prefix))
+
+
+_PARTS: Final = {"requests": _requests, "events": _events, "scale-out": _scale_out}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import statistics
 import threading
@@ -52,8 +53,14 @@ class Calls:
         return statistics.median(self.latencies)
 
 
-def caller_of(operation: str, account: Account) -> Callable[[Any], Call]:
-    """Return what makes each call of *operation* from the answer before, None at first."""
+def caller_of(operation: str, account: Account, others: Sequence[Account]) -> Callable[[Any], Call]:
+    """
+    Return what makes each call of *operation* from the answer before, None at first.
+
+    Args:
+        others: Whose profiles are changed in turn, so that the events have many keys.
+    """
+    tokens = itertools.cycle(other.access_token for other in others)
 
     def refresh(answer: Any) -> Call:  # noqa: ANN401 - JSON
         if answer is None:
@@ -63,9 +70,7 @@ def caller_of(operation: str, account: Account) -> Callable[[Any], Call]:
     calls: dict[str, Callable[[Any], Call]] = {
         "get_current_user": lambda _: Call("GET", "/users/me", token=account.access_token),
         "get_profile": lambda _: Call("GET", "/users/me/profile", token=account.access_token),
-        "patch_profile": lambda _: Call(
-            "PATCH", "/users/me/profile", {"bio": uuid.uuid4().hex}, token=account.access_token
-        ),
+        "patch_profile": lambda _: Call("PATCH", "/users/me/profile", {"bio": uuid.uuid4().hex}, token=next(tokens)),
         "login": lambda _: _login(account),
         "register": lambda _: Call(
             "POST", "/auth/register", {"email": f"{uuid.uuid4().hex}@example.com", "password": PASSWORD}
@@ -78,6 +83,9 @@ def caller_of(operation: str, account: Account) -> Callable[[Any], Call]:
 OPERATIONS: Final = ("get_current_user", "get_profile", "patch_profile", "refresh_token", "login", "register")
 
 
+_SIGNING_IN: Final = frozenset({"login", "refresh_token"})
+
+
 def _login(account: Account) -> Call:
     return Call("POST", "/auth/login", {"email": account.email, "password": PASSWORD})
 
@@ -85,14 +93,19 @@ def _login(account: Account) -> Call:
 def call_for(
     seconds: float, ports: Sequence[int], operation: str, accounts: Sequence[Account], *, callers: int
 ) -> Calls:
-    """Let *callers* call *operation* for *seconds*, spread over *ports*, each with an account of its own."""
+    """
+    Let *callers* call *operation* for *seconds*, spread over *ports*, each with an account of its own.
+
+    Those that sign in take the accounts from the end, since a new session ends the oldest of many, and its token.
+    """
+    accounts = accounts[::-1] if operation in _SIGNING_IN else accounts
     latencies: list[float] = []
     faults: list[int] = []
     began = time.perf_counter()
 
     def run(index: int) -> None:
         with _connection(ports[index % len(ports)]) as connection:
-            next_call, answer = caller_of(operation, accounts[index]), None
+            next_call, answer = caller_of(operation, accounts[index], accounts[: len(accounts) // 2]), None
             while (sent_at := time.perf_counter()) < began + seconds:
                 status, answer = _answer(connection, next_call(answer))
                 if http.client.OK <= status < http.client.MULTIPLE_CHOICES:

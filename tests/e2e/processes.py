@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
 ROOT: Final = Path(__file__).parents[2]
 _RATE_LIMITS: Final = Path(__file__).with_name("rate_limits.toml")
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 20.0
+OURS: Final = (sys.executable, "-m", "userservice_core.cli")
+"""The command of this tree; installations have their own."""
 
 
 def free_port() -> int:
@@ -52,6 +54,7 @@ def settings_for(database: str, data_dir: Path, **others: str) -> dict[str, str]
         "RATE_LIMITS_FILE": str(_RATE_LIMITS),
         "WORKERS": "1",
         "LOG_LEVEL": "WARNING",
+        "DRAIN_DELAY_SECONDS": "0",
         **others,
     }
     return {**without_settings(), **{f"USERSERVICE_{name}": value for name, value in settings.items()}}
@@ -68,15 +71,18 @@ def eventually(condition: Callable[[], bool], *, what: str, seconds: float = 20.
 class Process:
     """A command of ours with its standard output as lines; ended, at the latest, with the block."""
 
-    def __init__(self, *arguments: str, environment: Mapping[str, str]) -> None:
-        self._command = [sys.executable, "-m", "userservice_core.cli", *arguments]
+    def __init__(
+        self, *arguments: str, environment: Mapping[str, str], program: Sequence[str] = OURS, folder: Path = ROOT
+    ) -> None:
+        self._command = [*program, *arguments]
+        self._folder = folder
         self._environment = dict(environment)
         self.lines: list[str] = []
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
             self._command,
-            cwd=ROOT,
+            cwd=self._folder,
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -126,6 +132,11 @@ class Process:
         self._process.terminate()
         return self.wait()
 
+    def start_again(self) -> None:
+        """Start the same, at the same place, once it has ended."""
+        Process.__exit__(self, None, None, None)
+        self.__enter__()
+
     def documents(self) -> list[dict[str, Any]]:
         """Return the lines printed so far that are JSON objects."""
         found = []
@@ -153,8 +164,8 @@ class Process:
 class Server(Process):
     """A host under granian."""
 
-    def __init__(self, app: str, *, environment: Mapping[str, str]) -> None:
-        self.port = free_port()
+    def __init__(self, app: str, *, environment: Mapping[str, str], port: int | None = None) -> None:
+        self.port = port or free_port()
         own = {"USERSERVICE_PORT": str(self.port), "USERSERVICE_METRICS_PORT": str(free_port())}
         super().__init__("serve", "--app", app, environment={**environment, **own})
         self.metrics_url = f"http://127.0.0.1:{own['USERSERVICE_METRICS_PORT']}/metrics"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +14,10 @@ from psycopg import sql
 
 from tests.e2e.flow import PASSWORD
 from tests.e2e.functions import FRONT_ENDS, FunctionClient, function
-from tests.e2e.processes import Process, settings_for
+from tests.e2e.processes import Process, eventually, settings_for
+from userservice_core.bootstrap import bootstrap_signing_keys, new_key_ring
+from userservice_core.config import Settings
+from userservice_core.infrastructure.security.signing_keys import POLL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +77,12 @@ def _digests(database: str) -> dict[str, str | None]:
     return digests
 
 
+def key_id_of(token: str) -> str:
+    """Return the `kid` of a token's header."""
+    text = token.partition(".")[0]
+    return str(json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))["kid"])
+
+
 def _mailed_token(environment: dict[str, str]) -> str:
     """Relay what waits, and return the token of the mail; nothing is relayed afterwards."""
     with Process("relay", environment=environment) as relay:
@@ -128,6 +139,47 @@ def test_a_function_that_was_frozen_serves_on(
     with _frozen(emulator):
         pass
     assert client.send("GET", "/users/me", token=refreshed.body["accessToken"]).status == 401
+
+
+def test_a_warm_function_follows_the_signing_keys_of_the_database(database: str, tmp_path: Path) -> None:
+    """
+    Without a thread: a rotation within seconds and without a refused token, a revocation at the next request.
+
+    Also one that was revoked while the function was frozen; what it signs afterwards is accepted.
+    """
+    environment = settings_for(
+        database, tmp_path, DATABASE_POOL_SIZE="1", SIGNING_KEYS="database", KEYRING=new_key_ring()
+    )
+    with (
+        function(tmp_path / "lambda", environment) as emulator,
+        bootstrap_signing_keys(Settings.from_environment(environment)) as keys,
+    ):
+        client = FunctionClient(emulator, FRONT_ENDS["http-api"])
+        assert client.send("POST", "/auth/register", body={"email": _EMAIL, "password": PASSWORD}).status == 201
+        token = _mailed_token(environment)
+        assert client.send("POST", "/auth/verify-email", body={"token": token}).status == 200
+        session = client.send("POST", "/auth/login", body={"email": _EMAIL, "password": PASSWORD}).body
+
+        def refreshed() -> str:
+            answer = client.send("POST", "/auth/refresh-token", body={"refreshToken": session["refreshToken"]})
+            assert answer.status == 200
+            session.update(answer.body)
+            assert client.send("GET", "/users/me", token=session["accessToken"]).status == 200
+            return key_id_of(session["accessToken"])
+
+        first = session["accessToken"]
+        second_id = keys.promote(key_id=keys.rotate().id).id
+        eventually(lambda: refreshed() == second_id, what="a token of the new key", seconds=2 * POLL_SECONDS)
+        assert client.send("GET", "/users/me", token=first).status == 200
+        published = client.send("GET", "/.well-known/jwks.json").body["keys"]
+        assert {key["kid"] for key in published} == {key_id_of(first), second_id}
+
+        stolen = session["accessToken"]
+        with _frozen(emulator):
+            third_id = keys.revoke(key_id=second_id).id
+        assert client.send("GET", "/users/me", token=stolen).status == 401
+        assert client.send("GET", "/users/me", token=first).status == 200
+        assert refreshed() == third_id
 
 
 def test_an_event_that_is_no_request_is_an_error_of_the_function(emulator: LambdaEmulator) -> None:

@@ -2,147 +2,36 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import shutil
-import subprocess
-import sys
-import sysconfig
-import venv
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-import attrs
 import pytest
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
+from tests.e2e.installations import ROOT, Installation, install
 from tests.key_endpoint import ISSUER, Answering, KeyEndpoint, issued, new_issuer
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-_ROOT: Final = Path(__file__).parents[2]
 _HOSTS: Final = ("starlette_app", "flask_app", "lambda_handler")
-
-
-@attrs.frozen
-class Installation:
-    """A virtual environment with the wheel and nothing else than what some extras ask for."""
-
-    folder: Path
-
-    def run(self, *command: str) -> str:
-        """Run a command of the environment away from the source, and return all that it prints."""
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "USERSERVICE"))
-        }
-        finished = subprocess.run(
-            [self.folder / "bin" / command[0], *command[1:]],
-            cwd=self.folder,
-            env=environment,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-        return finished.stdout + finished.stderr
-
-    def evaluate(self, statements: str) -> str:
-        """Run Python statements, and return what they print."""
-        return self.run("python", "-c", statements).strip()
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this tree, built from a copy, in which no earlier build has left anything."""
-    source = tmp_path_factory.mktemp("source")
-    for package in ("userservice_core", "adapters"):
-        shutil.copytree(_ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(_ROOT / file, source)
-    target = tmp_path_factory.mktemp("wheel")
-    _pip("wheel", "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", str(target), str(source))
-    [built] = target.glob("*.whl")
-    return built
 
 
 @pytest.fixture(scope="module")
 def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """What another service installs to verify tokens."""
-    return _install(wheel, tmp_path_factory.mktemp("base"), extras=())
+    return install(wheel, tmp_path_factory.mktemp("base"), extras=())
 
 
 @pytest.fixture(scope="module")
 def whole(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """The wheel with all extras."""
-    return _install(wheel, tmp_path_factory.mktemp("whole"), extras=("all",))
-
-
-def _pip(*arguments: str) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-m", "pip", "--quiet", *arguments], check=False, capture_output=True, text=True, timeout=120
-    )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-
-
-def _install(wheel: Path, folder: Path, *, extras: Iterable[str], beside: Iterable[str] = ()) -> Installation:
-    """
-    Install *wheel* with *extras* into a new environment, and what is named *beside* it.
-
-    The dependencies are links to what this environment has, chosen as pip would: nothing is fetched, and nothing is
-    there that no requirement names.
-    """
-    venv.create(folder, symlinks=True, with_pip=False)
-    installation = Installation(folder)
-    _pip("--python", str(folder / "bin" / "python"), "install", "--no-index", "--no-deps", str(wheel))
-    target = Path(installation.evaluate("import sysconfig; print(sysconfig.get_path('purelib'))"))
-    [metadata] = target.glob("userservice-*.dist-info")
-    _link(importlib.metadata.PathDistribution(metadata), extras=set(extras), target=target, seen=set())
-    for name in beside:
-        other = importlib.metadata.distribution(name)
-        _link_files(other, target)
-        _link(other, extras=set(), target=target, seen=set())
-    return installation
-
-
-def _link(
-    distribution: importlib.metadata.Distribution, *, extras: set[str], target: Path, seen: set[tuple[str, str]]
-) -> None:
-    """Link what *distribution* requires into *target*, with all that follows from it."""
-    for requirement in map(Requirement, distribution.requires or ()):
-        marker = requirement.marker
-        if marker is not None and not any(marker.evaluate({"extra": extra}) for extra in extras or {""}):
-            continue
-        name = canonicalize_name(requirement.name)
-        wanted = {(name, extra) for extra in requirement.extras or {""}}
-        if wanted <= seen:
-            continue
-        seen |= wanted
-        if name == "userservice":
-            _link(distribution, extras=requirement.extras, target=target, seen=seen)
-        else:
-            required = importlib.metadata.distribution(name)
-            _link_files(required, target)
-            _link(required, extras=requirement.extras, target=target, seen=seen)
-
-
-def _link_files(distribution: importlib.metadata.Distribution, target: Path) -> None:
-    source = Path(sysconfig.get_path("purelib"))
-    for name in {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
-        link = target / name
-        if not link.exists():
-            link.symlink_to(source / name)
+    return install(wheel, tmp_path_factory.mktemp("whole"), extras=("all",))
 
 
 def _files_in_tree() -> set[str]:
     """Return every file of the packages by the path it has in the wheel."""
     return {
-        str(Path(prefix, file.relative_to(_ROOT)))
+        str(Path(prefix, file.relative_to(ROOT)))
         for folder, prefix in (("userservice_core", ""), ("adapters", "userservice_core"))
-        for file in (_ROOT / folder).rglob("*")
+        for file in (ROOT / folder).rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     }
 
@@ -161,7 +50,7 @@ def test_the_installed_library_is_not_the_source(base: Installation) -> None:
     printed = base.evaluate("import sys, userservice_core; print(userservice_core.__file__, *sys.path, sep='\\n')")
 
     assert printed.startswith(str(base.folder))
-    assert str(_ROOT) not in printed.replace(str(base.folder), "")
+    assert str(ROOT) not in printed.replace(str(base.folder), "")
 
 
 def test_the_base_install_is_enough_to_verify_tokens(base: Installation) -> None:
@@ -191,7 +80,7 @@ def test_protecting_routes_takes_the_base_and_the_framework_only(
     wheel: Path, tmp_path: Path, framework: str, name: str
 ) -> None:
     """Another service that has a framework of its own adds nothing else."""
-    installation = _install(wheel, tmp_path / "other", extras=(), beside=(framework,))
+    installation = install(wheel, tmp_path / "other", extras=(), beside=(framework,))
     printed = installation.evaluate(
         f"from userservice_core.adapters.{framework}_app.protect import {name}\n"
         "from userservice_core import Authorizer, TokenVerifier\n"

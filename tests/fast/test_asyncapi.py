@@ -10,9 +10,9 @@ import jsonschema
 import pytest
 
 from docs import generate
-from docs.asyncapi import PREFIX, PUBLISHED, asyncapi_document, written_asyncapi
+from docs.asyncapi import DESCRIBED, PREFIX, asyncapi_document, written_asyncapi
 from userservice_core.domain.event_schemas import schemas_by_type, wire_name
-from userservice_core.domain.events import EVENT_TYPES, Topic
+from userservice_core.domain.events import EVENT_TYPES, RECEIVED_TYPES, ReceivedTopic, Topic
 
 DOCUMENT: Final = asyncapi_document()
 MESSAGES: Final[dict[str, Any]] = DOCUMENT["components"]["messages"]
@@ -37,7 +37,7 @@ def test_every_reference_leads_somewhere() -> None:
     """Within the document."""
     references = set(_references(DOCUMENT))
 
-    assert len(references) > len(PUBLISHED)
+    assert len(references) > len(DESCRIBED)
     for reference in references:
         place = DOCUMENT
         for step in reference.removeprefix("#/").split("/"):
@@ -57,13 +57,24 @@ def _references(node: Any) -> list[str]:  # noqa: ANN401 - JSON has no narrower 
 
 
 def test_channels_are_topics_and_messages_types() -> None:
-    """Each event is in the channel of its topic; mails are published nowhere."""
+    """Each event is in the channel of its topic."""
     said = {(channel["address"], name) for channel in DOCUMENT["channels"].values() for name in channel["messages"]}
 
-    assert said == {
-        (f"{PREFIX}{kind.topic}", wire_name(kind)) for kind in EVENT_TYPES if kind.topic is not Topic.NOTIFICATIONS
-    }
+    assert said == {(f"{PREFIX}{kind.topic}", wire_name(kind)) for kind in (*EVENT_TYPES, *RECEIVED_TYPES)}
     assert set(MESSAGES) == {name for _, name in said}
+    assert {kind.topic for kind in DESCRIBED} == {*Topic, *ReceivedTopic}
+
+
+def test_operations_say_who_writes_a_topic() -> None:
+    """The service sends to its own, and receives from those of others; none is both."""
+    operations = DOCUMENT["operations"].values()
+    said = {(operation["channel"]["$ref"].rpartition("/")[2], operation["action"]) for operation in operations}
+
+    assert said == {
+        *((str(topic), "send") for topic in Topic),
+        *((str(topic), "receive") for topic in ReceivedTopic),
+    }
+    assert len(operations) == len(DOCUMENT["channels"])
 
 
 @pytest.mark.parametrize("name", sorted(MESSAGES))
@@ -89,8 +100,9 @@ def test_examples_are_valid(name: str) -> None:
         payloads.validate(example["payload"])
         headers.validate(example["headers"])
         assert not headers.is_valid({**example["headers"], "ce_type": "userservice.other.v1"})
-        assert not headers.is_valid({**example["headers"], "ce_sequence": "0"})
-        for left_out in ("ce_id", "ce_source", "ce_time"):
+        is_received = any(wire_name(kind) == name for kind in RECEIVED_TYPES)
+        assert headers.is_valid({**example["headers"], "ce_sequence": "0"}) is is_received
+        for left_out in ("ce_id", "ce_source") if is_received else ("ce_id", "ce_source", "ce_time"):
             assert not headers.is_valid(
                 {header: value for header, value in example["headers"].items() if header != left_out}
             )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.capacity.__main__ import Row, write_results
 from benchmarks.load import Load, Outcome, PythonClient
 from benchmarks.report import figure_of, table_of, write_document
 
@@ -85,3 +86,37 @@ def test_a_figure_is_a_median_and_its_ratio_that_of_the_rounds(tmp_path: Path) -
 
     assert document["figures"][0]["ratio"] == 0.5
     assert document["machine"] == {"processors": 2}
+
+
+def test_a_figure_for_planning_is_the_median_of_its_rounds_and_says_whether_its_goal_is_met() -> None:
+    """The spread is what its rounds lie apart, as a share of it."""
+    row = Row(name="sign-ins", unit="1/s", rounds=(18.0, 20.0, 22.0), limit=25.0, goal=0.9)
+
+    assert row.document() == {
+        "figure": "sign-ins",
+        "value": 20.0,
+        "unit": "1/s",
+        "limit": 25.0,
+        "ratio": 0.8,
+        "goal": 0.9,
+        "met": False,
+        "spread": 0.2,
+    }
+
+
+def test_figures_that_were_not_measured_again_are_kept_with_their_machine(tmp_path: Path) -> None:
+    """So that parts can be measured apart, and each figure says where it is from."""
+    file = tmp_path / "results" / "capacity.json"
+    first = [{"figure": "one", "value": 1.0, "unit": "s"}, {"figure": "two", "value": 2.0, "unit": "s"}]
+    write_results(file, first, {"at": "yesterday", "processor": "old"})
+    write_results(file, [{"figure": "two", "value": 3.0, "unit": "s"}], {"at": "today", "processor": "new"})
+    document = json.loads(file.read_text())
+
+    assert {at: machine["processor"] for at, machine in document["machines"].items()} == {
+        "today": "new",
+        "yesterday": "old",
+    }
+    assert document["figures"] == [
+        {"figure": "two", "value": 3.0, "unit": "s", "at": "today"},
+        {"figure": "one", "value": 1.0, "unit": "s", "at": "yesterday"},
+    ]

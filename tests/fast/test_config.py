@@ -83,6 +83,7 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.Monke
         ("failpoint", "uow.before-commit:3", "uow.before-commit:3"),
         ("mail_url", "smtp+starttls://u:p@mail.example.com:587", "smtp+starttls://u:p@mail.example.com:587"),
         ("mail_url", "console:", "console:"),
+        ("mail_url", "bus:", "bus:"),
         ("cache_url", "rediss://:secret@cache.example.com:6380/0", "rediss://:secret@cache.example.com:6380/0"),
         ("topic_prefix", "staging.userservice.", "staging.userservice."),
         ("port", "", 8000),

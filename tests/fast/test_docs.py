@@ -24,6 +24,7 @@ _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE: Final = re.compile(r"`([^`\n]+)`")
 _FILE: Final = re.compile(r"[\w./-]+\.(py|cfg|toml|txt|md)|(userservice_core|adapters|tests|docs|deploy)(/[\w.-]+)*")
 _HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_TEST: Final = re.compile(r"^\s*def (test_\w+)", re.MULTILINE)
 
 
 def _name(page: Path) -> str:
@@ -157,3 +158,21 @@ def test_prose_is_written_one_sentence_a_line(page: Path) -> None:
     crowded = [line for line in lines if not line.startswith("|") and re.search(r"[a-z`)][.!?] [A-Z`]", line)]
 
     assert crowded == []
+
+
+def test_tests_that_are_named_exist() -> None:
+    """A claim that says which test shows it is shown by that test."""
+    defined = {
+        name
+        for file in (*(_ROOT / "tests").rglob("*.py"), *generate.CODE.rglob("*.py"))
+        for name in _TEST.findall(file.read_text(encoding="utf-8"))
+    }
+    named = {
+        code
+        for page in _PAGES
+        for code in _CODE.findall(_prose(page))
+        if code.startswith("test_") and code.isidentifier()
+    }
+
+    assert named
+    assert named - defined == set()

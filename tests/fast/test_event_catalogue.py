@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from docs.event_schemas import event_schemas, schema_file
 from userservice_core.cli import main
 from userservice_core.domain.event_schemas import wire_name
-from userservice_core.domain.events import EVENT_TYPES
+from userservice_core.domain.events import EVENT_TYPES, RECEIVED_TYPES
 
 
 def _run(*arguments: str, **environment: str) -> str:
@@ -23,7 +23,10 @@ def test_every_type_has_a_line() -> None:
     """With topic, version and key; classes of one type share theirs."""
     lines = {line.split()[0]: line.split(maxsplit=3)[1:] for line in _run().splitlines()}
 
-    assert set(lines) == {wire_name(kind) for kind in EVENT_TYPES}
+    assert set(lines) == {wire_name(kind) for kind in (*EVENT_TYPES, *RECEIVED_TYPES)}
+    assert {name for name, rest in lines.items() if rest[-1].endswith("  received")} == set(
+        map(wire_name, RECEIVED_TYPES)
+    )
     assert lines["userservice.role.created.v1"] == ["userservice.access", "v1", "the role's id"]
     assert lines["userservice.auth.login_failed.v1"][-1] == "the user's id or the HMAC of the address tried"
 
@@ -32,16 +35,18 @@ def test_the_list_is_also_json() -> None:
     """The same, with the topics of the installation."""
     catalogue = json.loads(_run("--json", USERSERVICE_TOPIC_PREFIX="accounts."))
 
-    assert len(catalogue) == len({wire_name(kind) for kind in EVENT_TYPES})
+    assert len(catalogue) == len({wire_name(kind) for kind in (*EVENT_TYPES, *RECEIVED_TYPES)})
+    assert catalogue[-1]["direction"] == "received"
     assert catalogue[0] == {
         "type": "userservice.user.registered.v1",
         "topic": "accounts.users",
         "version": 1,
         "key": "the user's id",
+        "direction": "published",
     }
 
 
-@pytest.mark.parametrize("kind", EVENT_TYPES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*EVENT_TYPES, *RECEIVED_TYPES], ids=lambda kind: kind.__name__)
 def test_a_type_is_shown_by_either_name(kind: type) -> None:
     """As its file has it."""
     shown = json.loads(_run("show", wire_name(kind)))

@@ -13,7 +13,7 @@ import pytest
 
 from userservice_core.domain.audit import SECRET_NAMES
 from userservice_core.domain.event_schemas import data_members, personal_members
-from userservice_core.domain.events import EVENT_TYPES, Event, personal
+from userservice_core.domain.events import EVENT_TYPES, RECEIVED_TYPES, Event, personal
 
 IMPERSONAL: Final = {
     "status": "one of the statuses of an account",
@@ -29,6 +29,8 @@ IMPERSONAL: Final = {
     "description": "of a role or a permission",
     "groupName": "of permissions",
     "change": "one of a few changes",
+    "requestId": "the id of an event",
+    "requestSource": "the name of a service",
     "changedMembers": "names of members without their values",
 }
 """Members that are texts and tell nothing of a person, with what they hold."""
@@ -41,7 +43,7 @@ ALWAYS_PERSONAL: Final = ("user", "email", "phone", "first", "last", "birth", "i
 
 _MEMBERS: Final = [
     pytest.param(kind, name, annotation, id=f"{kind.__name__}.{name}")
-    for kind in EVENT_TYPES
+    for kind in (*EVENT_TYPES, *RECEIVED_TYPES)
     for name, annotation, _ in data_members(kind)
 ]
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from docs import generate
 from docs.event_schemas import breaking_changes, event_schemas, schema_file, written
 from userservice_core.domain.event_data import event_data
-from userservice_core.domain.events import EVENT_TYPES, Event
+from userservice_core.domain.events import EVENT_TYPES, RECEIVED_TYPES, Event
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def test_a_schema_is_one(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(event_schemas()[name])
 
 
-@pytest.mark.parametrize("kind", EVENT_TYPES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*EVENT_TYPES, *RECEIVED_TYPES], ids=lambda kind: kind.__name__)
 @settings(max_examples=25)
 @given(data=st.data())
 def test_whatever_is_published_is_as_its_schema_says(kind: type[Event], data: st.DataObject) -> None:

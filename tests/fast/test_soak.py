@@ -95,6 +95,17 @@ def test_what_a_trial_counts_is_added_up(capsys: pytest.CaptureFixture[str]) -> 
     assert line["figures"] == {"wait_ms": 5.0}
 
 
+def test_a_figure_that_is_not_what_it_has_to_be_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    """And is told all the same."""
+
+    def trials() -> Trials:
+        yield 3, lambda *, seed: Tally(failed=True, figures={"auc": seed / 10})
+
+    assert run(Part("sample", trials), seed=7, seconds=0)
+    line = json.loads(capsys.readouterr().out)
+    assert (line["trials"], line["failures"], line["figures"]) == (3, 1, {"auc": 0.7})
+
+
 def test_what_is_clean_passes(capsys: pytest.CaptureFixture[str]) -> None:
     """The bound is that of no failure in as many trials; the test that runs such a trial asks for the same."""
     has_failed = run(_part((1000, lambda *, seed: Tally() if seed else None)), seed=1, seconds=0)

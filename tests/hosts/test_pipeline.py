@@ -266,6 +266,11 @@ class _FakeHealth:
     def __init__(self, status: HealthStatus) -> None:
         self._status = status
 
+    @property
+    def is_draining(self) -> bool:
+        """As the status says."""
+        return self._status is HealthStatus.DRAINING
+
     def report(self) -> HealthReport:
         """Return it."""
         return HealthReport(self._status, {"database": "does not answer"})

@@ -111,6 +111,27 @@ def test_a_caller_is_asked_for_the_password_ten_times(user: HostClient, limited:
     assert send_json(user, "POST", "/auth/reauthenticate", {"password": "no"}, token=other).status == 401
 
 
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("by_change", [False, True])
+def test_wrong_passwords_end_the_session_they_were_given_in(host: str, by_change: bool) -> None:  # noqa: FBT001
+    """Once there were as many as lock the account; another session goes on, and the right password proves there."""
+    installation = _begin(RatePolicy(limits={}, account_failures=3))
+    with installation.service:
+        client = HOSTS[host](installation.service)
+        installation.access_token(_EMAIL)
+        token, other = (json_of(_sign_in(client, _PASSWORD))["accessToken"] for _ in range(2))
+        path, body = "/auth/reauthenticate", {"password": _WRONG}
+        if by_change:
+            path, body = "/auth/change-password", {"currentPassword": _WRONG, "newPassword": "a sentence, as long"}
+
+        answers = [json_of(send_json(client, "POST", path, body, token=token)) for _ in range(4)]
+
+        code = "current-password-wrong" if by_change else "invalid-credentials"
+        assert [answer["type"].rpartition(":")[2] for answer in answers] == [code] * 3 + ["invalid-token"]
+        proved = send_json(client, "POST", "/auth/reauthenticate", {"password": _PASSWORD}, token=other)
+        assert (proved.status, _sign_in(client, _PASSWORD).status) == (200, 401)
+
+
 def test_wrong_secrets_of_clients_are_counted(user: HostClient) -> None:
     """In the language of OAuth, with a time to wait."""
     basic = base64.b64encode(b"018f0000-0000-7000-8000-000000000000:guess").decode()

@@ -13,6 +13,8 @@ from userservice_core.domain.roles import ADMIN_ROLE, EVERYTHING, SYSTEM_PERMISS
 from userservice_core.testing.host import json_of, send_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tests.hosts.installation import Installation
     from userservice_core.http.messages import Response
     from userservice_core.testing.host import HostClient
@@ -250,6 +252,13 @@ def test_system_objects_stay(staff: _Staff) -> None:
 # --- who holds them ---------------------------------------------------------------------------------------------------
 
 
+def _page_of(items: Iterable[dict[str, str]]) -> dict[str, Any]:
+    """Return the answer that has all *items*: there is no second page."""
+    data = list(items)
+    page = {"limit": 1_000, "nextCursor": None, "prevCursor": None, "total": len(data), "totalIsEstimate": False}
+    return {"data": data, "page": page}
+
+
 @pytest.mark.asvs("8.3.1", "8.3.2")
 def test_a_role_counts_at_the_next_request(staff: _Staff, client: HostClient) -> None:
     """Also with the token that the user has already, and so does its loss."""
@@ -258,9 +267,10 @@ def test_a_role_counts_at_the_next_request(staff: _Staff, client: HostClient) ->
     refused = send_json(client, "GET", "/admin/roles", token=token)
     assert (_code(refused), json_of(refused)["params"]) == ((403, "permission-denied"), {"permission": "role:list"})
     held = staff.must("POST", path, {"roleIds": [str(ADMIN_ROLE.id)]})
-    assert held == {"data": [{"id": str(role.id), "name": role.name} for role in (ADMIN_ROLE, USER_ROLE)]}
+    assert held == _page_of({"id": str(role.id), "name": role.name} for role in (ADMIN_ROLE, USER_ROLE))
+    assert held == staff.must("GET", path)
     assert send_json(client, "GET", "/admin/roles", token=token).status == 200
-    assert staff.must("DELETE", f"{path}?roleId={ADMIN_ROLE.id}&roleId={USER_ROLE.id}") == {"data": []}
+    assert staff.must("DELETE", f"{path}?roleId={ADMIN_ROLE.id}&roleId={USER_ROLE.id}") == _page_of(())
     assert send_json(client, "GET", "/admin/roles", token=token).status == 403
 
 

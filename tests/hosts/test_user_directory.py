@@ -115,6 +115,14 @@ def test_the_list_is_the_newest_first(piped: _Staff) -> None:
     assert piped.emails("sort=-lastLoginAt") == ["bob@example.com", "Ann@example.com", *never[::-1]]
 
 
+def test_users_are_found_by_a_part_of_a_domain_in_either_form(staff: _Staff) -> None:
+    """In Unicode, label by label, and as DNS has it; and by a local part in Unicode, too."""
+    idn = "zo\u00eb@b\u00fccher.example"
+    staff.user(idn)
+    for part in ("b\u00fccher", "@B\u00dcCHER.ex", "xn--bch", "\u00eb@xn--bcher-kva", "o\u00eb@"):
+        assert staff.emails(f"email={quote(part)}") == [idn], part
+
+
 @pytest.mark.asvs("1.2.9")
 def test_users_are_found_by_filters(staff: _Staff) -> None:
     """Each of them, also together."""

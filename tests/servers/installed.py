@@ -58,6 +58,24 @@ def lambda_emulator() -> str:
     return str(program)
 
 
+def kustomize_folder() -> Path:
+    """Return the folder of the pinned kustomize, whether it exists or not."""
+    return cache_folder() / f"kustomize-{versions.KUSTOMIZE}"
+
+
+def kustomize() -> str:
+    """
+    Return the path of kustomize.
+
+    Raises:
+        MissingServerError: If it was not prepared.
+    """
+    program = kustomize_folder() / "kustomize"
+    if not program.exists():
+        raise MissingServerError("kustomize: install Go 1.26 or newer, then run `make servers`, which builds it")
+    return str(program)
+
+
 def redis_server() -> str:
     """
     Return the path of Redis or of Valkey, which speaks the same protocol.
@@ -76,6 +94,16 @@ def pgbouncer() -> str:
         MissingServerError: If it is not installed.
     """
     return _program("pgbouncer", "/usr/sbin/pgbouncer", advice="PgBouncer: install pgbouncer")
+
+
+def nginx() -> str:
+    """
+    Return the path of nginx.
+
+    Raises:
+        MissingServerError: If it is not installed.
+    """
+    return _program("nginx", "/usr/sbin/nginx", advice="nginx: install nginx")
 
 
 def postgres_folder(major_version: int) -> Path:

@@ -169,7 +169,9 @@ class KafkaBroker(LoopbackServer):
             for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
             for part in ("--add-scram", f"{mechanism}=[name={SECURE_USER},password={SECURE_PASSWORD}]")
         ]
-        command = self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties, *scram)
+        # In one argument, since one id of sixty-four begins with a hyphen.
+        identity = f"--cluster-id={cluster_id}"
+        command = self._java("kafka.tools.StorageTool", "format", identity, "-c", properties, *scram)
         formatted = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
         if formatted.returncode:
             raise ServerFailedError(f"Kafka's storage could not be formatted:\n{formatted.stdout}{formatted.stderr}")

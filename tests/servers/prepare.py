@@ -2,7 +2,8 @@
 Prepare the servers that tests start: ``python -m tests.servers.prepare``, which ``make servers`` and ``make test`` run.
 
 On Debian as root it installs what is missing; elsewhere it says in one line each what to install. It fetches the Kafka
-broker and builds the Lambda emulator wherever their tools are. With ``CI`` set, anything missing is a failure.
+broker and builds the Lambda emulator and kustomize wherever their tools are. With ``CI`` set, anything missing is a
+failure.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _EMULATOR_MODULE: Final = "github.com/aws/aws-lambda-runtime-interface-emulator/cmd/aws-lambda-rie"
+_KUSTOMIZE_MODULE: Final = "sigs.k8s.io/kustomize/kustomize/v5"
 
 _POM: Final = """\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -50,6 +52,7 @@ _POM: Final = """\
 _FROM_DEBIAN: Final[tuple[tuple[Callable[[], bool], tuple[str, ...]], ...]] = (
     (lambda: _is_there(installed.redis_server), ("redis-server",)),
     (lambda: _is_there(installed.pgbouncer), ("pgbouncer",)),
+    (lambda: _is_there(installed.nginx), ("nginx-light",)),
     (
         lambda: _is_there(partial(installed.postgres_folder, versions.OLDEST_POSTGRES)),
         (f"postgresql-{versions.OLDEST_POSTGRES}",),
@@ -62,7 +65,9 @@ _SERVERS: Final[tuple[Callable[[], object], ...]] = (
     installed.kafka_classpath,
     installed.redis_server,
     installed.pgbouncer,
+    installed.nginx,
     installed.lambda_emulator,
+    installed.kustomize,
     partial(installed.postgres_folder, versions.OLDEST_POSTGRES),
 )
 
@@ -75,7 +80,9 @@ def main() -> int:
     if shutil.which("mvn") and not _is_there(installed.kafka_classpath):
         _fetch_kafka()
     if shutil.which("go") and not _is_there(installed.lambda_emulator):
-        _build_lambda_emulator()
+        _build("the Lambda emulator", _EMULATOR_MODULE, versions.LAMBDA_EMULATOR, installed.lambda_emulator_folder())
+    if shutil.which("go") and not _is_there(installed.kustomize):
+        _build("kustomize", _KUSTOMIZE_MODULE, versions.KUSTOMIZE, installed.kustomize_folder())
     missing = [reason for reason in map(_reason_of_absence, _SERVERS) if reason is not None]
     for reason in missing:
         print(f"Missing for tests: {reason}", file=sys.stderr)
@@ -134,10 +141,8 @@ def _fetch_kafka() -> None:
         _run(f"Fetching Kafka {versions.KAFKA}", [*command, f"-Dmdep.outputFile={target}"])
 
 
-def _build_lambda_emulator() -> None:
-    folder = installed.lambda_emulator_folder()
-    command = ["go", "install", f"{_EMULATOR_MODULE}@{versions.LAMBDA_EMULATOR}"]
-    _run("Building the Lambda emulator", command, {**os.environ, "GOBIN": str(folder)})
+def _build(what: str, module: str, version: str, folder: Path) -> None:
+    _run(f"Building {what}", ["go", "install", f"{module}@{version}"], {**os.environ, "GOBIN": str(folder)})
 
 
 def _run(what: str, command: list[str], environment: dict[str, str] | None = None) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from userservice_core.application.access import access_changed, role_map_changed
-from userservice_core.domain.audit import SYSTEM, Actor, AuditAction, AuditEntry, Subject
-from userservice_core.domain.clients import ClientActor, Operator
+from userservice_core.domain.audit import SYSTEM, Actor, AuditAction, AuditEntry, Outcome, Subject
+from userservice_core.domain.clients import ClientActor, Operator, Requester
 from userservice_core.domain.events import RolePermissionRemoved, UserRoleRemoved
 from userservice_core.domain.ids import AuditEntryId, EventId, UserId
 from userservice_core.domain.roles import EVERYTHING, PermissionSet
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 _NOTHING: Final[Mapping[str, object]] = {}
 
-Agent = UserId | ClientActor | Operator
-"""Who changes something: a user by their id, a service client, or an operator at the machine."""
+Agent = UserId | ClientActor | Operator | Requester
+"""Who changes something: a user by their id, a service client, an operator at the machine, or an event's sender."""
 
 
 @attrs.frozen(kw_only=True)
@@ -79,8 +79,9 @@ class AccessChange:
         *,
         before: Mapping[str, object] = _NOTHING,
         after: Mapping[str, object] = _NOTHING,
+        refusal: str | None = None,
     ) -> None:
-        """Write into the audit log that the actor did this."""
+        """Write into the audit log that the actor did this, or what *refusal* kept them from it."""
         self.transaction.audit.add(
             AuditEntry(
                 id=AuditEntryId(self.ids.new()),
@@ -88,6 +89,8 @@ class AccessChange:
                 action=action,
                 actor=_as_audited(self.actor),
                 subject=subject,
+                outcome=Outcome.SUCCEEDED if refusal is None else Outcome.REFUSED,
+                reason=refusal,
                 before=before,
                 after=after,
             )
@@ -178,7 +181,7 @@ class AccessChange:
 
 def _as_audited(actor: Agent) -> Actor:
     match actor:
-        case Operator():
+        case Operator() | Requester():
             return SYSTEM
         case ClientActor(client_id=client_id):
             return Actor.client(client_id)
@@ -190,6 +193,8 @@ def _held_by(transaction: Transaction, actor: Agent) -> PermissionSet:
     match actor:
         case Operator():
             return PermissionSet(frozenset({EVERYTHING}))
+        case Requester():
+            return PermissionSet(frozenset())
         case ClientActor(client_id=client_id, scope=scope):
             client = transaction.clients.find_held(client_id)
             if client is None or client.is_disabled:

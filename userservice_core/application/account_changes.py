@@ -220,10 +220,15 @@ class AccountChange:
             self.transaction.record(security_notice(self.user, kind, event_id=self.event_id(), now=self.now))
 
     def audit(
-        self, action: AuditAction, *, before: Mapping[str, object] = _NOTHING, after: Mapping[str, object] = _NOTHING
+        self,
+        action: AuditAction,
+        *,
+        before: Mapping[str, object] = _NOTHING,
+        after: Mapping[str, object] = _NOTHING,
+        refusal: str | None = None,
     ) -> None:
-        """Write into the audit log that the actor did this to the account."""
-        self.access.audit(action, Subject.user(self.user.id), before=before, after=after)
+        """Write into the audit log that the actor did this to the account, or what *refusal* kept them from it."""
+        self.access.audit(action, Subject.user(self.user.id), before=before, after=after, refusal=refusal)
 
     def _deleted(self, *, by: Mover, erased: bool) -> UserDeleted:
         return UserDeleted(id=self.event_id(), occurred_at=self.now, user_id=self.user.id, erased=erased, by=by.value)

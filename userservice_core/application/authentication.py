@@ -249,7 +249,7 @@ class Authentication:
         counted = self._limits.admit_sign_in(key, origin=origin) if device is None else ()
         found = self._sign_ins.find_sign_in(key)
         if device is not None:
-            if found is None or found.user.id != device.user_id:
+            if found is None or not device.is_of(found):
                 device = None
                 counted = self._limits.admit_sign_in(key, origin=origin)
             else:
@@ -691,7 +691,7 @@ class Authentication:
         """
         checked = None
         if password is not None:
-            checked = self._proofs.require(user_id=caller.user_id, password=password, origin=origin)
+            checked = self._proofs.require(caller=caller, password=password, origin=origin)
 
         def work(transaction: Transaction) -> tuple[User, Session] | None:
             now = self._clock.now()

@@ -16,6 +16,7 @@ from userservice_core.ports.clock import IdGenerator
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from userservice_core.domain.credentials import LoginState
     from userservice_core.domain.ids import UserId
     from userservice_core.domain.sessions import Origin
     from userservice_core.ports.unit_of_work import Transaction
@@ -34,6 +35,10 @@ class FailedSignIns:
     ids: IdGenerator
     locked_at: int
 
+    def is_last(self, state: LoginState, *, now: datetime) -> bool:
+        """Tell whether one more wrong password locks the account, or comes on top of those that did."""
+        return state.is_locked(now=now) or state.failed().failed_attempts >= self.locked_at
+
     def count(self, transaction: Transaction, user_id: UserId, *, origin: Origin, now: datetime) -> None:
         """Count one, exactly, however many there are at once; of an unknown user with the same statements."""
         try:
@@ -42,7 +47,7 @@ class FailedSignIns:
             transaction.sign_ins.count_failure(user_id)
             return
         state = found.state.failed()
-        if state.failed_attempts < self.locked_at or state.is_locked(now=now):
+        if not self.is_last(found.state, now=now) or state.is_locked(now=now):
             transaction.sign_ins.count_failure(user_id)
             return
         transaction.sign_ins.save_state(state.locked())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -13,11 +13,15 @@ from userservice_core.domain.ids import UserId
 from userservice_core.errors import SealBrokenError
 
 if TYPE_CHECKING:
+    from userservice_core.domain.credentials import SignIn
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.security import SecretSealer
 
 DEVICE_TOKEN_LIFETIME: Final = timedelta(days=90)
 """From the last sign-in with it."""
+
+_CLOCKS_DIFFER_BY: Final = timedelta(seconds=30)
+"""Those of two processes, of which one saw the new password and the other the sign-in with it."""
 
 _CONTEXT: Final = "device-token"
 _CONTENT: Final = struct.Struct(">16s16sQ")
@@ -26,17 +30,30 @@ _CONTENT: Final = struct.Struct(">16s16sQ")
 
 @attrs.frozen
 class Device:
-    """A device on which a user has signed in by their password."""
+    """
+    A device on which a user has signed in by their password.
+
+    Attributes:
+        seen_at: When they did so last, in whole seconds.
+    """
 
     user_id: UserId
     device_id: UUID
+    seen_at: datetime
+
+    def is_of(self, sign_in: SignIn) -> bool:
+        """Tell whether it is known to this user: one on which the password of now was never given is not."""
+        credential = sign_in.credential
+        is_newer = credential is not None and self.seen_at + _CLOCKS_DIFFER_BY >= credential.changed_at
+        return is_newer and sign_in.user.id == self.user_id
 
 
 class KnownDevices:
     """
     Gives out device tokens and reads them; nothing is stored.
 
-    A token is no credential: it only chooses by which counter the sign-ins with it are counted.
+    A token is no credential: it only chooses by which counter the sign-ins with it are counted. It ends by time, and
+    when the password is replaced after it was given.
     """
 
     def __init__(self, *, sealer: SecretSealer, clock: Clock, ids: IdGenerator) -> None:
@@ -55,7 +72,8 @@ class KnownDevices:
         user_id, device_id, ends_at = _CONTENT.unpack(content)
         if ends_at <= self._clock.now().timestamp():
             return None
-        return Device(UserId(UUID(bytes=user_id)), UUID(bytes=device_id))
+        seen_at = datetime.fromtimestamp(ends_at, UTC) - DEVICE_TOKEN_LIFETIME
+        return Device(UserId(UUID(bytes=user_id)), UUID(bytes=device_id), seen_at)
 
     def token_for(self, user_id: UserId, device: Device | None) -> str:
         """Return a token of a sign-in at this moment: for *device* again, or for a new one."""

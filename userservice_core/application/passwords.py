@@ -23,6 +23,7 @@ from userservice_core.domain.events import (
 from userservice_core.domain.ids import AuditEntryId, EventId
 from userservice_core.domain.one_time_tokens import CHOOSE_PASSWORD, KEPT_BESIDE_NEWER, TokenPurpose
 from userservice_core.domain.passwords import known_words, normalise_password
+from userservice_core.domain.users import User
 from userservice_core.errors import (
     CurrentPasswordWrongError,
     InvalidAccessTokenError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from userservice_core.application.access import Principal
+    from userservice_core.application.known_devices import KnownDevices
     from userservice_core.application.link_requests import LinkRequests
     from userservice_core.application.mailed_tokens import MailedTokens, TokenReference
     from userservice_core.application.password_history import PasswordHistory
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
     from userservice_core.domain.one_time_tokens import OneTimeToken
     from userservice_core.domain.passwords import PasswordPolicy
     from userservice_core.domain.sessions import Origin, Session
-    from userservice_core.domain.users import User
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
     from userservice_core.ports.profiles import ProfileReader
@@ -55,6 +56,19 @@ if TYPE_CHECKING:
     from userservice_core.ports.users import UserReader
 
 _NOT_USABLE = "account-not-usable"
+
+
+@attrs.frozen(kw_only=True)
+class PasswordChanged:
+    """
+    Whose password it is, and what their device is known by from now on.
+
+    Attributes:
+        device_token: In the place of the one from before, which has ended with all others.
+    """
+
+    user: User
+    device_token: str = attrs.field(repr=False)
 
 
 class Passwords:
@@ -73,10 +87,12 @@ class Passwords:
         profiles: ProfileReader,
         links: LinkRequests,
         mailed_tokens: MailedTokens,
+        devices: KnownDevices,
         clock: Clock,
         ids: IdGenerator,
         access_lifetime: timedelta,
     ) -> None:
+        self._devices = devices
         self._rules = rules
         self._history = history
         self._profiles = profiles
@@ -150,9 +166,9 @@ class Passwords:
         except UserNotFoundError as error:
             raise OneTimeTokenInvalidError from error
 
-    def change(self, *, caller: Principal, current: str, new: str, origin: Origin) -> User:
+    def change(self, *, caller: Principal, current: str, new: str, origin: Origin) -> PasswordChanged:
         """
-        Replace the caller's password, and end every session but the one they do so in.
+        Replace the caller's password, end every session but the one they do so in, and forget all other devices.
 
         Raises:
             InvalidInputError: If the new password breaks a rule, where the current one is not looked at; or if the
@@ -167,16 +183,17 @@ class Passwords:
             profile = self._profiles.get(user.id)
             if faults := self._rules.change_faults(new, current=current, email=user.email, profile=profile):
                 raise InvalidInputError(faults)
-            checked = self._proofs.require(user_id=caller.user_id, password=current, origin=origin)
+            checked = self._proofs.require(caller=caller, password=current, origin=origin)
             # Only now: former passwords, too, are nothing that whoever took over a session may guess.
             if faults := self._history.faults(new, instead_of=checked.credential):
                 raise InvalidInputError(faults)
             password_hash = self._hasher.hash(normalise_password(new))
-            return self._uow.run(lambda transaction: self._change(transaction, caller, checked, password_hash))
+            user = self._uow.run(lambda transaction: self._change(transaction, caller, checked, password_hash))
         except UserNotFoundError as error:
             raise InvalidAccessTokenError from error
         except InvalidCredentialsError as error:
             raise CurrentPasswordWrongError from error
+        return PasswordChanged(user=user, device_token=self._devices.token_for(user.id, None))
 
     def _change(self, transaction: Transaction, caller: Principal, checked: SignIn, password_hash: str) -> User:
         now = self._clock.now()
@@ -253,8 +270,10 @@ class Passwords:
 
     def _verified(self, transaction: Transaction, user: User, *, now: datetime) -> User:
         if user.email_verified:
-            calmed = user.without_pending_email(now=now)
+            # However much of it is different, it is one version.
+            calmed = user.without_pending_email(now=now).with_deliverable_email(now=now)
             if calmed is not user:
+                calmed = attrs.evolve(calmed, version=user.version + 1)
                 transaction.users.save(calmed)
             return calmed
         verified = user.verify_email(now=now)

@@ -182,4 +182,5 @@ def profile_updated(before: UserProfile, after: UserProfile, *, event_id: EventI
         user_id=after.user_id,
         version=after.version,
         changed_members=tuple(camel_case(name) for name in after.changed_members(before)),
+        display_name=after.shown_name,
     )

@@ -33,6 +33,8 @@ from userservice_core.application.roles import Roles
 from userservice_core.application.service_clients import ServiceClients
 from userservice_core.application.sessions import Sessions
 from userservice_core.application.user_directory import UserDirectory
+from userservice_core.application.user_exports import UserExports
+from userservice_core.application.user_imports import UserImports
 from userservice_core.ports.security import AccessTokenIssuer, CursorSigner
 
 
@@ -60,6 +62,8 @@ class UseCases:
     declared_access: DeclaredAccess
     role_assignments: RoleAssignments
     user_directory: UserDirectory
+    user_imports: UserImports
+    user_exports: UserExports
     invitations: Invitations
     idempotent_calls: IdempotentCalls
     refusals: Refusals

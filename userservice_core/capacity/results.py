@@ -25,6 +25,9 @@ START_OF_A_WORKER: Final = "start of a worker"
 SIZE_OF_A_USER: Final = "size of a user in the database"
 SIGN_INS_OF_UNITS: Final = re.compile(r"sign-ins of (\d+) workers of 0\.4 processors")
 
+MOST_OF_OTHERS: Final = 0.2
+"""Processors that other programs may keep busy while it is measured how workers add up; else it is not counted."""
+
 _UNITS: Final = {
     PROCESSOR_TIME: "ms",
     DATABASE_PROCESSOR_TIME: "ms",
@@ -124,6 +127,8 @@ def _figures(text: str) -> Iterator[tuple[str, tuple[float, str]]]:
         raise ConfigurationError(("the results are no list of figures",))
     for figure in figures:
         match figure:
+            case {"others": int() | float() as others} if others > MOST_OF_OTHERS:
+                continue  # measured while others worked, of which it says more than of the service
             case {"figure": str(name), "value": int() | float() as value, "unit": str(unit)} if value > 0:
                 yield name, (float(value), unit)
             case _:  # a figure of another kind, or one that could not be measured

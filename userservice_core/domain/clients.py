@@ -202,6 +202,14 @@ class Operator:
 OPERATOR = Operator()
 
 
+@attrs.frozen
+class Requester:
+    """Whoever asks by an event that the bus let pass; nobody the service knows, so they hold nothing."""
+
+
+REQUESTER = Requester()
+
+
 def _ceiling(moment: datetime) -> datetime:
     return moment if moment.microsecond == 0 else moment.replace(microsecond=0) + _SECOND
 

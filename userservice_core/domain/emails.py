@@ -70,9 +70,28 @@ class EmailAddress:
         return cls(address=address, key=key)
 
 
-def search_key(part: str) -> str:
-    """Return a part of an address as it stands in the keys of those that have it, domains in Unicode excepted."""
-    return _fold(part.strip())
+def search_keys(part: str) -> tuple[str, ...]:
+    """
+    Return how a part of an address may stand in the keys of those that have it.
+
+    That is as it is for a local part, and with its labels as A-labels for a domain. Of a label in Unicode all has to be
+    there: the A-label of its beginning is not the beginning of its A-label.
+    """
+    text = part.strip()
+    local_part, at, domain = text.rpartition("@")
+    as_domain = f"{_fold(local_part)}{at}{'.'.join(map(_searched_label, domain.split('.')))}"
+    return tuple(dict.fromkeys((_fold(text), as_domain)))
+
+
+def _searched_label(label: str) -> str:
+    import idna
+
+    if label.isascii():
+        return label.lower()
+    try:
+        return _a_label(label)
+    except idna.IDNAError:
+        return _fold(label)
 
 
 def _is_mixed(text: str) -> bool:

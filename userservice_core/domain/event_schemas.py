@@ -12,7 +12,7 @@ from uuid import UUID
 import attrs
 
 from userservice_core.domain.event_data import camel_case, event_data
-from userservice_core.domain.events import EVENT_TYPES, PERSONAL, PERSONAL_EVERYWHERE, Event
+from userservice_core.domain.events import EVENT_TYPES, PERSONAL, PERSONAL_EVERYWHERE, RECEIVED_TYPES, Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,10 +42,14 @@ def key_of(kind: type[Event]) -> str:
 
 
 def schemas_by_type() -> dict[str, Schema]:
-    """Return the schema (JSON Schema 2020-12) of each CloudEvents `type`; classes of one type are its alternatives."""
+    """
+    Return the schema (JSON Schema 2020-12) of each CloudEvents `type`, whether it is published or taken from others.
+
+    Classes of one type are its alternatives.
+    """
     schemas: dict[str, Schema] = {}
-    for name in dict.fromkeys(map(wire_name, EVENT_TYPES)):
-        kinds = [kind for kind in EVENT_TYPES if wire_name(kind) == name]
+    for name in dict.fromkeys(map(wire_name, (*EVENT_TYPES, *RECEIVED_TYPES))):
+        kinds = [kind for kind in (*EVENT_TYPES, *RECEIVED_TYPES) if wire_name(kind) == name]
         head = {"$schema": _DIALECT, "$id": f"urn:userservice:event:{name}"}
         shapes = [_shape(kind) for kind in kinds]
         schemas[name] = {**head, **shapes[0]} if len(shapes) == 1 else {**head, "anyOf": shapes}

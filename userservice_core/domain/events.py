@@ -51,6 +51,18 @@ class Topic(enum.StrEnum):
     AUTH = "auth"
     ACCESS = "access"
     NOTIFICATIONS = "notifications"
+    PRIVACY = "privacy"
+
+
+class ReceivedTopic(enum.StrEnum):
+    """
+    Where the service takes events of others from; the settings put the same prefix in front.
+
+    One for each kind of sender, so that the broker can hold each to its own.
+    """
+
+    BOUNCES = "bounces"
+    ERASURE_REQUESTS = "erasure-requests"
 
 
 class SequencedBy(enum.Enum):
@@ -80,7 +92,7 @@ class Event:
 
     type: ClassVar[str]
     schema_version: ClassVar[int] = 1
-    topic: ClassVar[Topic]
+    topic: ClassVar[Topic | ReceivedTopic]
     sequenced_by: ClassVar[SequencedBy] = SequencedBy.NOTHING
 
     id: EventId
@@ -114,7 +126,12 @@ class UserEvent(Event):
 
 @attrs.frozen(kw_only=True)
 class UserRegistered(UserEvent):
-    """Someone registered; the address is not confirmed yet."""
+    """
+    There is a new account: somebody registered, was invited, or was taken over from another system.
+
+    Attributes:
+        status: `pending_verification` until the address is confirmed; one that was taken over may have any.
+    """
 
     type = "user.registered"
 
@@ -217,7 +234,7 @@ class UserDeleted(UserEvent):
     Attributes:
         erased: Whether all personal data are gone for good.
         by: `owner` or `administrator`; `retention` where the time was up in which it could be restored, or in which
-            the address had to be confirmed.
+            the address had to be confirmed; `privacy-request` where an event asked for it.
     """
 
     type = "user.deleted"
@@ -266,12 +283,16 @@ class ProfileUpdated(UserEvent):
     Attributes:
         version: Of the profile, after the change.
         changed_members: Names of the members that have another value now, as the HTTP interface calls them.
+        display_name: What to call the user: the display name, or else first and last name; None where there is neither.
     """
 
     type = "profile.updated"
 
     version: int
     changed_members: tuple[str, ...]
+    display_name: str | None = attrs.field(
+        default=None, metadata=personal("services that show the name beside what is theirs keep a copy of it")
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -636,6 +657,42 @@ class NotificationRequested(Event):
         return str(self.user_id)
 
 
+class ErasureOutcome(enum.StrEnum):
+    """What became of a request to erase a user."""
+
+    ERASED = "erased"
+    NOTHING_HELD = "nothing-held"
+    REFUSED = "refused"
+
+
+@attrs.frozen(kw_only=True)
+class ErasureAnswered(Event):
+    """
+    A request to erase a user was dealt with: its receipt, one for each request.
+
+    Attributes:
+        request_id: The `id` of the event that asked.
+        request_source: Its `source`; the two together tell it from any other.
+        outcome: `erased`; `nothing-held`, where there is no such user, be it that they were erased before or never
+            were; `refused`, and then the user is as before.
+        reason: Code of what refused it, such as `last-administrator`; None for the others.
+    """
+
+    type = "privacy.erasure_answered"
+    topic = Topic.PRIVACY
+
+    user_id: UserId
+    request_id: str
+    request_source: str
+    outcome: ErasureOutcome
+    reason: str | None
+
+    @property
+    def key(self) -> str:
+        """The user's id."""
+        return str(self.user_id)
+
+
 EVENT_TYPES: tuple[type[Event], ...] = (
     UserRegistered,
     UserEmailVerified,
@@ -670,4 +727,57 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     SessionRevoked,
     MfaChanged,
     NotificationRequested,
+    ErasureAnswered,
 )
+"""What the service publishes."""
+
+
+# --- what others publish ----------------------------------------------------------------------------------------------
+
+
+class BounceKind(enum.StrEnum):
+    """Whether a mail may still arrive."""
+
+    PERMANENT = "permanent"
+    TRANSIENT = "transient"
+
+
+@attrs.frozen(kw_only=True)
+class NotificationBounced(Event):
+    """
+    A mail could not be delivered, as whoever sends mails has learnt.
+
+    Attributes:
+        email: Where it was to go, as the mail had it.
+        kind: `permanent` where there is no such mailbox; `transient`, as for a full one, changes nothing.
+    """
+
+    type = "notifications.bounced"
+    topic = ReceivedTopic.BOUNCES
+
+    email: str = attrs.field(metadata=personal("the account is found by it"))
+    kind: BounceKind
+
+    @property
+    def key(self) -> str:
+        """Whatever its sender chooses; events of one address share it."""
+        return self.email
+
+
+@attrs.frozen(kw_only=True)
+class ErasureRequested(Event):
+    """Whoever handles privacy requests wants a user to be erased; :class:`ErasureAnswered` says what became of it."""
+
+    type = "privacy.erasure_requested"
+    topic = ReceivedTopic.ERASURE_REQUESTS
+
+    user_id: UserId
+
+    @property
+    def key(self) -> str:
+        """The user's id."""
+        return str(self.user_id)
+
+
+RECEIVED_TYPES: tuple[type[Event], ...] = (NotificationBounced, ErasureRequested)
+"""What the service takes from others; it publishes none of them."""

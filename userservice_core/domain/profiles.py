@@ -67,6 +67,11 @@ class UserProfile:
     communication_preferences: JsonObject = attrs.field(factory=dict)
     version: int = 0
 
+    @property
+    def shown_name(self) -> str | None:
+        """What to call the user; None where they say nothing of it."""
+        return self.display_name or " ".join(filter(None, (self.first_name, self.last_name))) or None
+
     def replaced(self, values: Mapping[str, Any]) -> UserProfile:
         """Return the profile that consists of *values*, members by name; those not given become empty."""
         return self._with(attrs.evolve(UserProfile(user_id=self.user_id), **values))

@@ -40,6 +40,8 @@ class Mover(enum.StrEnum):
 
     OWNER = "owner"
     ADMINISTRATOR = "administrator"
+    PRIVACY_REQUEST = "privacy-request"
+    """An event that asks for the erasure; it moves no account from one status to another."""
 
 
 STATUS_MOVES: Final[Mapping[tuple[UserStatus, UserStatus], frozenset[Mover]]] = {
@@ -58,6 +60,7 @@ class User:
     An account.
 
     Attributes:
+        email_undeliverable_since: When the address was first found to take no mail; None where nothing is known of it.
         version: Backs the ETag; every change of the user or of their roles raises it by one, a sign-in does not.
         access_version: Raised by one whenever what the user may do changes; fences the caches of it.
     """
@@ -66,6 +69,7 @@ class User:
     email: EmailAddress
     email_verified: bool = False
     pending_email: str | None = None
+    email_undeliverable_since: datetime | None = None
     status: UserStatus = UserStatus.PENDING_VERIFICATION
     roles: tuple[AssignedRole, ...] = ()
     attributes: JsonObject = attrs.field(factory=dict)
@@ -102,7 +106,8 @@ class User:
         """
         Record that the owner of the address confirmed it; a pending account becomes active.
 
-        A user whose address is verified already is returned unchanged.
+        A user whose address is verified already is returned unchanged. A mail that was read has arrived, so the address
+        counts as one that takes mail again.
 
         Raises:
             OneTimeTokenInvalidError: If the account is suspended, deactivated or deleted.
@@ -112,8 +117,25 @@ class User:
         if self.email_verified:
             return self
         return attrs.evolve(
-            self, email_verified=True, status=UserStatus.ACTIVE, updated_at=now, version=self.version + 1
+            self,
+            email_verified=True,
+            email_undeliverable_since=None,
+            status=UserStatus.ACTIVE,
+            updated_at=now,
+            version=self.version + 1,
         )
+
+    def with_undeliverable_email(self, *, now: datetime) -> User:
+        """Note that the address takes no mail; a user of whom that is known is returned unchanged."""
+        if self.email_undeliverable_since is not None:
+            return self
+        return attrs.evolve(self, email_undeliverable_since=now, updated_at=now, version=self.version + 1)
+
+    def with_deliverable_email(self, *, now: datetime) -> User:
+        """Note that a mail has arrived; a user of whom nothing else was known is returned unchanged."""
+        if self.email_undeliverable_since is None:
+            return self
+        return attrs.evolve(self, email_undeliverable_since=None, updated_at=now, version=self.version + 1)
 
     def with_pending_email(self, address: str, *, now: datetime) -> User:
         """Note the address that the user is to have once it is confirmed; one noted already is no change."""
@@ -124,7 +146,13 @@ class User:
     def with_email(self, email: EmailAddress, *, now: datetime) -> User:
         """Give the user an address that its owner has confirmed."""
         return attrs.evolve(
-            self, email=email, email_verified=True, pending_email=None, updated_at=now, version=self.version + 1
+            self,
+            email=email,
+            email_verified=True,
+            pending_email=None,
+            email_undeliverable_since=None,
+            updated_at=now,
+            version=self.version + 1,
         )
 
     def moved_to(self, status: UserStatus, *, by: Mover, now: datetime) -> User:

@@ -92,7 +92,7 @@ def decode_body(body: bytes, shape: type[S]) -> S:
         InvalidInputError: If it is not strict JSON in UTF-8, or not of that shape; names all faults of the first kind
             found.
     """
-    return _convert(read_json(body), shape)
+    return convert_document(read_json(body), shape)
 
 
 def decode_form(body: bytes, shape: type[S]) -> S:
@@ -105,7 +105,7 @@ def decode_form(body: bytes, shape: type[S]) -> S:
         InvalidInputError: If a parameter is missing, repeated or badly encoded.
     """
     given = read_query(body.decode("latin-1"))
-    return _convert({name: value for name, value in given.items() if value}, shape)
+    return convert_document({name: value for name, value in given.items() if value}, shape)
 
 
 def decode_query(query: str, shape: type[S]) -> S:
@@ -124,7 +124,7 @@ def decode_query(query: str, shape: type[S]) -> S:
     for name in parameters.keys() & {field.encode_name for field in fields if _is_integer(field.type)}:
         if _INTEGER.fullmatch(parameters[name]):
             parameters[name] = int(parameters[name])
-    return _convert(parameters, shape)
+    return convert_document(parameters, shape)
 
 
 def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
@@ -283,7 +283,13 @@ def _unusable_members(members: dict[str, Any], place: tuple[str | int, ...]) -> 
         yield from _unusable(value, within)
 
 
-def _convert(document: Any, shape: type[S]) -> S:  # noqa: ANN401 - JSON of any shape
+def convert_document(document: Any, shape: type[S]) -> S:  # noqa: ANN401 - JSON of any shape
+    """
+    Read what :func:`read_json` returned as *shape*.
+
+    Raises:
+        InvalidInputError: If it is not of that shape; names all faults.
+    """
     try:
         return msgspec.convert(document, shape)
     except msgspec.ValidationError as error:

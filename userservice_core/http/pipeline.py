@@ -438,6 +438,9 @@ class Pipeline:
         if response.status not in _STATUSES_WITHOUT_BODY:
             headers.append(("content-length", str(len(response.body))))
         headers += self._options.cross_origin.headers_for(exchange.request)
+        if self._services.health.is_draining:
+            # RFC 9112 section 9.6: the client opens its next connection, and does so to an instance that stays.
+            headers.append(("connection", "close"))
         body = b"" if exchange.request.method == "HEAD" else response.body
         exchange.finish(response.status)
         self._log_access(exchange, response.status)

@@ -49,6 +49,9 @@ TERMS: Final[Mapping[str, Term]] = {
     ),
     "emailVerified": Term("Whether the owner confirmed the address by a mailed link.", example=True),
     "mfaEnabled": Term("Whether signing in takes a second factor.", example=False),
+    "emailUndeliverableSince": Term(
+        "When the address was found to take no mail; null where nothing is known of it.", None
+    ),
     "pendingEmail": Term("An address that is to replace the present one as soon as it is confirmed.", None),
     "roles": Term("The names of the roles that the user holds.", ["user"]),
     "AccountRestoredAnswer.status": Term("Only `active` can sign in; a suspension is not lifted.", "active"),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from userservice_core.application.authentication import SignedIn
     from userservice_core.application.authorization import CheckedPermissions
+    from userservice_core.application.passwords import PasswordChanged
     from userservice_core.application.service_clients import NewSecret
     from userservice_core.domain.addresses import Address
     from userservice_core.domain.clients import ServiceClient
@@ -214,6 +215,18 @@ class UserAnswer(Body, frozen=True, kw_only=True):
         )
 
 
+class PasswordChangedAnswer(UserAnswer, frozen=True, kw_only=True):
+    """The user, and what this device is known by from now on: tokens of devices end with the password before."""
+
+    device_token: str
+
+    @classmethod
+    def of_change(cls, changed: PasswordChanged) -> PasswordChangedAnswer:
+        """Show *changed*."""
+        user = UserAnswer.of(changed.user)
+        return cls(**msgspec.structs.asdict(user), device_token=changed.device_token)
+
+
 class AccountPatchBody(Body, frozen=True, kw_only=True):
     """An address that is to be confirmed; null for the pending one withdraws it, and the rest may be sent as it is."""
 
@@ -276,6 +289,7 @@ class AdminUserAnswer(UserAnswer, frozen=True, kw_only=True):
     """A user as administrators see them; the login state is there if it was asked for."""
 
     email_is_mixed_script: bool
+    email_undeliverable_since: datetime | None
     login_state: LoginStateItem | UnsetType = UNSET
 
     @classmethod
@@ -285,6 +299,7 @@ class AdminUserAnswer(UserAnswer, frozen=True, kw_only=True):
         return cls(
             **{name: getattr(shown, name) for name in UserAnswer.__struct_fields__},
             email_is_mixed_script=user.email.is_mixed_script,
+            email_undeliverable_since=user.email_undeliverable_since,
             login_state=UNSET if state is None else LoginStateItem.of(state),
         )
 
@@ -378,6 +393,7 @@ class UserPatchBody(Body, frozen=True, kw_only=True):
     deleted_at: datetime | UnsetType | None = UNSET
     version: int | UnsetType = UNSET
     email_is_mixed_script: bool | UnsetType = UNSET
+    email_undeliverable_since: datetime | UnsetType | None = UNSET
     login_state: LoginStateItem | UnsetType = UNSET
 
 
@@ -985,6 +1001,7 @@ class ExportAnswer(Body, frozen=True, kw_only=True):
     """Everything that is held about the user, as of one moment; no hash and no secret is in it."""
 
     account: UserAnswer
+    email_undeliverable_since: datetime | None
     sign_ins: SignInsItem
     roles: tuple[AssignedRoleItem, ...]
     profile: ProfileAnswer
@@ -1001,6 +1018,7 @@ class ExportAnswer(Body, frozen=True, kw_only=True):
         user, credential, state = data.sign_in.user, data.sign_in.credential, data.sign_in.state
         return cls(
             account=UserAnswer.of(user),
+            email_undeliverable_since=user.email_undeliverable_since,
             sign_ins=SignInsItem(
                 has_password=credential is not None,
                 password_changed_at=None if credential is None else credential.changed_at,
@@ -1111,9 +1129,10 @@ class AssignedRoleItem(Body, frozen=True, kw_only=True):
 
 
 class AssignedRolesAnswer(Body, frozen=True, kw_only=True):
-    """The roles that a user holds, by name."""
+    """All roles that a user holds, by name: never so many that they would need a second page."""
 
     data: tuple[AssignedRoleItem, ...]
+    page: PageItem
 
 
 class NewPermissionBody(Body, frozen=True, kw_only=True):

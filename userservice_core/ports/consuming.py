@@ -229,6 +229,32 @@ class Inbox(Protocol[T_co]):
         ...
 
 
+class InboxRepository(Protocol):
+    """What the groups of the service itself have applied, within a transaction: beside what their events change."""
+
+    def judge(self, group: str, event: ConsumedEvent, *, rule: AfterDeadLetter, is_replay: bool = False) -> Verdict:
+        """Return what :meth:`take` would say at this moment, without a lock."""
+        ...
+
+    def take(
+        self, group: str, events: Sequence[ConsumedEvent], *, rule: AfterDeadLetter, is_replay: bool = False
+    ) -> tuple[Verdict, ...]:
+        """
+        Judge *events* as :meth:`Inbox.apply` does, and remember those that are fresh with the commit.
+
+        Before anything else of the transaction: it locks their keys, and whatever else is locked comes after.
+        """
+        ...
+
+    def park(self, group: str, event: ConsumedEvent) -> None:
+        """Remember that *event* was put aside, as :meth:`Inbox.park` does."""
+        ...
+
+    def forget(self, *, older_than_seconds: float) -> None:
+        """Forget events without sequence that were remembered longer ago."""
+        ...
+
+
 @attrs.frozen
 class KeyState:
     """

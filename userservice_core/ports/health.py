@@ -40,6 +40,11 @@ class HealthReport:
 class Health(Protocol):
     """The last word of the background probe. Safe for many threads."""
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether the process is about to end, so that no connection should be kept for another request."""
+        ...
+
     def report(self) -> HealthReport:
         """Return it from memory; asks nothing and never blocks."""
         ...

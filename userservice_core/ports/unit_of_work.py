@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.addresses import AddressRepository
     from userservice_core.ports.audit import AuditLog
     from userservice_core.ports.clients import ClientRepository
+    from userservice_core.ports.consuming import InboxRepository
     from userservice_core.ports.credentials import SignInRepository
     from userservice_core.ports.mfa import MfaRepository
     from userservice_core.ports.one_time_tokens import OneTimeTokenRepository
@@ -101,6 +102,11 @@ class Transaction(Protocol):
     @property
     def parked_events(self) -> ParkedEventRepository:
         """Records of the outbox that could not be published."""
+        ...
+
+    @property
+    def inbox(self) -> InboxRepository:
+        """Which events of others the service has applied."""
         ...
 
     def record(self, event: Event) -> None:

@@ -11,6 +11,8 @@ from userservice_core.domain.ids import RoleId, UserId
 from userservice_core.domain.users import UserStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from userservice_core.domain.credentials import UserOverview
     from userservice_core.domain.lists import Page, PageRequest
     from userservice_core.domain.users import User
@@ -22,7 +24,7 @@ class UserFilter:
     Which users are wanted; None takes all.
 
     Attributes:
-        email_part: Whose address has this in its key.
+        email_parts: Whose address has one of these in its key; empty for all.
         email_key: Whose address has this key.
         status: In this status, deleted or not.
         role_id: Who hold this role.
@@ -33,7 +35,7 @@ class UserFilter:
         ids: One of these.
     """
 
-    email_part: str | None = None
+    email_parts: tuple[str, ...] = ()
     email_key: str | None = None
     status: UserStatus | None = None
     role_id: RoleId | None = None
@@ -86,6 +88,14 @@ class UserReader(Protocol):
 
     def find_by_email(self, email_key: str) -> User | None:
         """Return the user who holds the address with this key, or None; deleted users hold theirs until erased."""
+        ...
+
+    def list_known(self, *, ids: Collection[UserId], email_keys: Collection[str]) -> tuple[tuple[UserId, str], ...]:
+        """
+        Return id and key of the address of every user who has one of *ids* or holds one of *email_keys*.
+
+        Each comes once, deleted ones included; at most some hundreds may be asked for.
+        """
         ...
 
 

@@ -140,6 +140,7 @@ def users(
         email=_given(addresses, emails()),
         email_verified=st.booleans(),
         pending_email=st.none() | texts(min_size=1),
+        email_undeliverable_since=st.none() | moments(),
         status=st.sampled_from(UserStatus),
         roles=_given(roles, assigned_roles()),
         attributes=json_objects(),

@@ -13,7 +13,12 @@ from userservice_core.application.authentication import SignedIn
 from userservice_core.application.known_devices import DEVICE_TOKEN_LIFETIME
 from userservice_core.domain.credentials import LOCKED_FOR_GOOD
 from userservice_core.domain.sessions import Origin
-from userservice_core.errors import InvalidCredentialsError
+from userservice_core.errors import (
+    CurrentPasswordWrongError,
+    InvalidAccessTokenError,
+    InvalidCredentialsError,
+    InvalidRefreshTokenError,
+)
 
 if TYPE_CHECKING:
     from tests.fast.application.conftest import World
@@ -134,6 +139,48 @@ def test_a_device_token_is_its_users_and_ends(world: World) -> None:
     assert _sign_in(world, renewed).user.email.address == "ada@example.com"
 
 
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_a_new_password_ends_the_trust_in_devices(world: World, is_reset: bool) -> None:  # noqa: FBT001 - a parameter
+    """Whoever took one guesses past the lock no more; the device that the password was changed on is known on."""
+    world.active_user()
+    stolen, here = world.sign_in().device_token, world.sign_in()
+    new, known = "another sentence, as long", None
+    world.clock.advance(timedelta(minutes=1))
+    if is_reset:
+        world.use_cases.passwords.request_reset(email="ada@example.com")
+        while world.installed.relay.wave():
+            pass
+        token = world.installed.mails.sent[-1].token
+        assert token is not None
+        world.use_cases.passwords.reset(token=token, password=new)
+    else:
+        caller = world.use_cases.access.authenticate_user(token=here.access_token)
+        changed = world.use_cases.passwords.change(caller=caller, current=PASSWORD, new=new, origin=_STRANGER)
+        known = changed.device_token
+    _fail(world, 100)
+
+    for token in (stolen, here.device_token):
+        with pytest.raises(InvalidCredentialsError):
+            _sign_in(world, token, password=new)
+    if known is not None:
+        signed_in = _sign_in(world, known, password=new)
+        _fail(world, 100)
+        _sign_in(world, signed_in.device_token, password=new)
+
+
+def test_clocks_that_differ_end_no_trust(world: World) -> None:
+    """The process of the sign-in may be half a minute behind that of the new password."""
+    world.active_user()
+    token = world.sign_in().device_token
+    world.clock.advance(timedelta(seconds=30))
+    here = world.sign_in()
+    caller = world.use_cases.access.authenticate_user(token=here.access_token)
+    world.use_cases.passwords.change(caller=caller, current=PASSWORD, new="another sentence, as long", origin=_STRANGER)
+    _fail(world, 100)
+
+    assert _sign_in(world, token, password="another sentence, as long").device_token is not None
+
+
 def test_whoever_is_signed_in_is_asked_for_the_password_in_spite_of_the_lock(world: World) -> None:
     """Strangers do not keep the owner from what wants a recent proof."""
     world.active_user()
@@ -144,3 +191,51 @@ def test_whoever_is_signed_in_is_asked_for_the_password_in_spite_of_the_lock(wor
     again = world.use_cases.authentication.reauthenticate(caller=principal, password=PASSWORD, origin=_STRANGER)
 
     assert again.access_token
+
+
+def _guess(world: World, signed_in: SignedIn, *, by_change: bool = False) -> None:
+    """Give a wrong password for a proof, by either of the operations that ask for one."""
+    caller = world.use_cases.access.authenticate_user(token=signed_in.access_token)
+    if by_change:
+        change = world.use_cases.passwords.change
+        with pytest.raises(CurrentPasswordWrongError):
+            change(caller=caller, current="not this one", new="another sentence, as long", origin=_STRANGER)
+        return
+    with pytest.raises(InvalidCredentialsError):
+        world.use_cases.authentication.reauthenticate(caller=caller, password="not this one", origin=_STRANGER)
+
+
+@pytest.mark.asvs("6.3.1")
+@pytest.mark.parametrize("by_change", [False, True])
+def test_whoever_took_over_a_session_cannot_guess_on(world: World, by_change: bool) -> None:  # noqa: FBT001
+    """The wrong password that locks the account ends their session, and each further one another session."""
+    user = world.active_user()
+    first, second, unharmed = world.sign_in(), world.sign_in(), world.sign_in()
+    for _ in range(99):
+        _guess(world, first, by_change=by_change)
+    world.use_cases.access.authenticate_user(token=first.access_token)
+
+    for taken_over in (first, second):
+        _guess(world, taken_over, by_change=by_change)
+        with pytest.raises(InvalidAccessTokenError):
+            world.use_cases.access.authenticate_user(token=taken_over.access_token)
+        with pytest.raises(InvalidRefreshTokenError):
+            world.refresh(taken_over)
+
+    assert world.refresh(unharmed).user.id == user.id
+    assert (_state(world, user).failed_attempts, _state(world, user).locked_until) == (101, LOCKED_FOR_GOOD)
+    events = world.events()
+    assert [kind for kind, _, _ in events].count("auth.locked") == 1
+    assert [data["reason"] for kind, _, data in events if kind == "auth.session_revoked"] == ["wrong-passwords"] * 2
+    causes = [record.entry.after.get("cause") for record in world.installed.store.rows.audit if record.entry.after]
+    assert causes.count("wrong-passwords") == 2
+
+
+def test_strangers_end_nobodys_session(world: World) -> None:
+    """Wrong passwords at sign-ins lock the account, and whoever is signed in stays so."""
+    user = world.active_user()
+    signed_in = world.sign_in()
+
+    _fail(world, 120)
+
+    assert world.refresh(signed_in).user.id == user.id

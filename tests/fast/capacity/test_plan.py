@@ -111,7 +111,7 @@ def test_results_that_are_none(text: str) -> None:
 
 
 def test_workers_of_a_quota_give_the_scaling_law() -> None:
-    """From one, two and four of them; without them, growth counts as linear."""
+    """From one, two and four of them; without them, or where others disturbed them, growth counts as linear."""
     figures = [{"figure": name, "value": value, "unit": unit} for name, (value, unit) in _VALUES.items()]
     units = [
         {"figure": f"sign-ins of {units} workers of 0.4 processors", "value": value, "unit": "1/s"}
@@ -120,6 +120,8 @@ def test_workers_of_a_quota_give_the_scaling_law() -> None:
     operations = frozenset({"login"})
 
     assert Measured.parse(json.dumps(figures), operations=operations).law == ScalingLaw(one=1.0)
+    disturbed = [{**unit, "others": 1.5} for unit in units]
+    assert Measured.parse(json.dumps([*figures, *disturbed]), operations=operations).law == ScalingLaw(one=1.0)
     law = Measured.parse(json.dumps([*figures, *units]), operations=operations).law
     assert [law.throughput(count) for count in (1, 2, 4)] == pytest.approx([10, 18, 30])
 

@@ -7,14 +7,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryEventSource, InMemoryInbox
+from tests.effects import record_effects
+from userservice_core.infrastructure.memory import (
+    InMemoryEventPublisher,
+    InMemoryEventSource,
+    InMemoryInbox,
+    InMemoryStore,
+    InMemoryUnitOfWork,
+)
+from userservice_core.infrastructure.messaging.own_inbox import UnitOfWorkInbox
+from userservice_core.testing.clocks import FakeClock
 from userservice_core.testing.contracts.consuming import EventSourceContract, InboxContract
+from userservice_core.testing.samples import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from userservice_core.ports.consuming import ConsumedEvent
     from userservice_core.ports.publishing import OutboxRecord
+    from userservice_core.ports.unit_of_work import Transaction
 
 
 class TestInMemoryInbox(InboxContract):
@@ -75,3 +86,27 @@ class TestInMemoryEventSource(EventSourceContract):
         """There is one source, which begins anew after its close."""
         source = InMemoryEventSource(publisher, group="g", topics=[topic])
         return lambda: source
+
+
+class TestOwnInbox(InboxContract):
+    """Of the service's own groups, in memory: effects are events of the same transaction."""
+
+    @pytest.fixture
+    def store(self) -> InMemoryStore:
+        """One with nothing in it."""
+        return InMemoryStore()
+
+    @pytest.fixture
+    def inbox(self, store: InMemoryStore) -> UnitOfWorkInbox:
+        """In the transactions of the unit of work."""
+        return UnitOfWorkInbox(InMemoryUnitOfWork(store, clock=FakeClock(NOW)))
+
+    @pytest.fixture
+    def write(self) -> Callable[[Sequence[ConsumedEvent], Transaction], None]:
+        """Record an event of the same id, after a read."""
+        return record_effects
+
+    @pytest.fixture
+    def written(self, store: InMemoryStore) -> Callable[[], list[str]]:
+        """Return the ids of what waits in the outbox."""
+        return lambda: [str(waiting.record.id) for waiting in store.rows.outbox]

@@ -22,7 +22,7 @@ def _modules_of(package: ModuleType) -> Iterator[ModuleType]:
 
 
 def test_every_port_has_a_contract_suite() -> None:
-    """The first line of the suite names the ports that it is for."""
+    """The docstring of the suite names the ports that it is for."""
     protocols = {
         name
         for module in _modules_of(ports)

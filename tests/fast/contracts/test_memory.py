@@ -45,6 +45,7 @@ from userservice_core.testing.contracts.sign_ins import SignInsContract
 from userservice_core.testing.contracts.signal import SignalContract
 from userservice_core.testing.contracts.signing_keys import SigningKeysContract
 from userservice_core.testing.contracts.unit_of_work import UnitOfWorkContract
+from userservice_core.testing.contracts.user_dumps import UserDumpsContract
 from userservice_core.testing.contracts.users import UsersContract
 
 if TYPE_CHECKING:
@@ -118,6 +119,10 @@ class TestAudit(_InMemory, AuditContract):
 
 class TestPersonalData(_InMemory, PersonalDataContract):
     """Everything about a user."""
+
+
+class TestUserDumps(_InMemory, UserDumpsContract):
+    """All users."""
 
 
 class TestUnitOfWork(_InMemory, UnitOfWorkContract):

@@ -14,6 +14,7 @@ from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.state_machine import StorageComparison
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from userservice_core.domain.credentials import UserOverview
@@ -51,6 +52,10 @@ class _OffByOne:
     def find_by_email(self, email_key: str) -> User | None:
         """Return the user as they are."""
         return self._reader.find_by_email(email_key)
+
+    def list_known(self, *, ids: Collection[UserId], email_keys: Collection[str]) -> tuple[tuple[UserId, str], ...]:
+        """Return what is known as it is."""
+        return self._reader.list_known(ids=ids, email_keys=email_keys)
 
 
 class _Generous:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from click.testing import CliRunner
 from kafka import KafkaProducer
 from kafka.errors import KafkaConnectionError
 
 from tests.servers.certificates import Authority
+from userservice_core.cli import EXIT_CONFIGURATION, main
 from userservice_core.errors import BusUnavailableError, ConfigurationError
 from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
 from userservice_core.ports.bearer_tokens import BearerToken
@@ -101,3 +103,21 @@ def test_files_that_cannot_be_used_are_all_named(tmp_path: Path) -> None:
     assert first.startswith(f"Kafka's CA certificates in '{tmp_path}/junk.pem' cannot be used: no ")
     assert second.startswith(f"The certificate for Kafka in '{own}' and its key in '{own}' cannot be used: ")
     assert "\n" not in first + second
+
+
+def test_the_check_names_a_certificate_that_cannot_be_used(tmp_path: Path) -> None:
+    """With the exit code of a mistake in the settings, before anything is started."""
+    (tmp_path / "junk.pem").write_text("junk")
+    environment = {
+        "USERSERVICE_PROFILE": "test",
+        "USERSERVICE_ISSUER": "https://accounts.example.com",
+        "USERSERVICE_DATABASE_URL": "postgresql://nobody@127.0.0.1/none",
+        "USERSERVICE_KAFKA_SECURITY_PROTOCOL": "SSL",
+        "USERSERVICE_KAFKA_CA_FILE": str(tmp_path / "junk.pem"),
+    }
+
+    result = CliRunner().invoke(main, ["check"], env=environment)
+
+    (line,) = result.output.splitlines()
+    assert result.exit_code == EXIT_CONFIGURATION
+    assert line.startswith("userservice: Kafka's CA certificates in ")

@@ -352,3 +352,35 @@ def test_what_waits_is_measured(scene: _Scene) -> None:
     assert scene.metrics.gauges["outbox_records"] == 2
     assert scene.metrics.gauges["outbox_oldest_age_seconds"] >= 0
     assert scene.metrics.gauges["outbox_parked"] == 0
+
+
+def test_a_relay_drains_and_leaves_nothing_running(scene: _Scene) -> None:
+    """It ends as soon as nothing waits, and gives its lanes back at once."""
+    scene.add(*(outbox_record(f"k{number}") for number in range(100)))
+    before = threading.active_count()
+    began = time.monotonic()
+
+    left = scene.relay("one").drain(seconds=20)
+
+    assert (left.records, len(scene.publisher.published)) == (0, 100)
+    assert time.monotonic() - began < 10
+    assert threading.active_count() == before
+    assert len(InMemoryOutboxStore(scene.store).claim("other", lease_seconds=LEASE_SECONDS)) == LANES
+
+
+def test_a_relay_that_cannot_drain_says_what_waits(scene: _Scene) -> None:
+    """It does not stay beyond its time."""
+    scene.add(outbox_record("a"), outbox_record("b"))
+    scene.publisher.failing = lambda record: Delivery(record, "refused")
+    began = time.monotonic()
+
+    left = scene.relay().drain(seconds=0.5)
+
+    assert left.records == 2
+    assert time.monotonic() - began < 5
+
+
+def test_where_nothing_waits_nothing_is_claimed(scene: _Scene) -> None:
+    """A schedule that calls often in vain costs one question."""
+    assert scene.relay().drain(seconds=10).records == 0
+    assert "relay_lanes" not in scene.metrics.gauges

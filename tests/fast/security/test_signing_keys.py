@@ -35,7 +35,12 @@ from userservice_core.infrastructure.security.access_tokens import JwtAccessToke
 from userservice_core.infrastructure.security.jwk import read_key_set
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
-from userservice_core.infrastructure.security.signing_keys import HeldSigningKeys, SealingKeyMaker, keys_of_ring
+from userservice_core.infrastructure.security.signing_keys import (
+    SIGNING_SECONDS,
+    HeldSigningKeys,
+    SealingKeyMaker,
+    keys_of_ring,
+)
 from userservice_core.infrastructure.system.clock import SystemEntropy, Uuid7Generator
 from userservice_core.ports.security import AccessClaims
 from userservice_core.testing.clocks import NOON, FakeClock
@@ -84,14 +89,21 @@ class _Installation:
         ring = keys_of_ring(self.ring, self.sealer, now=self.clock.now())
         return self.reader.list_keys() or self.keys.begin_with(ring)
 
-    def process(self, *, poll_seconds: float = 5.0, sealer: AesGcmSecretSealer | None = None) -> _Process:
-        """Begin a process."""
+    def process(
+        self,
+        *,
+        poll_seconds: float = 5.0,
+        signing_seconds: float | None = None,
+        sealer: AesGcmSecretSealer | None = None,
+    ) -> _Process:
+        """Begin a process; it signs with keys as old as those that it verifies with, unless something else is said."""
         held = HeldSigningKeys(
             self.load,
             sealer or self.sealer,
             self.clock,
             background=False,
             poll_seconds=poll_seconds,
+            signing_seconds=poll_seconds if signing_seconds is None else signing_seconds,
             monotonic=self.seconds,
         )
         return _Process(
@@ -147,6 +159,19 @@ class _Process:
 def installation() -> _Installation:
     """Nothing in the database yet."""
     return _Installation()
+
+
+def test_a_process_without_a_thread_signs_by_no_revoked_key_for_long(installation: _Installation) -> None:
+    """Nobody tells it of a revocation, so it reads the keys to sign when they are a second old, and no more often."""
+    process = installation.process(signing_seconds=SIGNING_SECONDS)
+    stolen = process.held.current_signing_key.verification.id
+    next_id = installation.keys.revoke(key_id=stolen).id
+    reads = installation.reads
+
+    installation.clock.advance(timedelta(seconds=SIGNING_SECONDS))
+
+    assert [process.held.current_signing_key.verification.id for _ in range(3)] == [next_id] * 3
+    assert installation.reads == reads + 1
 
 
 # --- rotation ---------------------------------------------------------------------------------------------------------

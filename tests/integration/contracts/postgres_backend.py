@@ -21,6 +21,7 @@ from userservice_core.infrastructure.postgres.sessions import PostgresSessionSto
 from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInReader
 from userservice_core.infrastructure.postgres.signing_keys import PostgresSigningKeyReader
 from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
+from userservice_core.infrastructure.postgres.user_dumps import PostgresUserDumpReader
 from userservice_core.infrastructure.postgres.users import PostgresUserReader
 from userservice_core.testing.contracts.backend import Backend
 
@@ -48,6 +49,7 @@ def backend_of(database: Database) -> Backend:
         revocations=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
         personal_data=PostgresPersonalDataReader(database),
+        user_dumps=PostgresUserDumpReader(database),
         expired_rows=PostgresExpiredRows(database),
         outbox=lambda: PostgresOutboxStore(database),
         parked_events=PostgresParkedEventReader(database),

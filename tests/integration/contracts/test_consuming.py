@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import psycopg
 import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import sessionmaker
 
+from tests.effects import record_effects
 from tests.integration.messaging.topics import Topics
+from userservice_core.infrastructure.messaging.confluent_events import ConfluentEventSource
 from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
 from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
+from userservice_core.infrastructure.messaging.own_inbox import UnitOfWorkInbox
 from userservice_core.infrastructure.postgres.bus import PostgresEventGroup, PostgresEventPublisher
 from userservice_core.infrastructure.postgres.bus_events import PostgresEventSource
 from userservice_core.infrastructure.postgres.database import Database
 from userservice_core.infrastructure.postgres.inbox import PostgresInbox
+from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
 from userservice_core.testing.contracts.consuming import EventSourceContract, InboxContract, sample_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tests.servers.kafka import KafkaBroker
-    from userservice_core.ports.consuming import ConsumedEvent
+    from userservice_core.ports.consuming import ConsumedEvent, EventSource
     from userservice_core.ports.publishing import OutboxRecord
+    from userservice_core.ports.unit_of_work import Transaction
 
 
 class PostgresInboxContract(InboxContract):
@@ -88,6 +93,31 @@ class TestInboxOnPsycopg(PostgresInboxContract):
         return lambda: psycopg.connect(database)
 
 
+class TestOwnInbox(InboxContract):
+    """Of the service's own groups: effects are events of the same transaction."""
+
+    @pytest.fixture
+    def inbox(self, database: str) -> Iterator[UnitOfWorkInbox]:
+        """In the transactions of the unit of work."""
+        with contextlib.closing(Database(database)) as pool:
+            yield UnitOfWorkInbox(PostgresUnitOfWork(pool))
+
+    @pytest.fixture
+    def write(self) -> Callable[[Sequence[ConsumedEvent], Transaction], None]:
+        """Record an event of the same id, after a read."""
+        return record_effects
+
+    @pytest.fixture
+    def written(self, database: str) -> Callable[[], list[str]]:
+        """Select the ids of what waits in the outbox."""
+
+        def written() -> list[str]:
+            with psycopg.connect(database) as connection:
+                return [str(event_id) for (event_id,) in connection.execute("SELECT id FROM outbox ORDER BY seq")]
+
+        return written
+
+
 @pytest.fixture
 def engine(database: str) -> Iterator[Engine]:
     """SQLAlchemy on psycopg."""
@@ -146,6 +176,8 @@ class TestPostgresEventSource(EventSourceContract):
 class TestKafkaEventSource(EventSourceContract):
     """A topic of its own."""
 
+    kind: ClassVar[type[KafkaEventSource | ConfluentEventSource]] = KafkaEventSource
+
     @pytest.fixture
     def topics(self, kafka_broker: KafkaBroker) -> Topics:
         """Names that no other test uses."""
@@ -167,6 +199,12 @@ class TestKafkaEventSource(EventSourceContract):
             yield publish
 
     @pytest.fixture
-    def member(self, kafka_broker: KafkaBroker, topic: str) -> Callable[[], KafkaEventSource]:
+    def member(self, kafka_broker: KafkaBroker, topic: str) -> Callable[[], EventSource]:
         """A source without a name of its own."""
-        return lambda: KafkaEventSource([kafka_broker.bootstrap_servers], group=f"{topic}.g", topics=[topic])
+        return lambda: self.kind([kafka_broker.bootstrap_servers], group=f"{topic}.g", topics=[topic])
+
+
+class TestConfluentEventSource(TestKafkaEventSource):
+    """Through the other client."""
+
+    kind = ConfluentEventSource

@@ -32,6 +32,7 @@ from userservice_core.testing.contracts.sign_ins import SignInsContract
 from userservice_core.testing.contracts.signal import SignalContract
 from userservice_core.testing.contracts.signing_keys import SigningKeysContract
 from userservice_core.testing.contracts.unit_of_work import UnitOfWorkContract
+from userservice_core.testing.contracts.user_dumps import UserDumpsContract
 from userservice_core.testing.contracts.users import UsersContract
 from userservice_core.testing.samples import sample_event_id
 
@@ -123,6 +124,10 @@ class TestAudit(_InPostgres, AuditContract):
 
 class TestPersonalData(_InPostgres, PersonalDataContract):
     """Everything about a user."""
+
+
+class TestUserDumps(_InPostgres, UserDumpsContract):
+    """All users."""
 
 
 class TestUnitOfWork(_InPostgres, UnitOfWorkContract):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -11,6 +13,7 @@ import psutil
 import pytest
 
 from tests import murmur2
+from tests.e2e.processes import ROOT
 from tests.outbox_records import OCCURRED_AT, outbox_record
 from tests.servers.process import free_port
 from userservice_core.infrastructure.messaging.cloudevents import headers_of
@@ -167,6 +170,40 @@ def test_what_was_sent_before_a_refused_record_has_arrived(publisher: EventPubli
 
     assert (first.error, refused.retriable) == (None, False)
     assert [arrival.key for arrival in topics.arrivals()] == ["a"]
+
+
+_FORK: Final = """
+import os, sys
+from tests.outbox_records import outbox_record
+from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
+
+servers, topic = sys.argv[1:]
+publisher = KafkaEventPublisher([servers], client_id="forks", patience_seconds=2)
+told = lambda *keys: [d.error is None for d in publisher.publish([outbox_record(key, 1, topic=topic) for key in keys])]
+before = told("before")
+read, write = os.pipe()
+if os.fork() == 0:
+    os.write(write, repr([told("child", "twin"), told("child", "twin")]).encode())
+    os._exit(0)
+child = os.read(read, 1000).decode()
+os.wait()
+print(before, child, told("after"))
+os._exit(0)
+"""
+
+
+def test_a_process_that_forks_loses_nothing(kafka_broker: KafkaBroker, topics: Topics) -> None:
+    """
+    What a producer in a forked process holds is sent by nobody: it is told as not sent, and sent when it comes again.
+
+    A process that ends right after it was told so has nothing left to send.
+    """
+    name = topics.create()
+    script = [sys.executable, "-W", "ignore", "-c", _FORK, kafka_broker.bootstrap_servers, name]
+    done = subprocess.run(script, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
+
+    assert done.stdout.strip() == "[True] [[False, False], [True, True]] [True]", done.stderr
+    assert sorted(arrival.key for arrival in topics.arrivals()) == ["after", "before", "child", "twin"]
 
 
 @pytest.mark.asvs("16.5.2")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.servers.kafka import KafkaBroker
 
-_TOPICS = ("users", "auth", "access")
+_TOPICS = ("users", "auth", "access", "privacy", "bounces", "erasure-requests")
 
 
 @pytest.fixture
@@ -82,8 +82,8 @@ def test_topics_of_dead_letters_are_wanted_where_that_is_said(
     run("create", "--dead-letters")
 
     letters = [f"{prefix}{topic}.dlq" for topic in _TOPICS]
-    assert (wanted[0], wanted[1][3:]) == (1, [f"{name} is missing" for name in letters])
-    assert run("check")[1][3:] == [f"{name} is as the settings say" for name in letters]
+    assert (wanted[0], wanted[1][len(_TOPICS) :]) == (1, [f"{name} is missing" for name in letters])
+    assert run("check")[1][len(_TOPICS) :] == [f"{name} is as the settings say" for name in letters]
     assert run("check", event_retention_days="2")[0] == 1
 
 
@@ -129,7 +129,7 @@ def test_a_topic_that_was_replaced_is_looked_at_by_its_name(
 
     lines = run("create", kafka_topic_names=renaming)[1]
 
-    assert lines == [f"{prefix}{topic} is created" for topic in ("users.v2", "auth", "access")]
+    assert lines == [f"{prefix}{topic} is created" for topic in ("users.v2", *_TOPICS[1:])]
 
 
 def test_a_broker_that_is_away_is_told(run: Callable[..., tuple[int, list[str]]]) -> None:

@@ -13,13 +13,14 @@ from userservice_core.application.access import Principal
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.failed_sign_ins import FailedSignIns
+from userservice_core.application.known_devices import KnownDevices
 from userservice_core.application.link_requests import LinkRequests
 from userservice_core.application.mailed_tokens import MailedTokens
 from userservice_core.application.password_history import PasswordHistory
 from userservice_core.application.password_proofs import PasswordProofs
 from userservice_core.application.password_rules import PasswordRules
 from userservice_core.application.passwords import Passwords
-from userservice_core.domain.credentials import LoginState
+from userservice_core.domain.credentials import LOCKED_FOR_GOOD, LoginState
 from userservice_core.domain.events import NotificationKind
 from userservice_core.domain.one_time_tokens import TokenPurpose
 from userservice_core.domain.passwords import PasswordPolicy
@@ -29,6 +30,7 @@ from userservice_core.errors import (
     CurrentPasswordWrongError,
     EmailTakenError,
     InvalidAccessTokenError,
+    InvalidCredentialsError,
     OneTimeTokenInvalidError,
     TooManyRequestsError,
 )
@@ -208,12 +210,14 @@ def test_one_of_fifty_changes_of_a_password_at_once_counts(
             hasher=hasher,
             clock=office.clock,
             ids=ids,
+            access_lifetime=timedelta(minutes=10),
         ),
         rules=PasswordRules(policy=PasswordPolicy(), breached=NoBreachedPasswords()),
         history=PasswordHistory(remembered=2, sign_ins=PostgresSignInReader(pool), hasher=hasher),
         profiles=PostgresProfileReader(pool),
         links=LinkRequests(uow=office.uow, pacer=RecentPacer(), clock=office.clock, ids=ids),
         mailed_tokens=office.mailed_tokens,
+        devices=KnownDevices(sealer=office.sealer, clock=office.clock, ids=ids),
         clock=office.clock,
         ids=ids,
         access_lifetime=timedelta(minutes=10),
@@ -233,7 +237,7 @@ def test_one_of_fifty_changes_of_a_password_at_once_counts(
             current=_PASSWORD,
             new=f"another sentence, as long {number}",
             origin=Origin(),
-        )
+        ).user
 
     outcomes = race([partial(change, number) for number in range(_AT_ONCE)])
 
@@ -247,6 +251,46 @@ def test_one_of_fifty_changes_of_a_password_at_once_counts(
     assert left == [(sessions[winner % len(sessions)].id,)]
     changed = "SELECT count(*) FROM outbox WHERE type LIKE '%user.password_changed%'"
     assert observer.execute(changed).fetchone() == (1,)
+
+
+def test_a_hundred_and_twenty_wrong_proofs_at_once_are_counted_exactly(
+    office: Office, pool: Database, observer: psycopg.Connection
+) -> None:
+    """None is lost, the lock is told of once, and every session ends in which somebody went on guessing."""
+    hasher, ids = FakePasswordHasher(), Uuid7Generator()
+    user = sample_user()
+    sessions = [sample_session(user, now=office.clock.now()) for _ in range(4)]
+    proofs = PasswordProofs(
+        uow=office.uow,
+        sign_ins=PostgresSignInReader(pool),
+        failures=FailedSignIns(ids=ids, locked_at=100),
+        hasher=hasher,
+        clock=office.clock,
+        ids=ids,
+        access_lifetime=timedelta(minutes=10),
+    )
+
+    def set_up(transaction: Transaction) -> None:
+        transaction.users.add(user)
+        transaction.sign_ins.add(sample_credential(user, password_hash=hasher.hash(_PASSWORD)))
+        for session in sessions:
+            transaction.sessions.add(session)
+
+    office.uow.run(set_up)
+
+    def guess(number: int) -> None:
+        caller = _principal(user, sessions[number % len(sessions)])
+        proofs.require(caller=caller, password="a guess", origin=Origin())
+
+    outcomes = [outcome for start in (0, 60) for outcome in race([partial(guess, start + n) for n in range(60)])]
+
+    assert {type(outcome) for outcome in outcomes} == {InvalidCredentialsError}
+    state = PostgresSignInReader(pool).get(user.id).state
+    assert (state.failed_attempts, state.locked_until) == (120, LOCKED_FOR_GOOD)
+    ended = observer.execute("SELECT count(*) FROM sessions WHERE revoked_at IS NOT NULL").fetchone()
+    assert ended == (4,)
+    counted = "SELECT split_part(type, '.', 3), count(*) FROM outbox WHERE type LIKE '%.auth.%' GROUP BY 1 ORDER BY 1"
+    assert observer.execute(counted).fetchall() == [("locked", 1), ("login_failed", 120), ("session_revoked", 4)]
 
 
 def _principal(user: User, session: Session) -> Principal:

@@ -112,6 +112,8 @@ _BREAKING: Final = {
     "pk_revocations": "INSERT INTO revocations OVERRIDING SYSTEM VALUE SELECT n.* FROM revocations"
     " AS n UNION ALL SELECT n.* FROM revocations AS n",
     "pk_rate_counters": _COPY.format("rate_counters"),
+    "pk_userservice_inbox": _COPY.format("userservice_inbox"),
+    "pk_userservice_inbox_event": _COPY.format("userservice_inbox_event"),
 }
 
 _MEANING: Final[dict[str, type[UserServiceError]]] = {
@@ -125,6 +127,8 @@ _MEANING: Final[dict[str, type[UserServiceError]]] = {
     "pk_idempotency_keys": ConflictError,
     "pk_revocations": ConflictError,
     "pk_rate_counters": ConflictError,
+    "pk_userservice_inbox": ConflictError,
+    "pk_userservice_inbox_event": ConflictError,
     "uq_one_time_tokens_unused": RetriableError,
     "pk_user_profiles": StaleVersionError,
     "fk_user_roles_role_id_roles": RoleNotFoundError,
@@ -176,6 +180,8 @@ def filled(uow: PostgresUnitOfWork, observer: psycopg.Connection) -> None:
         "INSERT INTO revocations (kind, subject, not_before, version, expires_at) VALUES ('sid', 'x', now(), 0, now())"
     )
     observer.execute("INSERT INTO rate_counters VALUES ('x', 1, '1 s', now(), ARRAY[now()], NULL, now())")
+    observer.execute("INSERT INTO userservice_inbox VALUES ('g', 't', 'k', 1)")
+    observer.execute("INSERT INTO userservice_inbox_event VALUES ('g', 't', 'i')")
 
 
 @pytest.mark.usefixtures("filled")

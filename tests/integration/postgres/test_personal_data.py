@@ -44,6 +44,7 @@ _LEFT_OUT: Final = {
     "outbox": "holds events for moments, until they are published",
     "outbox_parked": "holds events that could not be published, for an operator to look at",
     "bus_event": "holds events for as long as the settings keep them; they repeat what the export says",
+    "userservice_inbox": "counts which events of others were taken",
     "bus_dead_letter": "holds events that a consumer could not take, for an operator to look at",
     "revocations": "tells for minutes what processes must forget, and nothing of the user but the id",
     "mfa_factors": "holds a secret that makes codes, sealed; that there is one is shown as mfaEnabled",
@@ -91,7 +92,11 @@ _WHERE: Final = {"audit_entries": "subject_id", "audit_details": "subject_id"}
 
 def _populated(backend: Backend) -> User:
     """Store a user of whom every table holds something."""
-    user = sample_user(roles=(AssignedRole(USER_ROLE.id, USER_ROLE.name),), pending_email="next@example.org")
+    user = sample_user(
+        roles=(AssignedRole(USER_ROLE.id, USER_ROLE.name),),
+        pending_email="next@example.org",
+        email_undeliverable_since=NOW,
+    )
     backend.uow.run(lambda transaction: transaction.users.add(user))
     credential = sample_credential(user, former_hashes=("$former$hash",))
     backend.uow.run(lambda transaction: transaction.sign_ins.add(credential))

@@ -150,7 +150,7 @@ def test_a_page_in_the_middle_begins_there(
     "users",
     [
         UserFilter(email_key="004242.user@example.org"),
-        UserFilter(email_part="04242.u"),
+        UserFilter(email_parts=("04242.u",)),
         UserFilter(status=UserStatus.SUSPENDED),
         UserFilter(role_id=ADMIN_ROLE.id),
         UserFilter(role_name="User"),

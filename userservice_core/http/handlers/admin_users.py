@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _READ_ONLY: Final = (
     *("id", "email_verified", "pending_email", "roles", "created_at", "updated_at"),
-    *("mfa_enabled", "deleted_at", "version", "email_is_mixed_script"),
+    *("mfa_enabled", "deleted_at", "version", "email_is_mixed_script", "email_undeliverable_since"),
 )
 
 

@@ -16,6 +16,7 @@ from userservice_core.http.wire import (
     LoginBody,
     LogoutBody,
     MfaRequiredAnswer,
+    PasswordChangedAnswer,
     PasswordPolicyAnswer,
     ReauthenticateBody,
     ReauthenticatedAnswer,
@@ -147,10 +148,10 @@ def restore_account(call: Call) -> Response:
 def change_password(call: Call) -> Response:
     """Replace the caller's password."""
     body = call.body(ChangePasswordBody)
-    user = call.services.use_cases.passwords.change(
+    changed = call.services.use_cases.passwords.change(
         caller=call.require_caller(), current=body.current_password, new=body.new_password, origin=call.origin
     )
-    return json_response(200, UserAnswer.of(user))
+    return json_response(200, PasswordChangedAnswer.of_change(changed))
 
 
 def get_password_policy(call: Call) -> Response:

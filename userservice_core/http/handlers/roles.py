@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import UNSET
 
 from userservice_core.domain.ids import PermissionId, RoleId, UserId
+from userservice_core.domain.roles import MAX_ROLES
 from userservice_core.http.call import empty_response, json_response
 from userservice_core.http.conditional import etag_of
 from userservice_core.http.lists import asked_list
@@ -17,6 +18,7 @@ from userservice_core.http.wire import (
     DeletionQuery,
     NamedQuery,
     NewRoleBody,
+    PageItem,
     PermissionAnswer,
     PermissionIdsBody,
     PermissionIdsQuery,
@@ -185,4 +187,4 @@ def _shown(role: Role, *, status: int = 200, headers: Headers = ()) -> Response:
 
 def _held(roles: Iterable[AssignedRole]) -> Response:
     items = tuple(AssignedRoleItem(id=role.id, name=role.name) for role in roles)
-    return json_response(200, AssignedRolesAnswer(data=items))
+    return json_response(200, AssignedRolesAnswer(data=items, page=PageItem(limit=MAX_ROLES, total=len(items))))

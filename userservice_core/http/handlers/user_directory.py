@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from userservice_core.domain.addresses import MAX_ADDRESSES
-from userservice_core.domain.emails import EmailAddress, search_key
+from userservice_core.domain.emails import EmailAddress, search_keys
 from userservice_core.domain.ids import RoleId, UserId
 from userservice_core.errors import Fault, InvalidInputError
 from userservice_core.http.call import json_response
@@ -98,8 +98,8 @@ def _filter_of(query: UsersQuery) -> UserFilter:
         InvalidInputError: If the part of an address is too short, or what should be an address is none.
     """
     faults: tuple[Fault, ...] = ()
-    email_part = None if query.email is UNSET else search_key(query.email)
-    if email_part is not None and len(email_part) < MIN_EMAIL_PART_CHARACTERS:
+    email_parts = () if query.email is UNSET else search_keys(query.email)
+    if any(len(part) < MIN_EMAIL_PART_CHARACTERS for part in email_parts):
         message = f"Give at least {MIN_EMAIL_PART_CHARACTERS} characters of the address."
         faults += (Fault(("email",), "too-short", message),)
     email_key = None
@@ -112,7 +112,7 @@ def _filter_of(query: UsersQuery) -> UserFilter:
         raise InvalidInputError(faults)
     role_id, role_name = _role_of(query)
     return UserFilter(
-        email_part=email_part,
+        email_parts=email_parts,
         email_key=email_key,
         status=None if query.status is UNSET else query.status,
         role_id=role_id,

@@ -32,6 +32,7 @@ from userservice_core.infrastructure.memory.readers import (
     InMemorySessionStore,
     InMemorySigningKeyReader,
     InMemorySignInReader,
+    InMemoryUserDumpReader,
     InMemoryUserReader,
 )
 from userservice_core.infrastructure.memory.retention import InMemoryExpiredRows
@@ -66,6 +67,7 @@ __all__ = [
     "InMemorySigningKeyReader",
     "InMemoryStore",
     "InMemoryUnitOfWork",
+    "InMemoryUserDumpReader",
     "InMemoryUserReader",
     "NullMetrics",
 ]

@@ -24,8 +24,10 @@ from userservice_core.errors import (
 from userservice_core.ports.personal_data import PersonalData
 from userservice_core.ports.revocations import RevocationBatch
 from userservice_core.ports.sessions import SessionOfUser
+from userservice_core.ports.user_dumps import UserDump
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from userservice_core.domain.addresses import Address
@@ -78,6 +80,12 @@ class InMemoryUserReader:
 
     def find_by_email(self, email_key: str) -> User | None:
         return find_user(self._store.read(), email_key)
+
+    def list_known(self, *, ids: Collection[UserId], email_keys: Collection[str]) -> tuple[tuple[UserId, str], ...]:
+        rows = self._store.read()
+        found = {user_id for user_id in ids if user_id in rows.users}
+        found.update(rows.user_by_email[key] for key in email_keys if key in rows.user_by_email)
+        return tuple((user_id, rows.users[user_id].email.key) for user_id in found)
 
 
 class InMemorySignInReader:
@@ -381,6 +389,26 @@ class InMemoryPersonalDataReader:
         )
 
 
+class InMemoryUserDumpReader:
+    """A :class:`~userservice_core.ports.user_dumps.UserDumpReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def read(self, *, after: UserId | None, limit: int) -> tuple[UserDump, ...]:
+        rows = self._store.read()
+        users = (user for user in map(rows.find_user, sorted(rows.users)) if user is not None)
+        page = (user for user in users if user.deleted_at is None and (after is None or user.id > after))
+        return tuple(
+            UserDump(
+                sign_in=sign_in_of(rows, user),
+                profile=profile_of(rows, user.id),
+                addresses=addresses_of(rows, user.id),
+            )
+            for user in itertools.islice(page, limit)
+        )
+
+
 def _is_wanted(entry: AuditEntry, wanted: AuditFilter) -> bool:
     subject_id = None if entry.subject is None else entry.subject.id
     return (
@@ -472,7 +500,7 @@ def _position_of(overview: UserOverview, sorted_by: str) -> Position:
 def _is_wanted_user(user: User, wanted: UserFilter) -> bool:
     role_key = None if wanted.role_name is None else role_name_key(wanted.role_name)
     return (
-        (wanted.email_part is None or wanted.email_part in user.email.key)
+        (not wanted.email_parts or any(part in user.email.key for part in wanted.email_parts))
         and wanted.email_key in {None, user.email.key}
         and wanted.status in {None, user.status}
         and (wanted.role_id is None or wanted.role_id in {role.id for role in user.roles})

@@ -27,6 +27,7 @@ from userservice_core.domain.signing_keys import StoredSigningKey
 from userservice_core.domain.users import User
 from userservice_core.errors import DeadlineExceededError, ProgrammingError
 from userservice_core.ports.audit import AuditRecord
+from userservice_core.ports.consuming import KeyState
 from userservice_core.ports.context import current_call
 from userservice_core.ports.idempotency import CallId
 from userservice_core.ports.publishing import LANES, OutboxRecord, ParkedEvent
@@ -119,6 +120,8 @@ class Rows:
     outbox: list[WaitingRecord] = attrs.field(factory=list)
     parked: list[ParkedRecord] = attrs.field(factory=list)
     answers: dict[CallId, KeptAnswer] = attrs.field(factory=dict)
+    inbox_states: dict[tuple[str, str, str], KeyState] = attrs.field(factory=dict)
+    inbox_seen: dict[tuple[str, str, str], float] = attrs.field(factory=dict)
     last_position: int = 0
 
     def copy(self) -> Rows:
@@ -145,6 +148,8 @@ class Rows:
             outbox=self.outbox.copy(),
             parked=self.parked.copy(),
             answers=self.answers.copy(),
+            inbox_states=self.inbox_states.copy(),
+            inbox_seen=self.inbox_seen.copy(),
             last_position=self.last_position,
         )
 

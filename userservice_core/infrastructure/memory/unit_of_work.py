@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import time
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
@@ -48,6 +49,7 @@ from userservice_core.infrastructure.memory.readers import (
 )
 from userservice_core.infrastructure.memory.store import KeptAnswer, OwnRows, WaitingRecord, WrittenRevocation
 from userservice_core.ports.audit import AuditRecord
+from userservice_core.ports.consuming import KeyState, Verdict
 from userservice_core.ports.context import current_call, provisional_reads
 from userservice_core.ports.failpoints import failpoint
 from userservice_core.ports.idempotency import AnsweredBeforeError
@@ -55,7 +57,7 @@ from userservice_core.ports.publishing import OutboxRecord, lane_of
 from userservice_core.ports.revocations import OUTBOX_CHANNEL, REVOCATIONS_CHANNEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from userservice_core.domain.addresses import Address
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.users import User
     from userservice_core.infrastructure.memory.store import InMemoryStore, Rows
     from userservice_core.ports.clock import Clock
+    from userservice_core.ports.consuming import AfterDeadLetter, ConsumedEvent
     from userservice_core.ports.idempotency import Claim
     from userservice_core.ports.publishing import ParkedEvent
     from userservice_core.ports.revocations import Signal
@@ -101,6 +104,7 @@ class _Writes:
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
         self._writes: list[tuple[_Turn, Write]] = []
+        self._first: list[Write] = []
 
     def read(self) -> Rows:
         current_call().remaining_seconds()
@@ -111,8 +115,15 @@ class _Writes:
     def add(self, write: Write, *, turn: _Turn = _Turn.OTHER) -> None:
         self._writes.append((turn, write))
 
+    def add_before_reads(self, write: Write) -> None:
+        """Add one that elsewhere is done at once, with a lock, so that reads may follow it."""
+        self.read()
+        self._first.append(write)
+
     def applied(self) -> Rows:
         rows = self._rows.copy()
+        for write in self._first:
+            write(rows)
         for _, write in sorted(self._writes, key=lambda pair: pair[0]):
             write(rows)
         return rows
@@ -749,6 +760,66 @@ class InMemoryParkedEventRepository:
         self._writes.add(write)
 
 
+class InMemoryInboxRepository:
+    """A :class:`~userservice_core.ports.consuming.InboxRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def judge(self, group: str, event: ConsumedEvent, *, rule: AfterDeadLetter, is_replay: bool = False) -> Verdict:
+        return _judged(self._writes.read(), group, event, rule=rule, is_replay=is_replay)
+
+    def take(
+        self, group: str, events: Sequence[ConsumedEvent], *, rule: AfterDeadLetter, is_replay: bool = False
+    ) -> tuple[Verdict, ...]:
+        rows = self._writes.read().copy()
+        verdicts = []
+        for event in events:
+            verdicts.append(_judged(rows, group, event, rule=rule, is_replay=is_replay))
+            if verdicts[-1] is Verdict.FRESH:
+                _remember(rows, group, event)
+        fresh = [event for event, verdict in zip(events, verdicts, strict=True) if verdict is Verdict.FRESH]
+
+        def write(rows: Rows) -> None:
+            for event in fresh:
+                _remember(rows, group, event)
+
+        self._writes.add_before_reads(write)
+        return tuple(verdicts)
+
+    def park(self, group: str, event: ConsumedEvent) -> None:
+        def write(rows: Rows) -> None:
+            if event.sequence is not None:
+                key = (group, event.topic, event.key)
+                state = rows.inbox_states.get(key, KeyState())
+                rows.inbox_states[key] = state.with_parked(event.id, event.sequence)
+
+        self._writes.add(write)
+
+    def forget(self, *, older_than_seconds: float) -> None:
+        def write(rows: Rows) -> None:
+            until = time.monotonic() - older_than_seconds
+            rows.inbox_seen = {identity: at for identity, at in rows.inbox_seen.items() if at > until}
+
+        self._writes.add(write)
+
+
+def _judged(rows: Rows, group: str, event: ConsumedEvent, *, rule: AfterDeadLetter, is_replay: bool) -> Verdict:
+    if event.sequence is None:
+        is_seen = (group, event.topic, event.identity) in rows.inbox_seen
+        return Verdict.REPEATED if is_seen else Verdict.FRESH
+    state = rows.inbox_states.get((group, event.topic, event.key), KeyState())
+    return state.judge(event.id, event.sequence, rule=rule, is_replay=is_replay)
+
+
+def _remember(rows: Rows, group: str, event: ConsumedEvent) -> None:
+    if event.sequence is None:
+        rows.inbox_seen[group, event.topic, event.identity] = time.monotonic()
+    else:
+        key = (group, event.topic, event.key)
+        rows.inbox_states[key] = rows.inbox_states.get(key, KeyState()).applied(event.id, event.sequence)
+
+
 class InMemoryTransaction:
     """A :class:`~userservice_core.ports.unit_of_work.Transaction`."""
 
@@ -767,6 +838,7 @@ class InMemoryTransaction:
         self.revocations = InMemoryRevocationWriter(writes, clock=clock)
         self.audit = InMemoryAuditLog(writes)
         self.parked_events = InMemoryParkedEventRepository(writes)
+        self.inbox = InMemoryInboxRepository(writes)
         self.events: list[Event] = []
 
     def record(self, event: Event) -> None:

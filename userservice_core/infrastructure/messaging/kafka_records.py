@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -65,15 +65,16 @@ class Offsets:
         self._committed = offset
 
 
-class Record(Protocol):
-    """A record as kafka-python has it."""
+@attrs.frozen
+class Record:
+    """A record, as kafka-python names what is in it."""
 
     topic: str
     partition: int
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: Iterable[tuple[str, bytes | None]]
+    headers: tuple[tuple[str, bytes | None], ...]
     timestamp: int
 
 

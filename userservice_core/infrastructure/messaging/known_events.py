@@ -1,4 +1,4 @@
-"""The shape of the data of the user service's own events, so that one with another shape is not handled."""
+"""The data that the events have which the user service publishes or takes: others of their types are not handled."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import attrs
 import msgspec
 
 from userservice_core.domain.event_data import camel_case
-from userservice_core.domain.events import EVENT_TYPES, Event
+from userservice_core.domain.events import EVENT_TYPES, RECEIVED_TYPES, Event
 
 _ENVELOPE_MEMBERS: Final = frozenset({"id", "occurred_at"})
 
 
 def fault_of(event_type: str, data: object) -> str | None:
     """
-    Say what is wrong with the data of *event_type*; None where nothing is, and for events that are not the service's.
+    Say what is wrong with the data of *event_type*; None where nothing is, and for events that it does not know.
 
     As their schemas do, it lets members pass that are not known yet, and values where more may come to be.
     """
@@ -38,7 +38,9 @@ def fault_of(event_type: str, data: object) -> str | None:
 def _shapes_of(event_type: str) -> tuple[type[msgspec.Struct], ...]:
     """Return the alternatives: several classes may be one type on the wire."""
     return tuple(
-        _shape_of(known) for known in EVENT_TYPES if f"userservice.{known.type}.v{known.schema_version}" == event_type
+        _shape_of(known)
+        for known in (*EVENT_TYPES, *RECEIVED_TYPES)
+        if f"userservice.{known.type}.v{known.schema_version}" == event_type
     )
 
 

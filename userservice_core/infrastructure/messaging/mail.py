@@ -11,6 +11,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import unquote, urlencode, urlsplit
+from uuid import UUID
 
 import attrs
 import idna
@@ -18,7 +19,7 @@ import msgspec
 
 from userservice_core.domain.events import NotificationKind
 from userservice_core.domain.ids import EventId
-from userservice_core.errors import MailDeliveryError, SealBrokenError
+from userservice_core.errors import EventRejectedError, MailDeliveryError, SealBrokenError
 from userservice_core.ports.failpoints import failpoint
 from userservice_core.ports.mail import LINK_PATHS, Mail
 from userservice_core.ports.publishing import Delivery, Reach
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from userservice_core.infrastructure.messaging.mail_texts import MailTexts
+    from userservice_core.ports.consuming import ConsumedEvent
     from userservice_core.ports.mail import MailSender
     from userservice_core.ports.publishing import OutboxRecord
     from userservice_core.ports.security import SecretSealer
@@ -47,6 +49,47 @@ class _Notification(msgspec.Struct, rename="camel", frozen=True):
     sealed_token: str | None = None
 
 
+class MailReader:
+    """Makes mails of what asks for them, for whoever holds the key ring that their tokens are sealed under."""
+
+    def __init__(self, sealer: SecretSealer, *, link_base: str) -> None:
+        """
+        Wire the reader.
+
+        Args:
+            sealer: Opens the tokens.
+            link_base: URL without a slash at its end; a link is this, the path of its kind, and the token.
+        """
+        self._sealer = sealer
+        self._link_base = link_base
+
+    def read(self, event: ConsumedEvent) -> Mail:
+        """
+        Return the mail that an event of the topic of notifications asks for.
+
+        Raises:
+            EventRejectedError: If it is none, its kind is not known, or its token was sealed under other keys.
+        """
+        try:
+            return self.mail_of(EventId(UUID(event.id)), msgspec.convert(event.data, _Notification))
+        except (SealBrokenError, msgspec.ValidationError, LookupError, ValueError) as error:
+            raise EventRejectedError(f"the notification cannot be read: {type(error).__name__}") from error
+
+    def mail_of(self, event_id: EventId, asked: _Notification) -> Mail:
+        """
+        Return the mail.
+
+        Raises:
+            SealBrokenError: If its token was sealed under other keys.
+            LookupError: If it has a token, and mails of its kind lead nowhere.
+        """
+        token = link = None
+        if asked.sealed_token is not None:
+            token = self._sealer.unseal(asked.sealed_token, context=f"notification:{event_id}").decode()
+            link = f"{self._link_base}/{LINK_PATHS[asked.kind]}?{urlencode({'token': token})}"
+        return Mail(id=event_id, kind=asked.kind, to=asked.to, language=asked.language, link=link, token=token)
+
+
 class MailDispatcher:
     """
     Implements :class:`~userservice_core.ports.publishing.EventPublisher` for the topic of notifications.
@@ -63,9 +106,8 @@ class MailDispatcher:
             sender: Takes the mails.
             link_base: URL without a slash at its end; a link is this, the path of its kind, and the token.
         """
-        self._sealer = sealer
+        self._reader = MailReader(sealer, link_base=link_base)
         self._sender = sender
-        self._link_base = link_base
 
     def publish(self, records: Sequence[OutboxRecord]) -> tuple[Delivery, ...]:
         failed_keys: set[str] = set()
@@ -85,7 +127,7 @@ class MailDispatcher:
 
     def _deliver(self, record: OutboxRecord) -> Delivery:
         try:
-            mail = self._mail_of(record)
+            mail = self._reader.mail_of(EventId(record.id), msgspec.json.decode(record.payload, type=_Notification))
             failpoint("mail.unsealed")
             self._sender.send(mail)
         except MailDeliveryError as error:
@@ -95,16 +137,6 @@ class MailDispatcher:
             return Delivery(record, f"the notification cannot be read: {type(error).__name__}", retriable=False)
         failpoint("mail.sent")
         return Delivery(record)
-
-    def _mail_of(self, record: OutboxRecord) -> Mail:
-        asked = msgspec.json.decode(record.payload, type=_Notification)
-        token = link = None
-        if asked.sealed_token is not None:
-            token = self._sealer.unseal(asked.sealed_token, context=f"notification:{record.id}").decode()
-            link = f"{self._link_base}/{LINK_PATHS[asked.kind]}?{urlencode({'token': token})}"
-        return Mail(
-            id=EventId(record.id), kind=asked.kind, to=asked.to, language=asked.language, link=link, token=token
-        )
 
 
 class ConsoleMailSender:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from userservice_core.infrastructure.messaging.lines import Line
     from userservice_core.ports.metrics import Metrics
-    from userservice_core.ports.publishing import Lease, OutboxStore
+    from userservice_core.ports.publishing import Backlog, Lease, OutboxStore
     from userservice_core.ports.revocations import Signal
 
 _log = structlog.get_logger("userservice.relay")
@@ -34,6 +34,7 @@ _RENEW_SECONDS: Final = 1.0
 _STORE_TIMEOUT_SECONDS: Final = 2.0
 _ROTATE_SECONDS: Final = 30.0
 _MEASURE_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.1
 
 
 class Relay:
@@ -85,6 +86,39 @@ class Relay:
         if unlisten is not None:
             unlisten()
         self._try("release", lambda: self._store.release(self._relay_id))
+
+    def drain(self, *, seconds: float) -> Backlog:
+        """
+        Relay until nothing waits, or the time is over; then give the lanes back, with no thread of its own left.
+
+        Args:
+            seconds: To begin waves in; the last one may take as long as its publisher waits for acknowledgements.
+
+        Returns:
+            What still waits.
+
+        Raises:
+            UnavailableError: If the outbox does not answer.
+        """
+        deadline = time.monotonic() + seconds
+        backlog = self._measured()
+        if not backlog.records:
+            return backlog
+        stop = threading.Event()
+        runner = threading.Thread(target=self.run, args=(stop,), name="userservice-relay")
+        runner.start()
+        try:
+            while backlog.records and time.monotonic() < deadline:
+                time.sleep(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+                backlog = self._measured()
+        finally:
+            stop.set()
+            runner.join()
+        return self._measured()
+
+    def _measured(self) -> Backlog:
+        with deadline_after(_STORE_TIMEOUT_SECONDS):
+            return self._store.backlog()
 
     def wave(self) -> int:
         """Claim lanes and send one wave on each line, for tests; returns how many records were published."""

@@ -8,6 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+import attrs
 from sqlalchemy import text
 
 from userservice_core.errors import ConflictError, UserServiceError
@@ -20,7 +21,7 @@ from userservice_core.ports.consuming import Arrival, arrival_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from userservice_core.ports.publishing import Lease
+    from userservice_core.ports.publishing import Lease, OutboxRecord
 
 _log = logging.getLogger("userservice.consumer")
 
@@ -64,7 +65,13 @@ class PostgresEventSource:
     """
 
     def __init__(
-        self, database: str | Database, *, group: str, topics: Collection[str], member_id: str | None = None
+        self,
+        database: str | Database,
+        *,
+        group: str,
+        topics: Collection[str],
+        member_id: str | None = None,
+        foreign_topics: Collection[str] = (),
     ) -> None:
         """
         Name the database of the user service; nothing is connected yet.
@@ -74,11 +81,14 @@ class PostgresEventSource:
             group: Name of the group; it gets what is published after it first ran.
             topics: To be consumed; what else arrives is passed over.
             member_id: A name of this member alone that outlives a restart; the host's if not given.
+            foreign_topics: Those of *topics* whose events do not count the events of a key in their sequence; the
+                inbox remembers each by itself.
         """
         self._is_owner = isinstance(database, str)
         self._database = Database(database, pool_size=4) if isinstance(database, str) else database
         self._group_name = group
         self._topics = frozenset(topics)
+        self._foreign_topics = frozenset(foreign_topics)
         self._member_id = member_id or socket.gethostname()
         self._group = PostgresEventGroup(self._database, group=group)
         self._is_registered = False
@@ -171,7 +181,7 @@ class PostgresEventSource:
                 break
             for number, attempts, *columns in letters:
                 record = record_of(tuple(columns))
-                handle(arrival_of(record, partition=_name_of(record.lane), attempts=attempts))
+                handle(self._arrival(record, attempts=attempts))
                 self._database.execute(_REMOVE_LETTER, group_name=self._group_name, number=number)
                 replayed += 1
         return replayed
@@ -230,7 +240,7 @@ class PostgresEventSource:
             most_open = max((len(self._open.get(lease.lane, ())) for lease in leases), default=0)
         arrivals = []
         for record in self._group.read(leases, limit=_READ_PER_LANE + most_open):
-            arrival = arrival_of(record, partition=_name_of(record.lane))
+            arrival = self._arrival(record)
             with self._lock:
                 of_lane = self._open.setdefault(record.lane, {})
                 if record.position in of_lane:
@@ -241,6 +251,12 @@ class PostgresEventSource:
                 else:
                     self._done[record.position] = arrival
         return arrivals
+
+    def _arrival(self, record: OutboxRecord, *, attempts: int = 0) -> Arrival:
+        arrival = arrival_of(record, partition=_name_of(record.lane), attempts=attempts)
+        if record.topic not in self._foreign_topics or arrival.event is None:
+            return arrival
+        return attrs.evolve(arrival, event=attrs.evolve(arrival.event, sequence=None))
 
 
 def _name_of(lane: int) -> str:

@@ -1,7 +1,8 @@
 """
 The inbox in PostgreSQL, in a database of whoever consumes: beside the effects, in their transaction.
 
-It works on connections of psycopg and of SQLAlchemy alike, and imports neither.
+It works on connections of psycopg and of SQLAlchemy alike, and imports neither. What it says and remembers is in
+functions of their own, for transactions of the service, which begin and end elsewhere (:mod:`.own_inbox`).
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ CREATE INDEX IF NOT EXISTS ix_userservice_inbox_event_seen_at ON userservice_inb
 
 # One statement for any number of events: it locks each key, moves it on, and tells where it stood before, which is
 # what previous_sequence is for. The order of the keys is the same for all, so that two batches wait for each other.
-_MOVE_ON: Final = """
+MOVE_ON: Final = """
 INSERT INTO userservice_inbox AS inbox (group_name, topic, key, last_sequence)
 SELECT %(group)s, topic, key, max(sequence)
-FROM unnest(%(topics)s::text[], %(keys)s::text[], %(sequences)s::bigint[]) AS new (topic, key, sequence)
+FROM unnest(CAST(%(topics)s AS text[]), CAST(%(keys)s AS text[]), CAST(%(sequences)s AS bigint[]))
+    AS new (topic, key, sequence)
 GROUP BY topic, key ORDER BY topic, key
 ON CONFLICT (group_name, topic, key) DO UPDATE SET
     previous_sequence = inbox.last_sequence,
@@ -52,37 +54,40 @@ ON CONFLICT (group_name, topic, key) DO UPDATE SET
         ELSE greatest(inbox.last_sequence, excluded.last_sequence) END
 RETURNING topic, key, previous_sequence, parked
 """
-_UNPARK: Final = """
+UNPARK: Final = """
 UPDATE userservice_inbox SET parked = array_remove(parked, %(id)s)
 WHERE group_name = %(group)s AND topic = %(topic)s AND key = %(key)s
     AND (parked[1] = %(id)s OR NOT %(parks)s AND %(id)s = ANY (parked))
 RETURNING 1
 """
-_STATE: Final = """
+STATE: Final = """
 SELECT last_sequence, parked FROM userservice_inbox
 WHERE group_name = %(group)s AND topic = %(topic)s AND key = %(key)s
 """
-_SEE: Final = """
+SEE: Final = """
 INSERT INTO userservice_inbox_event (group_name, topic, identity)
 SELECT DISTINCT %(group)s, topic, identity
-FROM unnest(%(topics)s::text[], %(identities)s::text[]) AS new (topic, identity)
+FROM unnest(CAST(%(topics)s AS text[]), CAST(%(identities)s AS text[])) AS new (topic, identity)
 ORDER BY topic, identity
 ON CONFLICT DO NOTHING RETURNING topic, identity
 """
-_IS_SEEN: Final = """
+IS_SEEN: Final = """
 SELECT 1 FROM userservice_inbox_event
 WHERE group_name = %(group)s AND topic = %(topic)s AND identity = %(identity)s
 """
-_PARK: Final = """
+PARK: Final = """
 INSERT INTO userservice_inbox AS inbox (group_name, topic, key, last_sequence, parked)
 VALUES (%(group)s, %(topic)s, %(key)s, %(sequence)s, ARRAY[%(id)s])
 ON CONFLICT (group_name, topic, key) DO UPDATE SET
     last_sequence = excluded.last_sequence, parked = inbox.parked || excluded.parked
 WHERE inbox.last_sequence < excluded.last_sequence
 """
-_FORGET: Final = """
+FORGET: Final = """
 DELETE FROM userservice_inbox_event WHERE seen_at < now() - make_interval(secs => %(seconds)s)
 """
+
+STATEMENTS: Final = (MOVE_ON, UNPARK, STATE, SEE, IS_SEEN, PARK, FORGET)
+"""Each of them, with its parameters as psycopg takes them."""
 
 # SQLSTATE classes of a server that is away, out of something, or about to end the connection.
 _OUTAGE_CLASSES: Final = frozenset({"08", "53", "57", "58"})
@@ -118,11 +123,7 @@ class PostgresInbox(Generic[T]):
 
     def judge(self, group: str, event: ConsumedEvent, *, rule: AfterDeadLetter, is_replay: bool = False) -> Verdict:
         with self._begin() as transaction:
-            if event.sequence is None:
-                seen = _run(transaction, _IS_SEEN, **_of(group, event)).fetchone()
-                return Verdict.FRESH if seen is None else Verdict.REPEATED
-            state = _state(transaction, group, event)
-            return state.judge(event.id, event.sequence, rule=rule, is_replay=is_replay)
+            return judge(transaction, group, event, rule=rule, is_replay=is_replay)
 
     def apply(
         self,
@@ -134,23 +135,20 @@ class PostgresInbox(Generic[T]):
         is_replay: bool = False,
     ) -> tuple[Verdict, ...]:
         with self._begin() as transaction:
-            if is_replay:
-                verdicts = [_replayed(transaction, group, event, rule) for event in events]
-            else:
-                verdicts = _judged(transaction, group, events, rule)
+            verdicts = take(transaction, group, events, rule=rule, is_replay=is_replay)
             fresh = [event for event, verdict in zip(events, verdicts, strict=True) if verdict is Verdict.FRESH]
             if fresh:
                 effect(fresh, transaction)
-            return tuple(verdicts)
+            return verdicts
 
     def park(self, group: str, event: ConsumedEvent) -> None:
         if event.sequence is not None:
             with self._begin() as transaction:
-                _run(transaction, _PARK, **_of(group, event))
+                _run(transaction, PARK, **of_event(group, event))
 
     def forget(self, *, older_than_seconds: float) -> None:
         with self._begin() as transaction:
-            _run(transaction, _FORGET, seconds=older_than_seconds)
+            _run(transaction, FORGET, seconds=older_than_seconds)
 
     def is_outage(self, error: BaseException) -> bool:
         # SQLAlchemy wraps the driver's errors.
@@ -165,6 +163,31 @@ class PostgresInbox(Generic[T]):
 
 _CANCELED: Final = "57014"
 """A statement that took too long says nothing of the server."""
+
+
+def judge(
+    transaction: object, group: str, event: ConsumedEvent, *, rule: AfterDeadLetter, is_replay: bool = False
+) -> Verdict:
+    """Return what :func:`take` would say at this moment."""
+    if event.sequence is None:
+        seen = _run(transaction, IS_SEEN, **of_event(group, event)).fetchone()
+        return Verdict.FRESH if seen is None else Verdict.REPEATED
+    state = _state(transaction, group, event)
+    return state.judge(event.id, event.sequence, rule=rule, is_replay=is_replay)
+
+
+def take(
+    transaction: object,
+    group: str,
+    events: Sequence[ConsumedEvent],
+    *,
+    rule: AfterDeadLetter,
+    is_replay: bool = False,
+) -> tuple[Verdict, ...]:
+    """Lock the keys of *events*, judge these, and remember the fresh ones."""
+    if is_replay:
+        return tuple(_replayed(transaction, group, event, rule) for event in events)
+    return tuple(_judged(transaction, group, events, rule))
 
 
 def _judged(transaction: object, group: str, events: Sequence[ConsumedEvent], rule: AfterDeadLetter) -> list[Verdict]:
@@ -193,7 +216,7 @@ def _moved_on(
         return {}
     rows = _run(
         transaction,
-        _MOVE_ON,
+        MOVE_ON,
         group=group,
         topics=[event.topic for event in events],
         keys=[event.key for event in events],
@@ -208,7 +231,7 @@ def _newly_seen(transaction: object, group: str, events: Sequence[ConsumedEvent]
         return set()
     rows = _run(
         transaction,
-        _SEE,
+        SEE,
         group=group,
         topics=[event.topic for event in events],
         identities=[event.identity for event in events],
@@ -220,7 +243,7 @@ def _replayed(transaction: object, group: str, event: ConsumedEvent, rule: After
     """Judge a dead letter: one that is parked becomes fresh in its turn, any other is judged like all."""
     if event.sequence is not None:
         parks = rule is AfterDeadLetter.PARK_KEY
-        if _run(transaction, _UNPARK, **_of(group, event), parks=parks).fetchone() is not None:
+        if _run(transaction, UNPARK, **of_event(group, event), parks=parks).fetchone() is not None:
             return Verdict.FRESH
         if event.id in _state(transaction, group, event).parked:
             return Verdict.BEHIND
@@ -229,11 +252,12 @@ def _replayed(transaction: object, group: str, event: ConsumedEvent, rule: After
 
 
 def _state(transaction: object, group: str, event: ConsumedEvent) -> KeyState:
-    row = _run(transaction, _STATE, **_of(group, event)).fetchone()
+    row = _run(transaction, STATE, **of_event(group, event)).fetchone()
     return KeyState() if row is None else KeyState(row[0], tuple(row[1]))
 
 
-def _of(group: str, event: ConsumedEvent) -> dict[str, Any]:
+def of_event(group: str, event: ConsumedEvent) -> dict[str, Any]:
+    """Return what the statements of one event take."""
     return {
         "group": group,
         "topic": event.topic,

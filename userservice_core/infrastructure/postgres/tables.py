@@ -97,6 +97,7 @@ users: Final = Table(
     Column("email_key", _KEY, nullable=False),
     Column("email_verified", Boolean, nullable=False),
     Column("pending_email", Text),
+    Column("email_undeliverable_since", _TIME),
     Column("status", Text, nullable=False),
     Column("attributes", JSONB, nullable=False),
     Column("created_at", _TIME, nullable=False),
@@ -688,4 +689,29 @@ bus_lane: Final = Table(
     Column("expires_at", _TIME, nullable=False),
     PrimaryKeyConstraint("group_name", "lane"),
     postgresql_with=_UPDATED_OFTEN | _UPDATED_WITHOUT_END,
+)
+
+# What the service's own groups have applied; the same tables as other services have in their databases.
+userservice_inbox: Final = Table(
+    "userservice_inbox",
+    metadata,
+    Column("group_name", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("last_sequence", BigInteger, nullable=False),
+    Column("previous_sequence", BigInteger, nullable=False, server_default=text("0")),
+    Column("parked", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    PrimaryKeyConstraint("group_name", "topic", "key"),
+    postgresql_with=_UPDATED_OFTEN,
+)
+
+userservice_inbox_event: Final = Table(
+    "userservice_inbox_event",
+    metadata,
+    Column("group_name", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("seen_at", _TIME, nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("group_name", "topic", "identity"),
+    Index("ix_userservice_inbox_event_seen_at", "seen_at"),
 )

@@ -16,6 +16,7 @@ from userservice_core.infrastructure.postgres.event_recorder import EventRecorde
 from userservice_core.infrastructure.postgres.idempotency import PostgresJoinedTransaction
 from userservice_core.infrastructure.postgres.mfa import PostgresMfaRepository
 from userservice_core.infrastructure.postgres.one_time_tokens import PostgresOneTimeTokenRepository
+from userservice_core.infrastructure.postgres.own_inbox import PostgresInboxRepository
 from userservice_core.infrastructure.postgres.parked_events import PostgresParkedEventRepository
 from userservice_core.infrastructure.postgres.profiles import PostgresProfileRepository
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationWriter
@@ -60,6 +61,7 @@ class PostgresTransaction:
         self.revocations = PostgresRevocationWriter(transaction)
         self.audit = PostgresAuditLog(transaction)
         self.parked_events = PostgresParkedEventRepository(transaction)
+        self.inbox = PostgresInboxRepository(transaction)
 
     def record(self, event: Event) -> None:
         self._recorder.record(event)

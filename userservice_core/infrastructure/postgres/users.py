@@ -20,6 +20,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     text,
     true,
@@ -41,6 +42,7 @@ from userservice_core.infrastructure.postgres.tables import login_states, roles,
 from userservice_core.infrastructure.postgres.transactions import WriteOrder
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from userservice_core.domain.credentials import UserOverview
@@ -53,8 +55,8 @@ if TYPE_CHECKING:
     from userservice_core.ports.users import UserFilter
 
 _SAVED_COLUMNS: Final = (
-    *("email", "email_key", "email_verified", "pending_email", "status", "attributes", "updated_at"),
-    *("mfa_enabled", "deleted_at", "version", "access_version"),
+    *("email", "email_key", "email_verified", "pending_email", "email_undeliverable_since", "status", "attributes"),
+    *("updated_at", "mfa_enabled", "deleted_at", "version", "access_version"),
 )
 
 _BY_ID: Final = users.c.user_id == bindparam("user_id")
@@ -120,7 +122,8 @@ _IS_HOLDER: Final = (
     .scalar_subquery()
 )
 _FILTERS: Final[dict[str, ColumnElement[bool]]] = {
-    "email_part": users.c.email_key.like(bindparam("email_part"), escape="\\"),
+    # An array even of one pattern; the backslash is what escapes unless something else is said.
+    "email_parts": users.c.email_key.like(any_(bindparam("email_parts", type_=ARRAY(Text)))),
     "email_key": users.c.email_key == bindparam("email_key"),
     "status": users.c.status == bindparam("status"),
     "role_id": func.coalesce(_IS_HOLDER, false()),
@@ -150,6 +153,15 @@ _NO_ROLE: Final = UUID(int=0)
 _FIND_ROLE: Final = Statement(select(roles.c.role_id).where(roles.c.name_key == bindparam("role_name")))
 _ESCAPED: Final = r"\\\1"
 _PATTERN_CHARACTERS: Final = re.compile(r"([\\%_])")
+
+_LIST_KNOWN: Final = Statement(
+    select(users.c.user_id, users.c.email_key).where(
+        or_(
+            users.c.user_id == any_(bindparam("ids", type_=ARRAY(Uuid))),
+            users.c.email_key == any_(bindparam("email_keys", type_=ARRAY(Text))),
+        )
+    )
+)
 
 _INSERT: Final = Statement(insert(users), columns=[column.name for column in users.c])
 _INSERT_EMAIL: Final = Statement(insert(user_emails), columns=["email_key", "user_id"])
@@ -265,6 +277,10 @@ class PostgresUserReader:
         row = self._database.fetch_one(_FIND_BY_EMAIL, email_key=email_key)
         return None if row is None else user_of(row)
 
+    def list_known(self, *, ids: Collection[UserId], email_keys: Collection[str]) -> tuple[tuple[UserId, str], ...]:
+        found = self._database.fetch_all(_LIST_KNOWN, ids=list(ids), email_keys=list(email_keys))
+        return tuple((user_id, email_key) for user_id, email_key in found)
+
 
 class PostgresUserRepository:
     """The users of one transaction; a `ports.users.UserRepository`."""
@@ -348,6 +364,7 @@ def _values_of(user: User) -> dict[str, Any]:
         "email_key": user.email.key,
         "email_verified": user.email_verified,
         "pending_email": user.pending_email,
+        "email_undeliverable_since": user.email_undeliverable_since,
         "status": user.status.value,
         "attributes": msgspec.json.encode(dict(user.attributes)).decode(),
         "updated_at": user.updated_at,
@@ -361,7 +378,7 @@ def _values_of(user: User) -> dict[str, Any]:
 def _filters_of(wanted: UserFilter) -> dict[str, Any]:
     """Return which of :data:`_FILTERS` apply, and what they compare with."""
     given: dict[str, Any] = {
-        "email_part": wanted.email_part and f"%{_PATTERN_CHARACTERS.sub(_ESCAPED, wanted.email_part)}%",
+        "email_parts": [f"%{_PATTERN_CHARACTERS.sub(_ESCAPED, part)}%" for part in wanted.email_parts] or None,
         "email_key": wanted.email_key,
         "status": wanted.status and wanted.status.value,
         "role_id": wanted.role_id,

@@ -37,6 +37,9 @@ POLL_SECONDS: Final = 5.0
 _UNKNOWN_SECONDS: Final = 1.0
 """Between two reads that unknown key ids cause: whoever invents some does not make us ask more often."""
 
+SIGNING_SECONDS: Final = 1.0
+"""How old the keys may be that a process without a thread signs with: nobody tells it that one was revoked."""
+
 _READ_TIMEOUT_SECONDS: Final = 2.0
 _SNAPSHOT: Final = timedelta(seconds=1)
 
@@ -107,8 +110,8 @@ class HeldSigningKeys:
     The keys of the database in this process; a `SigningKeySource`. Safe for many threads.
 
     With a thread of its own it reads them every few seconds, and at once when it is told that one was revoked. Without,
-    it reads them before use when the last read is some seconds old. While the database is away, what was read last
-    stays in use, and keys change their states by time.
+    it reads them before use when the last read is some seconds old, and before it signs when it is one second old.
+    While the database is away, what was read last stays in use, and keys change their states by time.
     """
 
     def __init__(
@@ -119,6 +122,7 @@ class HeldSigningKeys:
         *,
         background: bool,
         poll_seconds: float = POLL_SECONDS,
+        signing_seconds: float = SIGNING_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """
@@ -130,6 +134,7 @@ class HeldSigningKeys:
             clock: By which keys begin and cease to sign.
             background: Whether :meth:`start` begins a thread that reads.
             poll_seconds: Between two reads.
+            signing_seconds: How old the keys may be to sign with, where there is no thread.
             monotonic: The clock that ages are measured with.
         """
         self._load = load
@@ -137,6 +142,7 @@ class HeldSigningKeys:
         self._clock = clock
         self._background = background
         self._poll_seconds = poll_seconds
+        self._signing_seconds = signing_seconds
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._read: _Read | None = None
@@ -160,7 +166,7 @@ class HeldSigningKeys:
         Raises:
             SigningKeysUnavailableError: If the keys could not be read yet.
         """
-        current = self._now().current
+        current = self._now(max_age_seconds=self._signing_seconds).current
         if current is None:
             raise SigningKeysUnavailableError
         return current
@@ -173,7 +179,7 @@ class HeldSigningKeys:
         Raises:
             SigningKeysUnavailableError: If the keys could not be read yet.
         """
-        return self._now().verification
+        return self._now(max_age_seconds=self._poll_seconds).verification
 
     def look_again(self) -> bool:
         """Read the keys because a token names one that is not known, unless that was just done; tell if it was."""
@@ -196,8 +202,8 @@ class HeldSigningKeys:
         if self._thread.is_alive():
             self._thread.join()
 
-    def _now(self) -> _Snapshot:
-        if not self._background and self._monotonic() - self._tried_at >= self._poll_seconds:
+    def _now(self, *, max_age_seconds: float) -> _Snapshot:
+        if not self._background and self._monotonic() - self._tried_at >= max_age_seconds:
             self._try_to_read(wait=self._read is None)
         read, snapshot, now = self._read, self._snapshot, self._clock.now()
         if read is None:

@@ -27,7 +27,7 @@ class HealthProbe:
 
     Ready means that *is_loaded* says that what it must know is in memory, and that every resource was asked once. A
     resource that does not answer degrades it. It is broken where the probe itself does not run, as in a process that
-    was forked after the start.
+    was forked after the start. It drains once it is told to, here or by *is_told_to_drain*.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class HealthProbe:
         metrics: Metrics,
         interval_seconds: float = 1.0,
         timeout_seconds: float = 1.0,
+        is_told_to_drain: Callable[[], bool] = lambda: False,
     ) -> None:
         self._pings = tuple(pings)
         self._is_loaded = is_loaded
@@ -48,9 +49,14 @@ class HealthProbe:
         self._asking: tuple[str, float] | None = None
         self._asked = False
         self._has_started = False
-        self._draining = False
+        self._has_drained = False
+        self._is_told_to_drain = is_told_to_drain
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="userservice-health", daemon=True)
+
+    @property
+    def is_draining(self) -> bool:
+        return self._has_drained or self._is_told_to_drain()
 
     def report(self) -> HealthReport:
         resources = self._present_resources()
@@ -63,7 +69,7 @@ class HealthProbe:
 
     def drain(self) -> None:
         """Say from now on that no more requests should come."""
-        self._draining = True
+        self._has_drained = True
 
     def close(self) -> None:
         """Stop asking."""
@@ -81,7 +87,7 @@ class HealthProbe:
         return resources
 
     def _status(self, resources: Mapping[str, str]) -> HealthStatus:
-        if self._draining:
+        if self.is_draining:
             return HealthStatus.DRAINING
         if self._has_started and not self._thread.is_alive():
             return HealthStatus.BROKEN
@@ -123,6 +129,10 @@ class AssumedHealth:
 
     For platforms that freeze a process between requests: they ask for no readiness, and a probe would not run.
     """
+
+    @property
+    def is_draining(self) -> bool:
+        return False
 
     def report(self) -> HealthReport:
         return HealthReport(HealthStatus.READY, {})

@@ -24,6 +24,7 @@ from userservice_core.ports.roles import RoleReader
 from userservice_core.ports.sessions import SessionStore
 from userservice_core.ports.signing_keys import SigningKeyReader
 from userservice_core.ports.unit_of_work import UnitOfWork
+from userservice_core.ports.user_dumps import UserDumpReader
 from userservice_core.ports.users import UserReader
 from userservice_core.testing.samples import registered, sample_credential, sample_user
 
@@ -66,6 +67,7 @@ class Backend:
     revocations: RevocationLog
     audit: AuditReader
     personal_data: PersonalDataReader
+    user_dumps: UserDumpReader
     expired_rows: ExpiredRows
     outbox: Callable[[], OutboxStore]
     parked_events: ParkedEventReader
@@ -96,6 +98,7 @@ class Backend:
             revocations=memory.InMemoryRevocationLog(store, clock=clock),
             audit=memory.InMemoryAuditReader(store),
             personal_data=memory.InMemoryPersonalDataReader(store),
+            user_dumps=memory.InMemoryUserDumpReader(store),
             expired_rows=memory.InMemoryExpiredRows(store),
             outbox=lambda: memory.InMemoryOutboxStore(store),
             parked_events=memory.InMemoryParkedEventReader(store),

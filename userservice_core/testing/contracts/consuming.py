@@ -44,7 +44,12 @@ def sample_key() -> str:
 
 
 class InboxContract:
-    """For :class:`~userservice_core.ports.consuming.Inbox`."""
+    """
+    For :class:`~userservice_core.ports.consuming.Inbox`.
+
+    That of the service's own groups stands on an :class:`~userservice_core.ports.consuming.InboxRepository`, which has
+    the same suite.
+    """
 
     @pytest.fixture
     def inbox(self) -> Inbox[Any]:

@@ -28,6 +28,7 @@ class HealthContract:
 
         assert report.status.takes_requests
         assert set(report.resources.values()) <= {"ok"}
+        assert not health.is_draining
 
     def test_many_threads_are_told_the_same(self, health: Health) -> None:
         """From memory: thousands of reports are made in no time."""

@@ -55,11 +55,25 @@ class UsersContract(StoredContract):
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
+    def test_who_is_known_is_told_by_id_and_by_address(self, backend: Backend) -> None:
+        """Each once, deleted ones too, and nobody else."""
+        first, second, gone = backend.add_user(), backend.add_user(), backend.add_user()
+        backend.save_user(changed(gone, deleted_at=NOW + timedelta(hours=1)))
+        stranger = sample_user()
+
+        known = backend.users.list_known(
+            ids=[first.id, gone.id, stranger.id], email_keys=[first.email.key, second.email.key, stranger.email.key]
+        )
+
+        assert sorted(known) == sorted((user.id, user.email.key) for user in (first, second, gone))
+        assert backend.users.list_known(ids=[], email_keys=[]) == ()
+
     def test_a_user_is_read_as_it_was_added(self, backend: Backend) -> None:
         """Each attribute, times to the microsecond, from reader and transaction, by id and by address."""
         user = sample_user(
             email_verified=True,
             pending_email="new@example.org",
+            email_undeliverable_since=NOW + timedelta(microseconds=2),
             status=UserStatus.SUSPENDED,
             attributes={"text": "é\U0001f600", "number": 1.5, "list": [1, None, True], "object": {"": []}},
             updated_at=NOW + timedelta(microseconds=1),
@@ -236,7 +250,7 @@ class UsersContract(StoredContract):
         assert found(deleted=True) == {deleted.id}
         assert found(ids=frozenset()) == set()
         conditions: dict[str, Any] = {
-            "email_part": wanted_user.email.key[20:34],
+            "email_parts": ("nobody has this", wanted_user.email.key[20:34]),
             "email_key": wanted_user.email.key,
             "status": UserStatus.SUSPENDED,
             "role_id": role.id,
@@ -259,7 +273,7 @@ class UsersContract(StoredContract):
             backend.add_user(sample_user(email=EmailAddress.parse(f"{name}{unique}@example.org")))
             for name in ("a_c", "abc", "100%%%", "it's")
         ]
-        wanted = UserFilter(email_part=part, ids=frozenset(user.id for user in users))
+        wanted = UserFilter(email_parts=(part,), ids=frozenset(user.id for user in users))
         page = backend.users.list_page(wanted, PageRequest(sort=Sort(by="email")))
 
         assert [each.user.email.key for each in page.rows] == sorted(
@@ -355,6 +369,7 @@ class UsersContract(StoredContract):
             email=sample_email(),
             email_verified=False,
             pending_email="pending@example.org",
+            email_undeliverable_since=NOW + timedelta(minutes=1),
             status=UserStatus.DEACTIVATED,
             attributes={"a": {"b": [1, 2]}},
             updated_at=NOW + timedelta(hours=1),

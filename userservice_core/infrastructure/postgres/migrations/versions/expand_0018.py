@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: Final = "expand_0018"
-down_revision: Final = "expand_0016"
+down_revision: Final = "expand_0017"
 branch_labels: Final = None
 depends_on: Final = None
 

@@ -1,0 +1,1 @@
+"""The files of `deploy/`: valid by the schemas of those who read them, and true of the code."""
