@@ -140,8 +140,9 @@ def _within(value: object, path: str) -> Iterator[tuple[str, Statement]]:
     if isinstance(value, Statement):
         yield path, value
     elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _within(item, f"{path}[{key}]")
+        for index, (key, item) in enumerate(value.items()):
+            name = str(key)
+            yield from _within(item, f"{path}[{name if name.isprintable() else index}]")
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         for index, item in enumerate(value):
             yield from _within(item, f"{path}[{index}]")
@@ -239,7 +240,8 @@ def samples(user_id: UUID, email_key: str, moment: datetime, *, session_id: UUID
         "session_id": session_id,
         "role_id": role_id,
         "email_key": email_key,
-        "email_part": "%lantern.ex%",
+        "seconds": 30 * 86_400,
+        "email_parts": "{%lantern.ex%}",
         "status": "suspended",
         "role_name": "supporter",
         "start_id": user_id,

@@ -42,6 +42,14 @@ _STATEMENTS: Final = (
     SELECT 'first', number, id::uuid, number %% 64, 'userservice.users', id, {_EVENT}, 'none', 1 FROM {_MANY}
     """,
     f"""
+    INSERT INTO userservice_inbox (group_name, topic, key, last_sequence)
+    SELECT 'first', 'userservice.users', id, 1 FROM {_MANY}
+    """,
+    f"""
+    INSERT INTO userservice_inbox_event (group_name, topic, identity)
+    SELECT 'first', 'billing.invoices', id FROM {_MANY}
+    """,
+    f"""
     INSERT INTO idempotency_keys (owner_id, digest, answer, expires_at)
     SELECT user_id, {_DIGEST}, '{{}}', now() + interval '1 day' FROM {_SOME_USERS}
     """,

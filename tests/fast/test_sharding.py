@@ -38,6 +38,8 @@ OF_THE_INSTALLATION: Final = {
     "outbox_lane": "as above",
     "outbox_relay": "as above",
     "outbox_parked": "as above",
+    "userservice_inbox": "what a group of consumers has passed, in the transaction of its effect",
+    "userservice_inbox_event": "as above",
     "bus_group": "the bus of one machine; Kafka takes its place",
     "bus_event": "as above",
     "bus_delivery": "as above",
@@ -55,6 +57,10 @@ ACROSS_USERS: Final = {
     **dict.fromkeys(("users._LOCK_EXPIRED", "users._EXPIRED"), "as above: each user who is due, one after the other"),
     **dict.fromkeys(("users._LOCK_HOLDERS", "users._HOLDERS"), "a role is deleted by force: its holders in batches"),
     **dict.fromkeys(("roles._HAS_ADMINISTRATOR", "roles._IS_HELD"), "asks whether there is one, under the access lock"),
+    **dict.fromkeys(
+        ("user_dumps._SIGN_INS", "user_dumps._PROFILES", "user_dumps._ADDRESSES"), "all users, page by page, to a file"
+    ),
+    "users._LIST_KNOWN": "an import asks who of a batch is there, before it changes any of them",
     "sign_ins._SAMPLE": "looks at some passwords' parameters, for the pace of answers",
     "roles._DELETE": "refused while it is held, which the foreign key checks",
 }
