@@ -208,7 +208,7 @@ def plan_of(connection: psycopg.Connection, statement: Statement, samples: Mappi
         ).fetchone()
         types = row[0] if row else []
         values = [
-            f"{_literal(fixed.get(name, samples.get(name, samples.get(type_))), connection)}::{type_}"
+            f"{_literal(fixed.get(name, _sample(name, type_, samples)), connection)}::{type_}"
             for name, type_ in zip(names, types, strict=True)
         ]
         given = f"({', '.join(values)})" if values else ""
@@ -217,6 +217,13 @@ def plan_of(connection: psycopg.Connection, statement: Statement, samples: Mappi
         connection.execute("DEALLOCATE planned")
     assert explained is not None
     return Plan.of(explained[0][0]["Plan"])
+
+
+def _sample(name: str, type_: str, samples: Mapping[str, object]) -> object:
+    """Return the value by name, unless it is one and an array is wanted."""
+    named = samples.get(name)
+    is_array = isinstance(named, str) and named.startswith("{")
+    return samples.get(type_) if named is None or type_.endswith("[]") != is_array else named
 
 
 def samples_of(connection: psycopg.Connection) -> dict[str, object]:

@@ -290,6 +290,10 @@ def _route(route: Route) -> str:
         parts.append("Served on this port only with `USERSERVICE_EXPOSE_METRICS=true`; see [metrics](metrics.md).")
     if route.conditional:
         parts.append("Honours `If-Match`.")
+    if route.replica_ok:
+        parts.append(
+            "May be served by a replica; honours `Consistency-Token` ([replicas](../explanation/replicas.md))."
+        )
     if route.query is not None:
         parts.append(f"Query:\n\n{_shape(route.query, is_input=True)}")
     if route.body is not None:

@@ -33,6 +33,7 @@ from userservice_core.application.authentication import Authentication, TokenLif
 from userservice_core.application.authorization import Authorization
 from userservice_core.application.bounces import Bounces
 from userservice_core.application.client_tokens import ClientTokens
+from userservice_core.application.consistency import Consistency
 from userservice_core.application.email_changes import EmailChanges
 from userservice_core.application.email_verification import EmailVerification
 from userservice_core.application.erasure_requests import ErasureRequests
@@ -101,7 +102,8 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.messaging.mail import MailReader
     from userservice_core.infrastructure.messaging.relay import Relay
     from userservice_core.infrastructure.postgres.checks import Demand
-    from userservice_core.infrastructure.postgres.database import Database
+    from userservice_core.infrastructure.postgres.database import Database, Reads
+    from userservice_core.infrastructure.postgres.replicas import ReplicaSet, Timelines
     from userservice_core.infrastructure.security.keys import KeyRing, SigningKeySource
     from userservice_core.infrastructure.security.signing_keys import HeldSigningKeys
     from userservice_core.ports import consuming
@@ -112,6 +114,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.cache import Cache
     from userservice_core.ports.clients import ClientReader
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
+    from userservice_core.ports.consistency import PositionMemory
     from userservice_core.ports.credentials import SignInReader
     from userservice_core.ports.health import Health, Ping
     from userservice_core.ports.idempotency import AnswerStore, JoiningUnitOfWork
@@ -275,24 +278,42 @@ class ConsumerService:
 
 
 @attrs.frozen(kw_only=True)
+class _ShownReaders:
+    """
+    Readers of what requests show, which may read replicas.
+
+    Nothing is decided by what they return but what an answer says.
+    """
+
+    users: UserReader
+    profiles: ProfileReader
+    addresses: AddressReader
+    roles: RoleReader
+    audit: AuditReader
+
+
+@attrs.frozen(kw_only=True)
 class _Driven:
-    """The implementations of the ports that the use cases stand on."""
+    """
+    The implementations of the ports that the use cases stand on.
+
+    Attributes:
+        shown: Reads what requests show; all others read the primary.
+    """
 
     uow: UnitOfWork
     joining: JoiningUnitOfWork
     answers: AnswerStore
+    shown: _ShownReaders
     users: UserReader
     sign_ins: SignInReader
     sessions: SessionStore
     one_time_tokens: OneTimeTokenReader
     factor_secrets: FactorSecrets
-    profiles: ProfileReader
-    addresses: AddressReader
     roles: RoleReader
     clients: ClientReader
     parked_events: ParkedEventReader
     revocation_log: RevocationLog
-    audit: AuditReader
     personal_data: PersonalDataReader
     user_dumps: UserDumpReader
     expired_rows: ExpiredRows
@@ -399,12 +420,12 @@ def _use_cases(
     )
     roles = Roles(
         uow=driven.uow,
-        roles=driven.roles,
+        roles=driven.shown.roles,
         clock=driven.clock,
         ids=driven.ids,
         wildcards_in_any_role=rules.wildcards_in_any_role,
     )
-    permissions = Permissions(uow=driven.uow, roles=driven.roles, clock=driven.clock, ids=driven.ids)
+    permissions = Permissions(uow=driven.uow, roles=driven.shown.roles, clock=driven.clock, ids=driven.ids)
     return UseCases(
         access=access,
         email_changes=email_changes,
@@ -455,7 +476,7 @@ def _use_cases(
             proofs=proofs,
             rules=password_rules,
             history=history,
-            profiles=driven.profiles,
+            profiles=driven.shown.profiles,
             links=links,
             mailed_tokens=mailed_tokens,
             devices=devices,
@@ -465,7 +486,7 @@ def _use_cases(
         ),
         accounts=Accounts(
             uow=driven.uow,
-            users=driven.users,
+            users=driven.shown.users,
             roles=driven.roles,
             hasher=driven.hasher,
             clock=driven.clock,
@@ -498,7 +519,7 @@ def _use_cases(
         ),
         profiles=Profiles(
             uow=driven.uow,
-            profiles=driven.profiles,
+            profiles=driven.shown.profiles,
             time_zones=TzdataTimeZones(),
             clock=driven.clock,
             ids=driven.ids,
@@ -506,7 +527,7 @@ def _use_cases(
         ),
         addresses=Addresses(
             uow=driven.uow,
-            addresses=driven.addresses,
+            addresses=driven.shown.addresses,
             formats=I18nAddressFormats(),
             clock=driven.clock,
             ids=driven.ids,
@@ -514,7 +535,7 @@ def _use_cases(
         roles=roles,
         permissions=permissions,
         declared_access=DeclaredAccess(permissions=permissions, roles=roles, reader=driven.roles),
-        role_assignments=RoleAssignments(uow=driven.uow, users=driven.users, clock=driven.clock, ids=driven.ids),
+        role_assignments=RoleAssignments(uow=driven.uow, users=driven.shown.users, clock=driven.clock, ids=driven.ids),
         invitations=Invitations(
             uow=driven.uow,
             mailed_tokens=mailed_tokens,
@@ -522,13 +543,16 @@ def _use_cases(
             ids=driven.ids,
             access_lifetime=rules.lifetimes.access,
         ),
-        audit_trail=AuditTrail(log=driven.audit),
+        audit_trail=AuditTrail(log=driven.shown.audit),
         parked_events=ParkedEvents(uow=driven.uow, parked=driven.parked_events, clock=driven.clock, ids=driven.ids),
         personal_data=PersonalDataExports(
             uow=driven.uow, data=driven.personal_data, clock=driven.clock, ids=driven.ids
         ),
         user_directory=UserDirectory(
-            users=driven.users, roles=driven.roles, profiles=driven.profiles, addresses=driven.addresses
+            users=driven.shown.users,
+            roles=driven.shown.roles,
+            profiles=driven.shown.profiles,
+            addresses=driven.shown.addresses,
         ),
         user_imports=UserImports(
             uow=driven.uow,
@@ -620,9 +644,11 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
 
     opened = ExitStack()
     common = _common(settings)
-    database = _database(settings, common.metrics, opened)
+    database, copies = _database_with_replicas(settings, common, opened)
     if not background:
-        driven = _on_postgres(settings, common, database, None, PassThroughCache(), opened=opened)
+        driven = _on_postgres(
+            settings, common, database, None, PassThroughCache(), shown_from=copies.reads, opened=opened
+        )
         held = _held_keys(settings, common, database, driven.uow, background=False)
         use_cases = _use_cases(
             driven,
@@ -631,10 +657,10 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
             PrimaryRevocationChecker(driven.revocation_log),
             signing_keys=held or common.ring,
         )
-        return _service(settings, driven, use_cases, AssumedHealth(), opened)
+        return _service(settings, driven, use_cases, AssumedHealth(), opened, consistency=copies.consistency)
     signal_port = _signal(settings, opened)
     cache = _cache(settings, common.metrics, opened)
-    driven = _on_postgres(settings, common, database, signal_port, cache, opened=opened)
+    driven = _on_postgres(settings, common, database, signal_port, cache, shown_from=copies.reads, opened=opened)
     held = _held_keys(settings, common, database, driven.uow, background=True)
 
     def on_revocation(revocation: Revocation) -> None:
@@ -653,9 +679,10 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     pings: list[Ping] = [PostgresPing(database)]
     if settings.cache_url is not None:
         pings.append(cache)
+    pings += copies.pings
     probe = HealthProbe(
         pings,
-        is_loaded=lambda: mirror.is_loaded and (held is None or held.is_loaded),
+        is_loaded=lambda: mirror.is_loaded and (held is None or held.is_loaded) and copies.is_loaded(),
         metrics=common.metrics,
         is_told_to_drain=inherited_notice(),
     )
@@ -668,9 +695,12 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
         if held is not None:
             held.start()
         mirror.start()
+        copies.start()
         probe.start()
 
-    return _service(settings, driven, use_cases, probe, opened, start=start, drain=probe.drain)
+    return _service(
+        settings, driven, use_cases, probe, opened, start=start, drain=probe.drain, consistency=copies.consistency
+    )
 
 
 def _held_keys(
@@ -1016,6 +1046,7 @@ def _on_postgres(
     signal_port: Signal | None,
     cache: Cache,
     *,
+    shown_from: Reads,
     opened: ExitStack,
 ) -> _Driven:
     from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
@@ -1048,18 +1079,22 @@ def _on_postgres(
         uow=uow,
         joining=uow,
         answers=PostgresAnswerStore(database),
+        shown=_ShownReaders(
+            users=PostgresUserReader(shown_from),
+            profiles=PostgresProfileReader(shown_from),
+            addresses=PostgresAddressReader(shown_from),
+            roles=PostgresRoleReader(shown_from),
+            audit=PostgresAuditReader(shown_from),
+        ),
         users=PostgresUserReader(database),
         sign_ins=PostgresSignInReader(database),
         sessions=PostgresSessionStore(database),
         one_time_tokens=PostgresOneTimeTokenReader(database),
         factor_secrets=PostgresFactorSecrets(database),
-        profiles=PostgresProfileReader(database),
-        addresses=PostgresAddressReader(database),
         roles=PostgresRoleReader(database),
         clients=PostgresClientReader(database),
         parked_events=PostgresParkedEventReader(database),
         revocation_log=PostgresRevocationLog(database),
-        audit=PostgresAuditReader(database),
         personal_data=PostgresPersonalDataReader(database),
         user_dumps=PostgresUserDumpReader(database),
         expired_rows=PostgresExpiredRows(database),
@@ -1090,6 +1125,7 @@ def _service(
     *,
     start: Callable[[], None] = lambda: None,
     drain: Callable[[], None] = lambda: None,
+    consistency: Consistency | None = None,
 ) -> UserService:
     slots = hash_slots(settings.workers)
     pipeline = Pipeline(
@@ -1098,6 +1134,7 @@ def _service(
         metrics=driven.metrics,
         ids=driven.ids,
         clock=driven.clock,
+        consistency=consistency,
         options=HttpOptions(
             issuer=settings.issuer,
             trusted_proxy_hops=settings.trusted_proxy_hops,
@@ -1114,6 +1151,7 @@ def _service(
                 allow_credentials=settings.cors_allow_credentials,
                 max_age_seconds=settings.cors_max_age_seconds,
             ),
+            consistency_cookie=settings.consistency_cookie,
             refresh_token_cookie=settings.refresh_token_cookie,
         ),
     )
@@ -1161,7 +1199,9 @@ def _periods(settings: Settings) -> RetentionPeriods:
     )
 
 
-def _database(settings: Settings, metrics: Metrics, opened: ExitStack) -> Database:
+def _database(
+    settings: Settings, metrics: Metrics, opened: ExitStack, *, timelines: Timelines | None = None
+) -> Database:
     from userservice_core.infrastructure.postgres.database import Database
 
     database = Database(
@@ -1170,9 +1210,99 @@ def _database(settings: Settings, metrics: Metrics, opened: ExitStack) -> Databa
         pool_timeout_seconds=settings.database_pool_timeout_seconds,
         prepared_statements=settings.database_prepared_statements,
         metrics=metrics,
+        gate=timelines,
+        tells_positions=timelines is not None and any(replica.tells_position for replica in settings.replicas),
     )
     opened.callback(database.close)
     return database
+
+
+@attrs.frozen(kw_only=True)
+class _Copies:
+    """
+    Where what requests show is read.
+
+    Attributes:
+        reads: Of the primary, or of the replicas as well.
+        consistency: What keeps callers from missing their own writes; None where there is one copy.
+        pings: Of the replicas.
+        start: Begins to watch them.
+        is_loaded: Tells whether each was asked once.
+    """
+
+    reads: Reads
+    consistency: Consistency | None = None
+    pings: tuple[Ping, ...] = ()
+    start: Callable[[], None] = lambda: None
+    is_loaded: Callable[[], bool] = lambda: True
+
+
+def _database_with_replicas(settings: Settings, common: _Common, opened: ExitStack) -> tuple[Database, _Copies]:
+    """Return the primary, and where requests may read; that is the primary where there are no replicas."""
+    if not settings.database_replica_urls:
+        database = _database(settings, common.metrics, opened)
+        return database, _Copies(reads=database)
+    from userservice_core.infrastructure.postgres.replicas import RoutedReads, Timelines
+
+    timelines = Timelines()
+    database = _database(settings, common.metrics, opened, timelines=timelines)
+    replicas = _replicas(settings, timelines, common.metrics, opened)
+    return database, _Copies(
+        reads=RoutedReads(database, replicas),
+        consistency=_consistency(settings, common, replicas, opened),
+        pings=replicas.replicas,
+        start=replicas.start,
+        is_loaded=lambda: replicas.is_loaded,
+    )
+
+
+def _replicas(settings: Settings, timelines: Timelines, metrics: Metrics, opened: ExitStack) -> ReplicaSet:
+    from userservice_core.infrastructure.postgres.replicas import Node, ReplicaSet
+
+    replicas = ReplicaSet(
+        [
+            Node(
+                name=f"replica-{number}",
+                dsn=replica.dsn,
+                zone=replica.zone,
+                weight=replica.weight,
+                tells_position=replica.tells_position,
+            )
+            for number, replica in enumerate(settings.replicas, start=1)
+        ],
+        primary_dsn=settings.database_url,
+        timelines=timelines,
+        # As many as requests read at once, and one that asks where the node is.
+        connections=settings.database_pool_size + 1,
+        waiters=max(1, settings.database_pool_size // 4),
+        max_lag_seconds=settings.database_max_replica_lag_seconds,
+        zone=settings.database_zone,
+        prepared_statements=settings.database_prepared_statements,
+        metrics=metrics,
+    )
+    opened.callback(replicas.close)
+    return replicas
+
+
+def _consistency(settings: Settings, common: _Common, replicas: ReplicaSet, opened: ExitStack) -> Consistency:
+    from userservice_core.infrastructure.security.position_tokens import HmacPositionSigner
+
+    # By then a replica that has not got there serves no more.
+    settled_seconds = 2 * settings.database_max_replica_lag_seconds + 1
+    memory: PositionMemory | None = None
+    if settings.cache_url is not None:
+        from userservice_core.infrastructure.caching.redis_positions import RedisPositions
+
+        positions = RedisPositions(settings.cache_url, life_seconds=settled_seconds, metrics=common.metrics)
+        opened.callback(positions.close)
+        memory = positions
+    return Consistency(
+        signer=HmacPositionSigner(common.ring),
+        source=replicas,
+        memory=memory,
+        metrics=common.metrics,
+        settled_seconds=settled_seconds,
+    )
 
 
 def _signal(settings: Settings, opened: ExitStack) -> Signal | None:
@@ -1514,18 +1644,22 @@ def bootstrap_in_memory(
         uow=uow,
         joining=uow,
         answers=memory.InMemoryAnswerStore(store),
+        shown=_ShownReaders(
+            users=memory.InMemoryUserReader(store),
+            profiles=memory.InMemoryProfileReader(store),
+            addresses=memory.InMemoryAddressReader(store),
+            roles=memory.InMemoryRoleReader(store),
+            audit=memory.InMemoryAuditReader(store),
+        ),
         users=memory.InMemoryUserReader(store),
         sign_ins=memory.InMemorySignInReader(store),
         sessions=memory.InMemorySessionStore(store),
         one_time_tokens=memory.InMemoryOneTimeTokenReader(store),
         factor_secrets=memory.InMemoryFactorSecrets(store),
-        profiles=memory.InMemoryProfileReader(store),
-        addresses=memory.InMemoryAddressReader(store),
         roles=memory.InMemoryRoleReader(store),
         clients=memory.InMemoryClientReader(store),
         parked_events=memory.InMemoryParkedEventReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
-        audit=memory.InMemoryAuditReader(store),
         personal_data=memory.InMemoryPersonalDataReader(store),
         user_dumps=memory.InMemoryUserDumpReader(store),
         expired_rows=memory.InMemoryExpiredRows(store),

@@ -15,7 +15,7 @@ import os
 import re
 import reprlib
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.errors import MessageError
 from email.headerregistry import Address
 from pathlib import Path
@@ -322,6 +322,68 @@ _TEXT = (_parse_text, "a text that is not empty")
 _LINE = (_parse_line, f"a line of at most {_LONGEST_LINE} characters")
 
 
+@attrs.frozen(kw_only=True)
+class ReplicaAddress:
+    """
+    A read replica.
+
+    Attributes:
+        dsn: As libpq takes it.
+        zone: Where it is.
+        weight: Its part of the reads, beside others of its zone.
+        tells_position: Whether the address leads to one server, which can be asked how far it has come.
+    """
+
+    dsn: str = attrs.field(repr=False)
+    zone: str = ""
+    weight: int = 1
+    tells_position: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> ReplicaAddress:
+        """
+        Read an address with its parameters; those that are none of ours are libpq's.
+
+        Raises:
+            ValueError: Naming what is wrong with it, without the address.
+        """
+        parts = urlsplit(text)
+        ours: dict[str, str] = {}
+        others = []
+        for pair in filter(None, parts.query.split("&")):
+            name, _, value = pair.partition("=")
+            if name not in _REPLICA_PARAMETERS:
+                others.append(pair)
+            elif name in ours:
+                raise ValueError(f"{name} is given twice")
+            else:
+                ours[name] = value
+        faults = [
+            f"{name} is not {expected}"
+            for name, (is_valid, expected) in _REPLICA_PARAMETERS.items()
+            if name in ours and not is_valid(ours[name])
+        ]
+        if faults:
+            raise ValueError(" and ".join(faults))
+        return cls(
+            dsn=parts._replace(query="&".join(others)).geturl(),
+            zone=ours.get("zone", ""),
+            weight=int(ours.get("weight", "1")),
+            tells_position=ours.get("position") != "none",
+        )
+
+
+_MOST_WEIGHT: Final = 1000
+_REPLICA_PARAMETERS: Final[Mapping[str, tuple[Callable[[str], bool], str]]] = {
+    "zone": (lambda text: re.fullmatch(r"[A-Za-z0-9._-]{1,100}", text) is not None, "a name"),
+    "weight": (
+        lambda text: re.fullmatch(r"[0-9]{1,4}", text) is not None and int(text) <= _MOST_WEIGHT,
+        f"a whole number from 0 to {_MOST_WEIGHT}",
+    ),
+    "position": (lambda text: text == "none", "none"),
+}
+
+
 # --- the settings -----------------------------------------------------------------------------------------------------
 
 
@@ -388,9 +450,24 @@ class Settings:
     database_url: str = _setting(_DSN, "The primary, directly or through a pooler in transaction mode.", secret=True)
     database_replica_urls: tuple[str, ...] = _setting(
         _DSNS,
-        "Read replicas, one address a node; checked and kept, while every read is still made on the primary.",
+        "Read replicas, one address a node, which reads are spread over. An address may end in `zone=…`, `weight=…` (a"
+        " whole number from 0 to 1000) and `position=none` (several servers behind one address), as parameters like"
+        " `?zone=b&weight=2`; see the page about replicas.",
         default=(),
         secret=True,
+    )
+    database_zone: str = _setting(
+        _NAME, "Where this process is: replicas of the same zone are read before others.", default=""
+    )
+    database_max_replica_lag_seconds: float = _setting(
+        _decimal(1, 300, "seconds"),
+        "How old an answer from a replica may be for a caller who carries no consistency token.",
+        default=5.0,
+    )
+    consistency_cookie: bool = _setting(
+        _SWITCH,
+        "Whether consistency tokens are kept in a cookie as well, so that browsers carry them by themselves.",
+        default=False,
     )
     database_direct_url: str | None = _setting(
         _DSN,
@@ -712,6 +789,11 @@ class Settings:
         return tuple((variable(field), _shown(field, getattr(self, field.name))) for field in attrs.fields(Settings))
 
     @property
+    def replicas(self) -> tuple[ReplicaAddress, ...]:
+        """The nodes of `database_replica_urls`."""
+        return tuple(map(ReplicaAddress.parse, self.database_replica_urls))
+
+    @property
     def rate_policy(self) -> RatePolicy:
         """
         How often what may be tried.
@@ -895,6 +977,8 @@ def _contradictions(values: Mapping[str, Any], *, unknown: set[str]) -> Iterator
     if lookup.startswith("http://") and urlsplit(lookup).hostname not in _THIS_MACHINE:
         yield f"{PREFIX}BREACH_CHECK_URL is {lookup!r}: expected https:// for another machine, or it could be anybody"
 
+    yield from _faults_of_replicas(values.get("database_replica_urls", ()))
+
     if not unknown.intersection(_KAFKA):
         yield from _kafka_contradictions(values)
         yield from _topic_contradictions(values)
@@ -904,6 +988,16 @@ def _contradictions(values: Mapping[str, Any], *, unknown: set[str]) -> Iterator
 
     if values.get("refresh_token_cookie", False):
         yield from _unfit_for_cookies(values.get("issuer", "https:"))
+
+
+def _faults_of_replicas(addresses: Sequence[str]) -> Iterator[str]:
+    for number, address in enumerate(addresses, start=1):
+        try:
+            ReplicaAddress.parse(address)
+        except ValueError as error:
+            yield f"{PREFIX}DATABASE_REPLICA_URLS, number {number}: {error}"
+        if address in addresses[: number - 1]:
+            yield f"{PREFIX}DATABASE_REPLICA_URLS, number {number}: the address is given twice"
 
 
 _THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")

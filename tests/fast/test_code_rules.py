@@ -87,11 +87,12 @@ def test_no_broken_hash_and_no_broken_cipher_is_used() -> None:
 
 @pytest.mark.asvs("11.5.1")
 def test_no_secret_comes_from_a_generator_that_can_be_foretold() -> None:
-    """`random` decides how long to wait, and no more."""
+    """`random` decides how long to wait and which replica is read, and no more."""
     assert _found("S311") == {
         "userservice_core/bootstrap.py",
         "userservice_core/infrastructure/messaging/consumer.py",
         "userservice_core/infrastructure/postgres/database.py",
+        "userservice_core/infrastructure/postgres/replicas.py",
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from userservice_core.config import HashingCost, LogFormat, Profile, Settings, declaration_of, variable
+from userservice_core.config import HashingCost, LogFormat, Profile, ReplicaAddress, Settings, declaration_of, variable
 from userservice_core.errors import ConfigurationError
 
 DSN = "postgresql://service:hunter2@database.example.com:5432/users"
@@ -153,6 +153,41 @@ def test_a_secret_that_cannot_be_used_is_not_repeated(name: str, text: str) -> N
 
     assert problem.startswith(f"USERSERVICE_{name.upper()} has a value that cannot be used: expected ")
     assert "hunter2" not in problem
+
+
+def test_an_address_of_a_replica_says_where_it_is_and_what_it_takes() -> None:
+    """What is not ours is libpq's, in its order and as it was written."""
+    read = setting(
+        "database_replica_urls", "postgresql://u:p%40@r1:5432/db?sslmode=require&zone=eu-1a&weight=3&options=-c%20a"
+    )
+    settings = attrs.evolve(
+        Settings.from_environment(LEAST), database_replica_urls=(*read, "postgres://r2/db?position=none")
+    )
+
+    assert settings.replicas == (
+        ReplicaAddress(dsn="postgresql://u:p%40@r1:5432/db?sslmode=require&options=-c%20a", zone="eu-1a", weight=3),
+        ReplicaAddress(dsn="postgres://r2/db", tells_position=False),
+    )
+    assert "p%40" not in repr(settings.replicas)
+
+
+def test_every_fault_of_every_replica_is_said_at_once() -> None:
+    """By its number, since its address may hold a secret."""
+    addresses = (
+        "postgresql://u:hunter2@r1/db?weight=-1&zone=",
+        "postgresql://r2/db?weight=1001&position=perhaps",
+        "postgresql://r3/db?zone=a&zone=b",
+        "postgresql://r4/db",
+        "postgresql://r4/db",
+    )
+    name = "USERSERVICE_DATABASE_REPLICA_URLS"
+
+    assert problems_of({**LEAST, name: ",".join(addresses)}) == (
+        f"{name}, number 1: zone is not a name and weight is not a whole number from 0 to 1000",
+        f"{name}, number 2: weight is not a whole number from 0 to 1000 and position is not none",
+        f"{name}, number 3: zone is given twice",
+        f"{name}, number 5: the address is given twice",
+    )
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.servers.pgbouncer import PgBouncer
     from tests.servers.postgres import PostgresServer
     from tests.servers.redis import RedisServer
+    from tests.servers.replication import ReplicatedPostgres
 
 _T = TypeVar("_T")
 _RUN: Final = pytest.StashKey[ServersOfRun]()
@@ -74,7 +75,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what uses PostgreSQL, so that it can be run again on another version."""
     for item in items:
-        if "postgres_server" in getattr(item, "fixturenames", ()):
+        if {"postgres_server", "replicated_postgres"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.postgres)
 
 
@@ -107,6 +108,27 @@ def database(postgres_server: PostgresServer, servers_of_run: ServersOfRun) -> I
     name = postgres_server.create_database(template=servers_of_run.migrated_template())
     yield postgres_server.dsn(name)
     postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def replicated_postgres(servers_of_run: ServersOfRun) -> ReplicatedPostgres:
+    """A PostgreSQL of the run with two streaming replicas."""
+    return started(servers_of_run.replicated)
+
+
+@pytest.fixture
+def replicated_database(replicated_postgres: ReplicatedPostgres, servers_of_run: ServersOfRun) -> Iterator[str]:
+    """
+    The name of a database of this test with the whole schema, on the primary and on all replicas.
+
+    No other test uses these servers meanwhile; whoever disturbs them leaves them as they were.
+    """
+    primary = replicated_postgres.primary
+    with servers_of_run.locked("replicated-in-use"):
+        name = primary.create_database(template=servers_of_run.migrated_template(primary))
+        replicated_postgres.catch_up()
+        yield name
+        primary.drop_database(name)
 
 
 @pytest.fixture(scope="session")

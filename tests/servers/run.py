@@ -24,6 +24,7 @@ from tests.servers.kafka import KafkaBroker
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
+from tests.servers.replication import ReplicatedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +59,8 @@ class ServersOfRun:
             self._pgbouncer.stop()
         if (self.folder / "postgres").exists():
             self._postgres.stop()
+        if (self.folder / "replicated").exists():
+            self._replicated.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def kafka(self) -> KafkaBroker:
@@ -85,13 +88,24 @@ class ServersOfRun:
             self._pgbouncer.start()
         return self._pgbouncer
 
-    def migrated_template(self) -> str:
-        """Return the name of a database with the whole schema and no rows of a test, to be copied for each."""
+    def replicated(self) -> ReplicatedPostgres:
+        """Return a PostgreSQL of the run with two replicas, all started."""
+        with self.locked("replicated"):
+            self._replicated.start()
+        return self._replicated
+
+    def migrated_template(self, server: PostgresServer | None = None) -> str:
+        """
+        Return the name of a database with the whole schema and no rows of a test, to be copied for each.
+
+        Args:
+            server: Where it is; the PostgreSQL of the run if not given.
+        """
         # Alembic is loaded for the runs that migrate.
         from userservice_core.infrastructure.postgres.migrate import upgrade
 
-        server = self.postgres()
-        done = self.folder / "template.done"
+        done = self.folder / ("template.done" if server is None else "replicated-template.done")
+        server = server or self.postgres()
         with self.locked("template"):
             if not done.exists():
                 server.drop_database(_TEMPLATE)
@@ -137,6 +151,10 @@ class ServersOfRun:
     @functools.cached_property
     def _pgbouncer(self) -> PgBouncer:
         return PgBouncer(self.folder / "pgbouncer", target_dsn=self._postgres.dsn())
+
+    @functools.cached_property
+    def _replicated(self) -> ReplicatedPostgres:
+        return ReplicatedPostgres(self.folder / "replicated")
 
     @functools.cached_property
     def _postgres(self) -> PostgresServer:

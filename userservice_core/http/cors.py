@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 ANY_ORIGIN: Final = "*"
 
 _ALLOWED_HEADERS: Final = (
-    "accept, authorization, content-type, idempotency-key, if-match, if-none-match, traceparent, x-request-id"
+    "accept, authorization, consistency-token, content-type, idempotency-key, if-match, if-none-match, traceparent,"
+    " x-request-id"
 )
-_EXPOSED_HEADERS: Final = "etag, idempotency-replayed, link, location, retry-after, www-authenticate, x-request-id"
+_EXPOSED_HEADERS: Final = (
+    "consistency-token, etag, idempotency-replayed, link, location, retry-after, www-authenticate, x-request-id"
+)
 
 
 @attrs.frozen(kw_only=True)

@@ -77,6 +77,11 @@ _MEANINGS: Final = {
 }
 
 _HEADERS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "consistency-token": (
+        "Consistency-Token",
+        "Where the installation has replicas: names what was written, to be sent with the reads that have to see it.",
+        "p1.3q2-7wEB.AAEC",
+    ),
     "etag": ("ETag", "Names this version of the representation, for `If-Match` and `If-None-Match`.", '"3-user1"'),
     "location": (
         "Location",
@@ -316,6 +321,10 @@ def _header_parameters(route: Route) -> list[Json]:
         )
     if route.takes_key:
         parameters.append(_header_parameter("Idempotency-Key", _KEY_MEANING))
+    if route.replica_ok:
+        parameters.append(
+            _header_parameter("Consistency-Token", "That of the client's last write, which the answer will hold then.")
+        )
     if route.cookie is not None:
         parameters += [_header_parameter("Origin", _ORIGIN_MEANING), _header_parameter("Sec-Fetch-Site", _SITE_MEANING)]
     if _may_be_held(route):
@@ -362,7 +371,9 @@ def _response(route: Route, status: int, shape: Shape | None) -> Json:
 
 
 def _sent_with_success(route: Route) -> tuple[str, ...]:
-    return (*route.sends, "idempotency-replayed") if route.takes_key else tuple(route.sends)
+    replayed = ("idempotency-replayed",) if route.takes_key else ()
+    written = ("consistency-token",) if route.method != "GET" else ()
+    return (*route.sends, *replayed, *written)
 
 
 def _content(shape: Shape, *, content_type: str = _JSON) -> Json:

@@ -32,11 +32,12 @@ from userservice_core.http.body_format import BodyFormat
 from userservice_core.http.bulkheads import BoundedWorkers
 from userservice_core.http.call import Call, Services
 from userservice_core.http.conditional import answer_if_changed, wanted_versions
+from userservice_core.http.consistency import token_headers, token_of
 from userservice_core.http.cookie_routes import with_refresh_cookie
 from userservice_core.http.cors import CrossOriginRules
 from userservice_core.http.decoding import decode_body, decode_form, decode_query
 from userservice_core.http.errors import FreshSignInRequiredError, PreconditionRequiredError
-from userservice_core.http.idempotency import decode_answer, encode_answer, keyed_call
+from userservice_core.http.idempotency import REPLAYED, decode_answer, encode_answer, keyed_call
 from userservice_core.http.messages import Request, Response, with_one_vary
 from userservice_core.http.negotiation import representation_for, require_acceptable
 from userservice_core.http.oauth_errors import oauth_error_response
@@ -55,6 +56,7 @@ from userservice_core.http.reception import (
 from userservice_core.http.refresh_cookie import RefreshCookie
 from userservice_core.http.router import Match, Router
 from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Bulkhead, Caller, CookieUse, Holder, Route
+from userservice_core.ports.consistency import Reading, reading_as
 from userservice_core.ports.context import CallContext, call_context, call_within
 from userservice_core.ports.failpoints import failpoint
 
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
 
     import msgspec
 
+    from userservice_core.application.consistency import Consistency
     from userservice_core.application.use_cases import UseCases
     from userservice_core.http.messages import Headers
     from userservice_core.ports.clock import Clock, IdGenerator
@@ -104,6 +107,7 @@ class HttpOptions:
         expose_metrics: Whether `/metrics` is served beside the API.
         require_if_match: Whether a change of something that has a version must say which one it is meant for.
         cross_origin: Which pages of other origins may read answers.
+        consistency_cookie: Whether consistency tokens are kept in a cookie as well, for browsers.
         refresh_token_cookie: Whether refresh tokens travel in a cookie, and not in bodies.
     """
 
@@ -119,6 +123,7 @@ class HttpOptions:
     expose_metrics: bool = False
     require_if_match: bool = False
     cross_origin: CrossOriginRules = attrs.field(factory=CrossOriginRules)
+    consistency_cookie: bool = False
     refresh_token_cookie: bool = False
 
 
@@ -137,6 +142,7 @@ class _Exchange:
         caller: Who is calling, once that is known.
         speaks_oauth: Whether errors are told as OAuth clients read them.
         error_code: What went wrong, for the log.
+        reading: Which copies of the data it may read, None where there is one.
     """
 
     request: Request
@@ -152,6 +158,7 @@ class _Exchange:
     cookie_token: str | None = attrs.field(default=None, repr=False)
     caller: Principal | ClientPrincipal | None = None
     error_code: str | None = None
+    reading: Reading | None = None
 
 
 class Pipeline:
@@ -167,8 +174,14 @@ class Pipeline:
         clock: Clock,
         options: HttpOptions,
         routes: Iterable[Route] = ROUTES,
+        consistency: Consistency | None = None,
     ) -> None:
-        """Serve *routes*; only tests give others than the service's own."""
+        """
+        Serve *routes*; only tests give others than the service's own.
+
+        Args:
+            consistency: Which copies of the data a request may read; None where there is one.
+        """
         served = (*routes, METRICS_ROUTE) if options.expose_metrics else tuple(routes)
         self._cookie = None
         if options.refresh_token_cookie:
@@ -187,6 +200,7 @@ class Pipeline:
         self._ids = ids
         self._clock = clock
         self._options = options
+        self._consistency = consistency
         self._limits = Limits(body_bytes=options.max_body_bytes, header_bytes=options.max_header_bytes)
         self._fixed_headers = _PROTECTION + (_TRANSPORT_SECURITY if options.issuer.startswith("https://") else ())
         self._workers = {
@@ -308,6 +322,14 @@ class Pipeline:
     # --- at work ----------------------------------------------------------------------------------------------------
 
     def _serve(self, exchange: _Exchange, route: Route) -> Response:
+        if self._consistency is None:
+            return self._served(exchange, route)
+        token = token_of(exchange.request, takes_cookie=self._options.consistency_cookie)
+        exchange.reading = self._consistency.begin(token=token, replica_ok=route.replica_ok)
+        with reading_as(exchange.reading):
+            return self._served(exchange, route)
+
+    def _served(self, exchange: _Exchange, route: Route) -> Response:
         with call_context(exchange.context):
             try:
                 exchange.context.remaining_seconds()
@@ -335,11 +357,21 @@ class Pipeline:
         )
         if isinstance(outcome, UserServiceError):
             raise outcome
+        if self._consistency is not None and exchange.reading is not None and REPLAYED in outcome.headers:
+            self._consistency.note_earlier_write(exchange.reading)
         return outcome
 
     def _call(self, exchange: _Exchange, route: Route) -> Call:
         request = exchange.request
         caller = self._authorized(exchange, route) if route.wants_user else None
+        if self._consistency is not None and exchange.reading is not None and caller is not None:
+            known_for = self._clock.now() - caller.claims.issued_at
+            self._consistency.recall(
+                exchange.reading,
+                writer=_writer(caller),
+                is_own=route.is_own,
+                known_for_seconds=known_for.total_seconds(),
+            )
         if route.is_counted:
             self._services.use_cases.rate_limits.admit_call(
                 route.rate_class.value,
@@ -437,6 +469,7 @@ class Pipeline:
             headers.append(("cache-control", "no-store"))
         if response.status not in _STATUSES_WITHOUT_BODY:
             headers.append(("content-length", str(len(response.body))))
+        headers += self._consistency_headers(exchange)
         headers += self._options.cross_origin.headers_for(exchange.request)
         if self._services.health.is_draining:
             # RFC 9112 section 9.6: the client opens its next connection, and does so to an instance that stays.
@@ -446,6 +479,17 @@ class Pipeline:
         self._log_access(exchange, response.status)
         failpoint("http.answering")
         return Response(status=response.status, headers=with_one_vary(headers), body=body)
+
+    def _consistency_headers(self, exchange: _Exchange) -> Headers:
+        """Tell the client where the request was written, also where it was refused: a failed try is counted."""
+        if self._consistency is None or exchange.reading is None:
+            return ()
+        writer = None if exchange.caller is None else _writer(exchange.caller)
+        token = self._consistency.token_after(exchange.reading, writer=writer)
+        if token is None:
+            return ()
+        is_secure = self._options.issuer.startswith("https://")
+        return token_headers(token, sends_cookie=self._options.consistency_cookie, is_secure=is_secure)
 
     @staticmethod
     def _represented(exchange: _Exchange, response: Response) -> Response:
@@ -488,6 +532,11 @@ def _attempt(route: Route, call: Call) -> Response | UserServiceError:
         if status_of(error) >= INTERNAL_STATUS:
             raise
         return error
+
+
+def _writer(caller: Principal | ClientPrincipal) -> str:
+    """Return under what the writes of *caller* are remembered."""
+    return str(caller.session_id if isinstance(caller, Principal) else caller.client_id)
 
 
 def _decoded_body(route: Route, request: Request) -> msgspec.Struct | None:

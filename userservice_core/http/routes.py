@@ -118,7 +118,7 @@ class Route:
         content_type: Of the answer with a body.
         bulkhead: Where it runs, unless it is pure.
         pure: Whether it touches the process's memory only, so that it may run on an event loop.
-        replica_ok: Whether its reads may be served by a replica.
+        replica_ok: Whether its reads may be served by a replica: it shows data, of which nothing is decided.
         sensitive: Whether it asks the primary if the caller's token was revoked, past every cache.
         fresh: Whether it wants a sign-in of the last minutes (RFC 9470).
         repeatable: Whether a POST may be sent again as it is, since it changes nothing or knows its repeats itself; it
@@ -165,6 +165,8 @@ class Route:
             raise ValueError(f"{self.operation_id} takes a form and is not for clients, or the other way round.")
         if (self.sensitive or self.fresh) and not self.wants_user:
             raise ValueError(f"{self.operation_id} is sensitive or fresh, and yet for others than users.")
+        if self.replica_ok and (self.method != "GET" or not self.wants_user or self.sensitive):
+            raise ValueError(f"{self.operation_id} changes or decides something, and may not read replicas.")
         if self.repeatable and self.method != "POST":
             raise ValueError(f"{self.operation_id} is no POST, and need not say that it is repeatable.")
         is_administrative_change = self.method != "GET" and self.path.startswith("/admin/")
@@ -190,6 +192,11 @@ class Route:
         length of what is compressed tells about the rest (BREACH).
         """
         return self.method == "GET" and not self.path.startswith(("/auth/", "/oauth/"))
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is about the caller's own account."""
+        return self.path == "/users/me" or self.path.startswith("/users/me/")
 
     @property
     def takes_key(self) -> bool:
@@ -529,6 +536,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.UserAnswer},
         sends=("etag",),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="PATCH",
@@ -586,6 +594,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.ProfileAnswer},
         sends=("etag",),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="PUT",
@@ -637,6 +646,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.ActivityAnswer},
         sends=("etag", "link"),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="GET",
@@ -648,6 +658,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.AddressListAnswer},
         sends=("etag",),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="POST",
@@ -673,6 +684,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag",),
         problems=(errors.AddressNotFoundError,),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="PUT",
@@ -840,6 +852,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.RoleListAnswer},
         sends=("etag", "link"),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="POST",
@@ -866,6 +879,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag",),
         problems=(errors.RoleNotFoundError,),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="PUT",
@@ -939,6 +953,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag", "link"),
         problems=(errors.RoleNotFoundError,),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="GET",
@@ -952,6 +967,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         problems=(errors.RoleNotFoundError,),
         sends=("etag", "link"),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="POST",
@@ -1001,6 +1017,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.PermissionListAnswer},
         sends=("etag", "link"),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="POST",
@@ -1027,6 +1044,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag",),
         problems=(errors.PermissionNotFoundError,),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="PUT",
@@ -1101,6 +1119,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         problems=(errors.PermissionNotFoundError,),
         sends=("etag", "link"),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="GET",
@@ -1113,6 +1132,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.UserListAnswer},
         sends=("etag", "link"),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="POST",
@@ -1164,6 +1184,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag",),
         problems=(errors.UserNotFoundError,),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="GET",
@@ -1176,6 +1197,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag",),
         problems=(errors.UserNotFoundError,),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="PUT",
@@ -1203,6 +1225,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag",),
         problems=(errors.UserNotFoundError,),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="GET",
@@ -1252,6 +1275,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.AssignedRolesAnswer},
         problems=(errors.UserNotFoundError,),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="POST",
@@ -1302,6 +1326,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: wire.AuditLogAnswer},
         sends=("etag", "link"),
         rate_class=RateClass.READ,
+        replica_ok=True,
     ),
     Route(
         method="GET",

@@ -54,11 +54,11 @@ class UserReader(Protocol):
     """
     Reads users outside a transaction; each call is one statement.
 
-    Every method reads the primary, unless *replica_ok* is given and a replica serves; then the answer may be older
-    by at most the lag the settings allow.
+    Where a request may read a replica (:mod:`userservice_core.ports.consistency`), what it reads may be older by at
+    most the lag that the settings allow, and never older than what its caller is known to have written.
     """
 
-    def get(self, user_id: UserId, *, replica_ok: bool = False) -> User:
+    def get(self, user_id: UserId) -> User:
         """
         Return the user with their roles, whatever their status, deleted ones included.
 

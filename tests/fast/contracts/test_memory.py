@@ -14,6 +14,8 @@ from userservice_core.infrastructure.memory import (
     InMemoryEventPublisher,
     InMemoryMailSender,
     InMemoryMetrics,
+    InMemoryPositions,
+    InMemoryPositionSource,
     InMemoryRateLimiter,
     InMemorySignal,
     NullMetrics,
@@ -27,6 +29,7 @@ from userservice_core.testing.contracts.audit import AuditContract
 from userservice_core.testing.contracts.backend import Backend
 from userservice_core.testing.contracts.cache import CacheContract
 from userservice_core.testing.contracts.clients import ClientsContract
+from userservice_core.testing.contracts.consistency import PositionMemoryContract, PositionSourceContract
 from userservice_core.testing.contracts.event_publisher import EventPublisherContract
 from userservice_core.testing.contracts.idempotency import IdempotencyContract
 from userservice_core.testing.contracts.mail_sender import MailSenderContract
@@ -236,6 +239,43 @@ def test_a_revocation_of_the_very_moment_is_read() -> None:
 
     assert backend.revocations.read_since(NOON) == RevocationBatch(revocations=(revocation,), read_at=NOON)
     assert backend.revocations.read_since(NOON + timedelta(microseconds=1)).revocations == ()
+
+
+class TestPositionSource(PositionSourceContract):
+    """A history that moves when it is told to."""
+
+    @pytest.fixture
+    def source(self) -> InMemoryPositionSource:
+        """At its beginning."""
+        return InMemoryPositionSource()
+
+    @pytest.fixture
+    def write(self, source: InMemoryPositionSource) -> Callable[[], object]:
+        """Move it on."""
+        return source.advance
+
+
+class TestPositionMemory(PositionMemoryContract):
+    """Positions, with a clock that the tests move."""
+
+    @pytest.fixture
+    def clock(self) -> list[float]:
+        """The seconds that have passed."""
+        return [0.0]
+
+    @pytest.fixture
+    def memory(self, clock: list[float]) -> InMemoryPositions:
+        """That of the process."""
+        return InMemoryPositions(life_seconds=0.5, monotonic=lambda: clock[0])
+
+    @pytest.fixture
+    def wait(self, clock: list[float]) -> Callable[[float], None]:
+        """Move the clock."""
+
+        def advance(seconds: float) -> None:
+            clock[0] += seconds
+
+        return advance
 
 
 class TestRateLimiter(RateLimiterContract):

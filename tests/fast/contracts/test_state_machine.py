@@ -36,9 +36,9 @@ class _OffByOne:
     def __init__(self, reader: UserReader) -> None:
         self._reader = reader
 
-    def get(self, user_id: UserId, *, replica_ok: bool = False) -> User:
+    def get(self, user_id: UserId) -> User:
         """Return a user with another version."""
-        user = self._reader.get(user_id, replica_ok=replica_ok)
+        user = self._reader.get(user_id)
         return attrs.evolve(user, version=user.version + 1)
 
     def get_overview(self, user_id: UserId) -> UserOverview:

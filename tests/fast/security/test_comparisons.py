@@ -36,7 +36,7 @@ _SITES: Final = {
     "userservice_core/application/client_tokens.py": 1,
     "userservice_core/application/idempotency.py": 1,
     "userservice_core/domain/sessions.py": 2,
-    "userservice_core/infrastructure/security/cursors.py": 1,
+    "userservice_core/infrastructure/security/signed_texts.py": 1,
     "userservice_core/infrastructure/security/refresh_tokens.py": 1,
     "userservice_core/infrastructure/security/stored_hashes.py": 2,
 }

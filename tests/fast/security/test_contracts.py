@@ -15,12 +15,14 @@ from userservice_core.infrastructure.security.access_tokens import JwtAccessToke
 from userservice_core.infrastructure.security.cursors import HmacCursorSigner
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher
+from userservice_core.infrastructure.security.position_tokens import HmacPositionSigner
 from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens
 from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
 from userservice_core.infrastructure.security.totp import PyotpOneTimePasswords
 from userservice_core.infrastructure.system.clock import SystemEntropy
 from userservice_core.testing.clocks import NOON, FakeClock
 from userservice_core.testing.contracts.access_tokens import AccessTokensContract
+from userservice_core.testing.contracts.consistency import PositionSignerContract
 from userservice_core.testing.contracts.cursors import CursorSignerContract
 from userservice_core.testing.contracts.mfa import OneTimePasswordsContract
 from userservice_core.testing.contracts.passwords import PasswordHasherContract
@@ -123,6 +125,31 @@ class TestHmacCursorSigner(CursorSignerContract):
     def stranger(self) -> HmacCursorSigner:
         """One with another ring."""
         return HmacCursorSigner(_ring())
+
+
+class TestHmacPositionSigner(PositionSignerContract):
+    """Signed by HMAC."""
+
+    @pytest.fixture
+    def signer(self) -> HmacPositionSigner:
+        """One with a ring of its own."""
+        return HmacPositionSigner(_RING)
+
+    @pytest.fixture
+    def successor_ring(self) -> HmacPositionSigner:
+        """After the change of the key."""
+        return HmacPositionSigner(_with_a_newer_key(_RING))
+
+    @pytest.fixture
+    def stranger(self) -> HmacPositionSigner:
+        """One with another ring."""
+        return HmacPositionSigner(_ring())
+
+    def test_a_cursor_is_none(self, signer: HmacPositionSigner) -> None:
+        """What was signed for something else is nothing here, whatever it is called."""
+        cursor = HmacCursorSigner(_RING).sign(bytes(20))
+
+        assert signer.verify(f"p1{cursor.removeprefix('c1')}") is None
 
 
 class TestAesGcmSecretSealer(SecretSealerContract):

@@ -40,6 +40,10 @@ class Proxy:
         credentials, _, _ = self._target.netloc.rpartition("@")
         return self._target._replace(netloc=f"{credentials}@127.0.0.1:{self._listener.getsockname()[1]}").geturl()
 
+    def lead_to(self, dsn: str) -> None:
+        """Have new connections lead to another server, as a name does that was given to it."""
+        self._target = urlsplit(dsn)
+
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
@@ -55,7 +59,11 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection((self._target.hostname, self._target.port))
+                try:
+                    server = socket.create_connection((self._target.hostname, self._target.port))
+                except OSError:
+                    client.close()
+                    continue
                 self._sockets += [client, server]
                 for side in (client, server):
                     side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from userservice_core.infrastructure.memory.breached_passwords import InMemoryBreachedPasswords
 from userservice_core.infrastructure.memory.cache import InMemoryCache
+from userservice_core.infrastructure.memory.consistency import InMemoryPositions, InMemoryPositionSource
 from userservice_core.infrastructure.memory.consuming import InMemoryEventSource, InMemoryInbox
 from userservice_core.infrastructure.memory.limits import InMemoryRateLimiter
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics, NullMetrics
@@ -57,6 +58,8 @@ __all__ = [
     "InMemoryOutboxStore",
     "InMemoryParkedEventReader",
     "InMemoryPersonalDataReader",
+    "InMemoryPositionSource",
+    "InMemoryPositions",
     "InMemoryProfileReader",
     "InMemoryRateLimiter",
     "InMemoryRevocationLog",

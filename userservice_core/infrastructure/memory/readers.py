@@ -55,8 +55,7 @@ class InMemoryUserReader:
     def __init__(self, store: InMemoryStore) -> None:
         self._store = store
 
-    def get(self, user_id: UserId, *, replica_ok: bool = False) -> User:
-        del replica_ok  # there is one copy
+    def get(self, user_id: UserId) -> User:
         user = self._store.read().find_user(user_id)
         if user is None:
             raise UserNotFoundError

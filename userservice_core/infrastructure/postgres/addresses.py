@@ -15,7 +15,7 @@ from userservice_core.infrastructure.postgres.tables import addresses, users
 if TYPE_CHECKING:
     from userservice_core.domain.addresses import Address
     from userservice_core.domain.ids import AddressId, UserId
-    from userservice_core.infrastructure.postgres.database import Database
+    from userservice_core.infrastructure.postgres.database import Reads
     from userservice_core.infrastructure.postgres.transactions import OpenTransaction
 
 _SAVED_COLUMNS: Final = [column.name for column in addresses.c if column.name not in {"user_id", "address_id"}]
@@ -50,7 +50,7 @@ _SAVE: Final = Statement(
 class PostgresAddressReader:
     """Reads addresses in autocommit; a `ports.addresses.AddressReader`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Reads) -> None:
         self._database = database
 
     def get(self, user_id: UserId, address_id: AddressId) -> Address:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from userservice_core.domain.ids import UserId
     from userservice_core.domain.lists import Page, PageRequest
-    from userservice_core.infrastructure.postgres.database import Database
+    from userservice_core.infrastructure.postgres.database import Reads
     from userservice_core.infrastructure.postgres.rows import Row
     from userservice_core.infrastructure.postgres.transactions import OpenTransaction
     from userservice_core.ports.audit import AuditFilter
@@ -117,7 +117,7 @@ class PostgresAuditLog:
 class PostgresAuditReader:
     """Reads the log in autocommit; a `ports.audit.AuditReader`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Reads) -> None:
         self._log = PagedList(
             database,
             columns=AUDIT_COLUMNS,

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import attrs
 import psycopg
@@ -27,6 +27,7 @@ from sqlalchemy.pool import QueuePool
 
 from userservice_core.errors import DatabaseUnavailableError, DeadlineExceededError, OverloadedError
 from userservice_core.infrastructure.postgres.errors import ConnectionLostError, RetriableError, translated
+from userservice_core.infrastructure.postgres.positions import STATE, state_of
 from userservice_core.infrastructure.postgres.statements import Statement
 from userservice_core.infrastructure.postgres.watchdog import Guard, Watchdog
 from userservice_core.ports.context import current_call, deadline_after
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import PoolProxiedConnection
 
+    from userservice_core.infrastructure.postgres.positions import Gate, ServerState
     from userservice_core.infrastructure.postgres.statements import Step
     from userservice_core.ports.metrics import Metrics
 
@@ -68,17 +70,33 @@ _BEGIN_SNAPSHOT: Final = Statement(text("BEGIN ISOLATION LEVEL REPEATABLE READ R
 _COMMIT: Final = Statement(text("COMMIT"))
 
 
+class Reads(Protocol):
+    """What readers ask: one server, or several of which each read is given to one. Safe for many threads."""
+
+    def fetch_all(self, statement: Statement, **params: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - any column
+        """Run a read in autocommit, and return its rows; raises as :meth:`Database.fetch_all`."""
+        ...
+
+    def fetch_one(self, statement: Statement, **params: Any) -> tuple[Any, ...] | None:  # noqa: ANN401 - any column
+        """Run a read in autocommit, and return its only row, or None; raises as :meth:`Database.fetch_all`."""
+        ...
+
+
 class Connection(psycopg.Connection[tuple[Any, ...]]):
     """
     A connection that another thread can interrupt, and that remembers what the server warned of.
 
     Attributes:
         warnings: Notices of severity WARNING since the list was last emptied.
+        state: What the server said of itself at the beginning; None where it was not asked, or could not tell.
+        asked_at: When that was asked, by the monotonic clock.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the driver's own arguments
         super().__init__(*args, **kwargs)
         self.warnings: list[str] = []
+        self.state: ServerState | None = None
+        self.asked_at = -math.inf
         # Shutting a duplicate shuts the connection, and its number cannot be given to another file meanwhile.
         self._socket = socket.socket(fileno=os.dup(self.fileno()))
         self._poll = select.poll()
@@ -243,6 +261,9 @@ class Database:
         prepared_statements: bool = True,
         application_name: str = "userservice",
         metrics: Metrics | None = None,
+        gate: Gate | None = None,
+        tells_positions: bool = False,
+        outage_wait_seconds: float = _OUTAGE_WAIT_SECONDS,
     ) -> None:
         """
         Name the server; nothing is connected yet.
@@ -254,7 +275,13 @@ class Database:
             prepared_statements: To be turned off behind a pooler in transaction mode that does not know them.
             application_name: What the server's statistics call us.
             metrics: Counts retries and refusals.
+            gate: Asked about every server before it is used; without one, any will do.
+            tells_positions: Whether each transaction is told where it was written, in the round trip of its COMMIT.
+            outage_wait_seconds: How long calls wait for a server that has just gone.
         """
+        self.tells_positions = tells_positions
+        self._gate = gate
+        self._outage_wait_seconds = outage_wait_seconds
         self._conninfo = make_conninfo(dsn, **_defaults_for(dsn, application_name=application_name))
         self._prepare_threshold = _PREPARE_THRESHOLD if prepared_statements else None
         self._pool_timeout_seconds = pool_timeout_seconds
@@ -284,6 +311,10 @@ class Database:
     def connections_in_use(self) -> int:
         """How many connections are lent at present."""
         return self._pool.checkedout()
+
+    def interrupt_all(self) -> None:
+        """End the connections that are in use; for a server that is known to be gone, before those who wait know."""
+        self._watchdog.interrupt_all()
 
     def fetch_all(self, statement: Statement, **params: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - any column
         """
@@ -427,7 +458,7 @@ class Database:
         for _ in range(self._pool_size + 1):
             pooled = self._pool.connect()
             connection = cast("Connection", pooled.driver_connection)
-            if not connection.has_news():
+            if not connection.has_news() and (self._gate is None or self._gate.admits(connection.state)):
                 return pooled, connection
             pooled.invalidate()
             pooled.close()
@@ -440,11 +471,11 @@ class Database:
         deadline = _deadline()
         while True:
             try:
-                connection = self._connect_once(deadline - time.monotonic())
+                connection = self._connect_once(deadline)
             except psycopg.OperationalError as error:
                 now = time.monotonic()
                 self._gone_since = self._gone_since or now
-                gives_up_at = min(deadline, self._gone_since + _OUTAGE_WAIT_SECONDS)
+                gives_up_at = min(deadline, self._gone_since + self._outage_wait_seconds)
                 if now + _CONNECT_PAUSE_SECONDS >= gives_up_at:
                     raise DatabaseUnavailableError from error
                 time.sleep(_CONNECT_PAUSE_SECONDS)
@@ -452,9 +483,23 @@ class Database:
                 self._gone_since = None
                 return connection
 
-    def _connect_once(self, patience_seconds: float) -> Connection:
+    def _connect_once(self, deadline: float) -> Connection:
+        connection = self._opened(self._conninfo, deadline)
+        if self._gate is None or self._is_admitted(connection, self._gate, deadline):
+            return connection
+        # The first that answered is not the right one, which may be another of those that the DSN names.
+        for conninfo in _each_host(self._conninfo):
+            with contextlib.suppress(psycopg.OperationalError):
+                connection = self._opened(conninfo, deadline)
+                if self._is_admitted(connection, self._gate, deadline):
+                    return connection
+        self.count("database_connection", outcome="refused")
+        raise psycopg.OperationalError("No server that the DSN leads to may be used.")
+
+    def _opened(self, conninfo: str, deadline: float) -> Connection:
+        patience_seconds = deadline - time.monotonic()
         connection = Connection.connect(
-            self._conninfo,
+            conninfo,
             autocommit=True,
             prepare_threshold=self._prepare_threshold,
             connect_timeout=max(1, min(_CONNECT_TIMEOUT_SECONDS, math.floor(patience_seconds))),
@@ -463,6 +508,28 @@ class Database:
         if connection.pgconn.parameter_status(b"TimeZone") != b"UTC":
             connection.execute("SET TIME ZONE 'UTC'")
         return connection
+
+    def _is_admitted(self, connection: Connection, gate: Gate, deadline: float) -> bool:
+        """Ask the server what it is, and the gate whether it will do; if not, the connection is closed."""
+        guard = self._watchdog.watch(connection, deadline)
+        try:
+            connection.asked_at = time.monotonic()
+            cursor = Cursor(connection)
+            cursor.execute(STATE.text, {}, binary=True)
+            row = cursor.fetchone()
+            connection.state = None if row is None else state_of(row)
+        except psycopg.OperationalError:
+            connection.close()
+            raise
+        except psycopg.Error:
+            # One that is like PostgreSQL, and has no such functions.
+            connection.state = None
+        finally:
+            self._watchdog.release(guard)
+        if gate.admits(connection.state):
+            return True
+        connection.close()
+        return False
 
     def count(self, what: str, *, outcome: str) -> None:
         """Count *what* if there is somebody to count for."""
@@ -481,3 +548,13 @@ def _deadline() -> float:
     """Return when the call's patience ends, as a point of the monotonic clock."""
     deadline = current_call().deadline
     return time.monotonic() + DEFAULT_DEADLINE_SECONDS if deadline is None else deadline
+
+
+def _each_host(conninfo: str) -> list[str]:
+    """Return a DSN for each of the hosts that one names, if they are several."""
+    given = conninfo_to_dict(conninfo)
+    hosts, ports = (str(given.get(name) or "").split(",") for name in ("host", "port"))
+    if len(hosts) == 1:
+        return []
+    ports = ports if len(ports) == len(hosts) else [ports[0]] * len(hosts)
+    return [make_conninfo(conninfo, host=host, port=port) for host, port in zip(hosts, ports, strict=True)]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from userservice_core.domain.lists import SortKey
-    from userservice_core.infrastructure.postgres.database import Database
+    from userservice_core.infrastructure.postgres.database import Reads
     from userservice_core.infrastructure.postgres.rows import Row
 
 T = TypeVar("T")
@@ -129,7 +129,7 @@ class PagedList:
 
     def __init__(
         self,
-        database: Database,
+        database: Reads,
         *,
         columns: Sequence[ColumnElement[Any]],
         source: FromClause,

@@ -16,7 +16,7 @@ from userservice_core.infrastructure.postgres.tables import user_profiles, users
 
 if TYPE_CHECKING:
     from userservice_core.domain.ids import UserId
-    from userservice_core.infrastructure.postgres.database import Database
+    from userservice_core.infrastructure.postgres.database import Reads
     from userservice_core.infrastructure.postgres.transactions import OpenTransaction
 
 _SAVED_COLUMNS: Final = [column.name for column in user_profiles.c if column.name != "user_id"]
@@ -52,7 +52,7 @@ _SAVE: Final = Statement(
 class PostgresProfileReader:
     """Reads profiles in autocommit; a `ports.profiles.ProfileReader`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Reads) -> None:
         self._database = database
 
     def get(self, user_id: UserId) -> UserProfile:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from userservice_core.domain.ids import PermissionId, RoleId, UserId
-    from userservice_core.infrastructure.postgres.database import Cursor, Database
+    from userservice_core.infrastructure.postgres.database import Cursor, Reads
     from userservice_core.infrastructure.postgres.event_recorder import EventRecorder
     from userservice_core.infrastructure.postgres.statements import Step
     from userservice_core.infrastructure.postgres.transactions import OpenTransaction
@@ -215,7 +215,7 @@ _DELETE_PERMISSION: Final = Statement(text("DELETE FROM permissions WHERE permis
 class PostgresRoleReader:
     """Reads roles in autocommit; a `ports.roles.RoleReader`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Reads) -> None:
         self._database = database
 
     def role_map(self) -> RoleMap:

@@ -17,7 +17,9 @@ from sqlalchemy import text
 
 from userservice_core.errors import DeadlineExceededError, OutcomeUnknownError, ProgrammingError
 from userservice_core.infrastructure.postgres.errors import ConnectionLostError, translated
+from userservice_core.infrastructure.postgres.positions import WRITTEN, written_position
 from userservice_core.infrastructure.postgres.statements import Statement
+from userservice_core.ports.consistency import current_reading
 from userservice_core.ports.context import current_call
 from userservice_core.ports.failpoints import failpoint, failpoints_are_installed
 
@@ -194,6 +196,9 @@ class OpenTransaction:
         """Return the connection, and what is to be sent first on it."""
         if self._link is not None:
             return self._link, ()
+        reading = current_reading()
+        if reading is not None:
+            reading.pin()
         self._link = self._resources.enter_context(self._database.lend())
         milliseconds = max(1, _remaining_milliseconds())  # none at all would be for ever
         limits = _LIMITS(timeout=str(milliseconds), idle_timeout=str(milliseconds + _IDLE_MILLISECONDS))
@@ -203,6 +208,8 @@ class OpenTransaction:
         """
         Send *steps*, of which the last one is COMMIT, and make sure of what became of it.
 
+        Where there are replicas, the server is asked in the same round trip up to where it has written.
+
         COMMIT was not even sent unless all others were, and the server skips it after a failed one. So only a broken
         connection leaves the outcome open, unless the server still answered one of the others by saying that it ends
         the connection.
@@ -210,15 +217,15 @@ class OpenTransaction:
         if _remaining_milliseconds() <= 0:
             raise DeadlineExceededError
         link.connection.warnings.clear()
-        sent = link.send_all(steps)
-        others = sent.cursors[: len(steps) - 1]
-        is_committed = len(sent.cursors) == len(steps) and sent.cursors[-1].statusmessage == "COMMIT"
-        if is_committed:
-            link.is_lost = sent.error is not None
+        sent = link.send_all([*steps, WRITTEN()] if self._database.tells_positions else steps)
+        others, committed = sent.cursors[: len(steps) - 1], sent.cursors[len(steps) - 1 :]
+        if committed and committed[0].statusmessage == "COMMIT":
+            link.is_lost = sent.error is not None and isinstance(translated(sent.error), ConnectionLostError)
             # Cancelled while it waits for a synchronous standby, COMMIT succeeds with a warning: what it wrote may be
             # lost with the primary.
             if link.connection.warnings:
                 self._give_up(link, sent.error)
+            self._note_written(link, committed[1:])
             return
         if sent.error is None:
             self._give_up(link, None)
@@ -227,8 +234,18 @@ class OpenTransaction:
             self._give_up(link, sent.error)
         raise link.translated(sent.error) from sent.error
 
+    def _note_written(self, link: Link, told: Sequence[Cursor]) -> None:
+        """Tell the request where its transaction was written, or that this is not known."""
+        reading = current_reading()
+        if reading is None:
+            return
+        row = told[0].fetchone() if told and told[0].failure is None and told[0].description else None
+        reading.written = written_position(row, link.connection.state)
+
     def _give_up(self, link: Link, error: BaseException | None) -> NoReturn:
         link.is_lost = True
+        # Whoever wants to see what became of it has to look at the primary.
+        self._note_written(link, ())
         self._database.count("uow_commit", outcome="unknown")
         raise OutcomeUnknownError from error
 

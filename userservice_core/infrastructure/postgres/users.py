@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.ids import RoleId, UserId
     from userservice_core.domain.lists import Page, PageRequest
     from userservice_core.domain.users import User
-    from userservice_core.infrastructure.postgres.database import Database
+    from userservice_core.infrastructure.postgres.database import Reads
     from userservice_core.infrastructure.postgres.event_recorder import EventRecorder
     from userservice_core.infrastructure.postgres.transactions import OpenTransaction
     from userservice_core.ports.users import UserFilter
@@ -217,7 +217,7 @@ _DELETE: Final = Statement(delete(users).where(_BY_ID))
 class PostgresUserReader:
     """Reads users in autocommit; a `ports.users.UserReader`."""
 
-    def __init__(self, database: Database, *, counted_rows: int = COUNTED_ROWS) -> None:
+    def __init__(self, database: Reads, *, counted_rows: int = COUNTED_ROWS) -> None:
         """Read from *database*; the total of a list is exact up to *counted_rows*."""
         self._database = database
         by_user = PagedList(
@@ -251,8 +251,7 @@ class PostgresUserReader:
         )
         self._lists = {"createdAt": by_user, "email": by_user, "lastLoginAt": by_state}
 
-    def get(self, user_id: UserId, *, replica_ok: bool = False) -> User:
-        del replica_ok  # there is one node, the primary, and what it says is never too old
+    def get(self, user_id: UserId) -> User:
         row = self._database.fetch_one(_GET, user_id=user_id)
         if row is None:
             raise UserNotFoundError

@@ -84,6 +84,14 @@ class Watchdog:
         with self._changed:
             self._guards.pop(id(guard), None)
 
+    def interrupt_all(self) -> None:
+        """End all connections that are watched now, as if their deadlines had long passed."""
+        with self._changed:
+            for guard in self._guards.values():
+                guard.fired = True
+                guard.due_at = math.inf
+                guard.connection.shut_socket()
+
     def close(self) -> None:
         """End the thread."""
         with self._changed:

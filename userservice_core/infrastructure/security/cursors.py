@@ -1,41 +1,18 @@
-"""Cursors of lists: what they hold can be read by anybody, made by the ring alone."""
+"""Cursors of lists."""
 
 from __future__ import annotations
 
-import hmac
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from userservice_core.infrastructure.security.encoding import decode_base64url, encode_base64url
 from userservice_core.infrastructure.security.keys import KeyPurpose
+from userservice_core.infrastructure.security.signed_texts import SignedTexts
 
 if TYPE_CHECKING:
     from userservice_core.infrastructure.security.keys import KeyRing
 
-_FORMAT: Final = "c1"
-_TAG_BYTES: Final = 32
 
-
-class HmacCursorSigner:
+class HmacCursorSigner(SignedTexts):
     """`c1.<key id>.<tag and content>`; a cursor is good as long as its key is in the ring."""
 
     def __init__(self, ring: KeyRing) -> None:
-        self._current_id = ring.current_secret_key.id
-        self._keys = {key.id: key.derive(KeyPurpose.CURSOR) for key in ring.secret_keys}
-
-    def sign(self, content: bytes) -> str:
-        key_id = self._current_id
-        return f"{_FORMAT}.{key_id}.{encode_base64url(self._tag(key_id, content) + content)}"
-
-    def verify(self, text: str) -> bytes | None:
-        parts = text.split(".")
-        if len(parts) != 3 or parts[0] != _FORMAT or parts[1] not in self._keys:  # noqa: PLR2004 - see the format
-            return None
-        try:
-            data = decode_base64url(parts[2])
-        except ValueError:
-            return None
-        tag, content = data[:_TAG_BYTES], data[_TAG_BYTES:]
-        return content if hmac.compare_digest(tag, self._tag(parts[1], content)) else None
-
-    def _tag(self, key_id: str, content: bytes) -> bytes:
-        return hmac.digest(self._keys[key_id], f"{_FORMAT}\0{key_id}\0".encode() + content, "sha256")
+        super().__init__(ring, text_format="c1", purpose=KeyPurpose.CURSOR)

@@ -67,6 +67,7 @@ class KeyPurpose(enum.StrEnum):
     REFRESH_TAG = "refresh-tag"
     REFRESH_CHAIN = "refresh-chain"
     CURSOR = "cursor"
+    POSITION = "position"
 
 
 @attrs.frozen(kw_only=True)

@@ -27,7 +27,7 @@ from userservice_core.errors import (
 from userservice_core.ports.context import deadline_after
 from userservice_core.ports.users import USER_SORTS, UserFilter
 from userservice_core.testing.contracts.backend import StoredContract
-from userservice_core.testing.contracts.races import Meeting, contend, eventually, race, sole
+from userservice_core.testing.contracts.races import Meeting, contend, race, sole
 from userservice_core.testing.samples import (
     NOW,
     changed,
@@ -149,18 +149,6 @@ class UsersContract(StoredContract):
 
         assert user == backend.users.find_by_email(email.key)
         assert backend.users.find_by_email(email.key.upper()) is None
-
-    def test_a_replica_may_serve(self, backend: Backend) -> None:
-        """With or without one the user comes soon."""
-        user = backend.add_user()
-
-        def read() -> User | None:
-            try:
-                return backend.users.get(user.id, replica_ok=True)
-            except UserNotFoundError:
-                return None
-
-        assert user == eventually(read)
 
     def test_nothing_is_read_past_the_deadline(self, backend: Backend) -> None:
         """Whoever asked does not wait any more."""

@@ -1,0 +1,1 @@
+"""The service over a primary and its replicas."""
