@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run servers test test-fast check format docs bench bench-capacity audit soak constraints clean
+.PHONY: help install run servers test test-fast check format docs statements bench bench-capacity audit soak constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ format: $(DEV_STAMP) ## Format the code and mend what ruff can mend
 
 docs: $(DEV_STAMP) ## Renew what the reference pages say of the code
 	@$(BIN)/python -m docs.generate
+
+statements: $(DEV_STAMP) ## Renew the page that says how each statement is run
+	@$(BIN)/python -m benchmarks.statements
 
 bench: $(RUN_STAMP) ## Measure the hottest routes, each beside its limit
 	@$(BIN)/python -m benchmarks

@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.messaging.lines import Line
     from userservice_core.infrastructure.messaging.mail import MailReader
     from userservice_core.infrastructure.messaging.relay import Relay
+    from userservice_core.infrastructure.postgres.checks import Demand
     from userservice_core.infrastructure.postgres.database import Database, Reads
     from userservice_core.infrastructure.postgres.replicas import ReplicaSet, Timelines
     from userservice_core.infrastructure.security.keys import KeyRing, SigningKeySource
@@ -948,6 +949,20 @@ def _retaining(
 
 _FIRST_RETENTION_SECONDS: Final = 60.0
 """After the start of a relay, at most."""
+
+
+def connection_demand(settings: Settings, *, instances: int | None = None) -> Demand:
+    """Return how many connections the settings ask for, for all instances or for as many as are given."""
+    from userservice_core.infrastructure.postgres.checks import Demand, are_of_one_server
+
+    direct = settings.database_direct_url
+    return Demand(
+        instances=settings.instances + settings.instances_surge if instances is None else instances,
+        workers=settings.workers,
+        pool_size=settings.database_pool_size,
+        has_direct_address=direct is not None,
+        is_pooled=direct is not None and not are_of_one_server(direct, settings.database_url),
+    )
 
 
 def mail_reader(*, keyring: str, link_base: str) -> MailReader:

@@ -100,8 +100,17 @@ _dead_letters = click.option(
 
 
 @main.command()
-def check() -> None:
-    """Validate the settings, the key ring and the certificates, and print the settings, secrets masked."""
+@click.option("--database", "is_database", is_flag=True, help="Look at the database instead, and print what is amiss.")
+def check(*, is_database: bool) -> None:
+    """
+    Validate the settings, the key ring and the certificates, and print the settings, secrets masked.
+
+    With --database, print a line for each fault and each advice: connections that do not fit, missing settings, slow
+    statements, indexes that nobody uses, dead rows, a bloated outbox, the size of the pools. Ends with 1 on a fault.
+    """
+    if is_database:
+        _check_database(Settings.from_environment(os.environ))
+        return
     from userservice_core.bootstrap import check_key_ring, kafka_security
 
     settings = Settings.from_environment(os.environ)
@@ -110,6 +119,18 @@ def check() -> None:
     kafka_security(settings)
     for name, value in settings.masked():
         click.echo(f"{name}={value}")
+
+
+def _check_database(settings: Settings) -> None:
+    from userservice_core.bootstrap import connection_demand
+    from userservice_core.infrastructure.postgres.checks import Severity, check_database
+
+    dsn = settings.database_direct_url or settings.database_url
+    findings = check_database(dsn, connection_demand(settings))
+    for finding in findings:
+        click.echo(f"{finding.severity}: {finding.text}")
+    if any(finding.severity is Severity.FAULT for finding in findings):
+        sys.exit(1)
 
 
 @main.command()
@@ -1110,6 +1131,26 @@ def _require_startable(settings: Settings) -> None:
     check_key_ring(settings)
     with contextlib.suppress(DatabaseUnavailableError):
         migrations.require_current(settings.database_url)
+        _require_connections(settings)
+
+
+def _require_connections(settings: Settings) -> None:
+    """
+    Warn if all instances together can open more connections than the server has; refuse to start if one alone can.
+
+    Raises:
+        ConfigurationError: If this one would be refused connections while it is alone.
+    """
+    from userservice_core.bootstrap import connection_demand
+    from userservice_core.infrastructure.postgres.checks import connection_fault
+
+    dsn = settings.database_direct_url or settings.database_url
+    alone = connection_fault(dsn, connection_demand(settings, instances=1))
+    if alone is not None:
+        raise ConfigurationError((alone.text,))
+    together = connection_fault(dsn, connection_demand(settings))
+    if together is not None:
+        click.echo(f"userservice: {together.text}", err=True)
 
 
 def _end_with_parent() -> None:

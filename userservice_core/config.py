@@ -480,6 +480,14 @@ class Settings:
         "Connections of a worker, and so the requests of it that are in the database at once.",
         default=8,
     )
+    instances: int = _setting(
+        _whole(1, 10_000, "instances"),
+        "How many instances serve at most, by which it is checked whether their connections fit the server.",
+        default=1,
+    )
+    instances_surge: int = _setting(
+        _whole(0, 10_000, "instances"), "How many a rolling update starts beside them.", default=1
+    )
     database_pool_timeout_seconds: float = _setting(
         _decimal(0.05, 60, "seconds"), "How long a request waits for a free connection.", default=2.0
     )

@@ -73,6 +73,8 @@ COLUMNS: Final = {
 }
 """The tables that are filled, each after those that it refers to, and what is given for each row."""
 
+_PRIMES: Final = (7_919, 104_729, 1_299_709, 15_485_863, 32_452_843, 49_979_687, 67_867_967, 86_028_121, 179_424_673)
+
 _AT_ONCE: Final = 5_000
 _SPAN: Final = timedelta(days=3 * 365)
 _RECENT_SECONDS: Final = 14 * 86_400
@@ -181,9 +183,9 @@ class _Maker:
         self._people = people
         self._password_hash = password_hash
         self._until = people.until.timestamp()
+        # A small set has some of every kind, too.
+        self._thousands, self._dozens = (min(count, people.users // 4) for count in (_THOUSANDS, _DOZENS))
         self._step = _SPAN.total_seconds() / max(1, people.users)
-        self._every_thousandth = max(2, people.users // _THOUSANDS)
-        self._every_dozenth = max(2, people.users // _DOZENS)
 
     def make(self, number: int) -> None:
         """Make everything about the user of a number."""
@@ -218,23 +220,33 @@ class _Maker:
 
     # --- what filters find --------------------------------------------------------------------------------------------
 
+    def _is_among(self, count: int, number: int, kind: int) -> bool:
+        """
+        Tell whether a user is one of *count* of a kind.
+
+        Multiples of a prime run through all remainders, so there are exactly as many, evenly spread, and being of one
+        kind says nothing about being of another.
+        """
+        return (number + 1) * _PRIMES[kind] % self._people.users < count
+
     def _domain_of(self, number: int) -> str:
-        if number % self._every_dozenth == 5 % self._every_dozenth:
+        if self._is_among(self._dozens, number, 0):
             return DOZENS_DOMAIN
-        if number % self._every_thousandth == 3 % self._every_thousandth:
+        if self._is_among(self._thousands, number, 1):
             return THOUSANDS_DOMAIN
-        return HALF_DOMAIN if number // 2 % 2 else _DOMAINS[number // 4 % len(_DOMAINS)]
+        is_of_half = self._is_among(self._people.users // 2, number, 2)
+        return HALF_DOMAIN if is_of_half else self._drawn.choice(_DOMAINS)
 
     def _state_of(self, number: int, created: float) -> tuple[str, str]:
         """Return the status and the time of deletion."""
         if number < ADMINISTRATORS:
             return "active", _NULL
-        if number % self._every_dozenth == 7 % self._every_dozenth:
+        if self._is_among(self._dozens, number, 3):
             return "suspended", _NULL
-        if number % self._every_thousandth == 11 % self._every_thousandth:
+        if self._is_among(self._thousands, number, 4):
             return "deactivated", _NULL
         age = self._until - created
-        if number % self._every_thousandth == 13 % self._every_thousandth:
+        if self._is_among(self._thousands, number, 5):
             return "active", _time(self._until - self._drawn.random() * min(age, 29 * 86_400))
         is_pending = age < 7 * 86_400 and self._drawn.random() < 0.3
         return ("pending_verification" if is_pending else "active"), _NULL
@@ -243,11 +255,11 @@ class _Maker:
         yield USER_ROLE.id
         if number < ADMINISTRATORS:
             yield ADMIN_ROLE.id
-        if number % 2:
+        if self._is_among(self._people.users // 2, number, 6):
             yield HALF_ROLE
-        if number % self._every_thousandth == 17 % self._every_thousandth:
+        if self._is_among(self._thousands, number, 7):
             yield THOUSANDS_ROLE
-        if number % self._every_dozenth == 19 % self._every_dozenth:
+        if self._is_among(self._dozens, number, 8):
             yield DOZENS_ROLE
 
     # --- what belongs to a user ---------------------------------------------------------------------------------------

@@ -193,3 +193,27 @@ def test_what_could_not_be_published_is_listed_retried_and_dropped(database: str
         assert connection.execute("SELECT count(*) FROM outbox_parked").fetchone() == (0,)
         actions = connection.execute("SELECT action FROM audit_entries ORDER BY at").fetchall()
     assert actions == [("event.dropped",), ("event.retried",), ("event.retried",)]
+
+
+def test_the_database_is_looked_at(database: str, tmp_path: Path) -> None:
+    """A line for each finding; connections that do not fit are a fault, and end the command with 1."""
+    code, lines = _run("check", "--database", environment=settings_for(database, tmp_path))
+    many = settings_for(database, tmp_path, INSTANCES="500")
+    code_of_many, lines_of_many = _run("check", "--database", environment=many)
+
+    assert (code, code_of_many) == (0, 1)
+    assert all(line.startswith("advice: ") for line in lines)
+    assert any(line.startswith("fault: 501 instances") for line in lines_of_many)
+
+
+@pytest.mark.parametrize("command", ["serve", "relay"])
+def test_a_process_that_would_be_refused_connections_does_not_start(
+    command: str, database: str, tmp_path: Path
+) -> None:
+    """It says what to change, and ends with 78, before any worker is begun."""
+    environment = settings_for(database, tmp_path, WORKERS="10", DATABASE_POOL_SIZE="200")
+
+    exit_code, lines = _run(command, environment=environment)
+
+    assert exit_code == 78
+    assert any("USERSERVICE_DATABASE_POOL_SIZE" in line for line in lines)

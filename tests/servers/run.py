@@ -13,10 +13,12 @@ import functools
 import os
 import shutil
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import psutil
+import psycopg
 
 from tests.servers.kafka import KafkaBroker
 from tests.servers.pgbouncer import PgBouncer
@@ -111,6 +113,25 @@ class ServersOfRun:
                 upgrade(server.dsn(_TEMPLATE))
                 done.touch()
         return _TEMPLATE
+
+    def filled(self, users: int) -> str:
+        """Return the name of a database with *users* users and what comes and goes beside them; it is only read."""
+        from benchmarks.dataset.in_flight import add_in_flight
+        from benchmarks.dataset.loading import load
+        from benchmarks.dataset.people import People
+
+        server, name = self.postgres(), f"filled_{users}"
+        done = self.folder / f"{name}.done"
+        template = self.migrated_template()
+        with self.locked(name):
+            if not done.exists():
+                server.drop_database(name)
+                server.create_database(name, template=template)
+                load(People(users=users, seed=1, until=datetime.now(UTC)), server.dsn(name))
+                with contextlib.closing(psycopg.connect(server.dsn(name), autocommit=True)) as connection:
+                    add_in_flight(connection, rows=min(users, 20_000))
+                done.touch()
+        return name
 
     @contextlib.contextmanager
     def locked(self, name: str, *, shared: bool = False) -> Iterator[None]:

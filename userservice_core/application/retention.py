@@ -99,6 +99,8 @@ class Retention:
                 rows += removed
         while not is_stopped() and (forgotten := self._forget_passwords()):
             rows += forgotten
+        if not is_stopped():
+            self._rows.make_room()
         return Removed(users=users, rows=rows)
 
     def _forget_passwords(self) -> int:

@@ -105,7 +105,7 @@ class Page(Generic[T]):
     A part of a list.
 
     Attributes:
-        rows: In the order asked for.
+        rows: In the order asked for; fewer than the limit also where the rest has yet to be searched for.
         following: Where the next page begins; None: there is none.
         preceding: Where the page before begins; None: there is none.
         total: Rows of the whole list.
@@ -126,6 +126,7 @@ class Page(Generic[T]):
         *,
         total: int,
         total_is_estimate: bool = False,
+        searched_to: Position | None = None,
     ) -> Page[T]:
         """
         Make a page of what was found for *request*.
@@ -136,6 +137,8 @@ class Page(Generic[T]):
                 limit, where there is one.
             total: Rows of the whole list.
             total_is_estimate: Whether that is not exact.
+            searched_to: Where the search for rows was given up before there were enough; the page after this one
+                goes on there. None: it went to the end, or there were enough.
         """
         there_is_more = len(found) > request.limit
         came_from_somewhere = request.start is not None or request.offset > 0
@@ -152,6 +155,10 @@ class Page(Generic[T]):
             turned = None if request.start is None else request.start.turned()
             following, preceding = turned, turned
         has_following, has_preceding = ends
+        if searched_to is not None and request.is_backwards:
+            has_preceding, preceding = True, Start(beside=searched_to, backwards=True)
+        elif searched_to is not None:
+            has_following, following = True, Start(beside=searched_to)
         return cls(
             rows=tuple(row for _, row in kept),
             following=following if has_following else None,

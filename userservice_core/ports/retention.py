@@ -18,6 +18,15 @@ REVOCATIONS_KEPT_FOR: Final = timedelta(hours=1)
 class ExpiredRows(Protocol):
     """Removes what has expired. Safe to be called by several processes at once; rows that others hold are left out."""
 
+    def make_room(self) -> int:
+        """
+        Make the partitions that the coming months of the audit log go into, where there are partitions.
+
+        Returns:
+            How many were made; 0 when they are there, or somebody else is about it.
+        """
+        ...
+
     def remove_some(self, *, now: datetime, limit: int) -> int:
         """
         Remove expired sessions, mailed tokens and revocations, and counters of tries, at most *limit* of each kind.

@@ -61,7 +61,7 @@ def test_the_service_takes_them_for_its_own(database: str, tmp_path: Path, obser
     with bootstrap(settings, background=False) as service:
         use_cases, request = service.use_cases, PageRequest(sort=Sort(by="email"), limit=100)
         while True:
-            page = use_cases.user_directory.list_page(users=UserFilter(), request=request)
+            page = use_cases.user_directory.list_page(users=UserFilter(deleted=None), request=request)
             listed += page.rows
             if page.following is None:
                 break
@@ -99,7 +99,7 @@ def test_the_seed_and_the_day_say_who_they_are() -> None:
     assert [len(chunk["users"]) for chunk in first] == [5_000, 1_000]
 
 
-@pytest.mark.parametrize("users", [50_000, 100_000])
+@pytest.mark.parametrize("users", [20_000, 100_000])
 def test_a_filter_finds_as_many_in_a_set_of_any_size(users: int) -> None:
     """About 50, about 5,000 and about half: so that only the number of those who are not found grows."""
     counts = dict.fromkeys((HALF_DOMAIN, THOUSANDS_DOMAIN, DOZENS_DOMAIN), 0)
@@ -111,8 +111,8 @@ def test_a_filter_finds_as_many_in_a_set_of_any_size(users: int) -> None:
             roles[role_id] += sum(line.endswith(f"\t{role_id}\n") for line in chunk["user_roles"])
 
     for half, thousands, dozens in (tuple(counts.values()), tuple(roles.values())):
-        assert 0.35 * users <= half <= 0.55 * users
-        assert 4_000 <= thousands <= 5_000
+        assert 0.35 * users <= half <= 0.5 * users
+        assert 4_900 <= thousands <= 5_000
         assert 40 <= dozens <= 50
 
 

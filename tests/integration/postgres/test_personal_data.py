@@ -81,6 +81,7 @@ _SHOWN_AS: Final = {
     "addresses.address_id": "id",
     "one_time_tokens.address": "email",
     "user_roles.role_id": "id",
+    "user_roles.user_created_at": "createdAt",
     "audit_entries.entry_id": "id",
     "audit_details.entry_id": "id",
 }

@@ -1,20 +1,108 @@
-"""How PostgreSQL means to run the statements of the service."""
+"""How PostgreSQL means to run the statements of the service: every one of them, on a hundred thousand users."""
 
 from __future__ import annotations
 
-import importlib
+import ast
+import contextlib
+import inspect
 import json
-import pkgutil
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from userservice_core.infrastructure import postgres
-from userservice_core.infrastructure.postgres.statements import Statement
+import psycopg
+import pytest
+
+from benchmarks.statements import (
+    FACTORIES,
+    PAGE,
+    PARTITION_OF_TIME,
+    USERS,
+    Plan,
+    modules,
+    plan_of,
+    samples_of,
+    statements,
+)
+from userservice_core.domain.lists import COUNTED_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import psycopg
+    from tests.servers.postgres import PostgresServer
+    from tests.servers.run import ServersOfRun
+    from userservice_core.infrastructure.postgres.statements import Statement
+
+_SMALL: Final = {
+    *("access_epoch", "roles", "permissions", "role_permissions"),
+    *("service_clients", "client_secrets", "client_permissions", "signing_keys"),
+    *("outbox_lane", "outbox_relay", "bus_group", "bus_lane", "bus_member"),
+}
+"""Tables that do not grow with users or use: operators make their rows, or they are as many as lanes."""
+
+_WHOLE: Final = {
+    "bus._DROP_TAKEN": "compares what is kept with what is waited for, which is all of both; once a minute",
+    "outbox_store._BACKLOG": "counts what waits; relays keep that small",
+    **{f"outbox_store._SLOT_HAS_ROWS[{slot}]": "ends at the first row" for slot in range(3)},
+}
+"""Statements that may read a table from its beginning, and why."""
+
+_SORTED: Final = re.compile(r"users\.PostgresUserReader.* where ")
+"""What may sort more than a page: the rows that a filter finds, up to the bound of a total."""
+
+_MOST_SORTED: Final = COUNTED_ROWS + 1
+
+
+@pytest.fixture(scope="module")
+def plans(postgres_server: PostgresServer, servers_of_run: ServersOfRun) -> dict[str, Plan]:
+    """How each statement is run."""
+    dsn = postgres_server.dsn(servers_of_run.filled(USERS))
+    with contextlib.closing(psycopg.connect(dsn, autocommit=True)) as connection:
+        known = samples_of(connection)
+        return {path: plan_of(connection, statement, known) for path, statement in statements().items()}
+
+
+def test_no_growing_table_is_read_as_a_whole(plans: dict[str, Plan]) -> None:
+    """Each statement has an index for what it looks for."""
+    whole = {
+        name: tables
+        for name, plan in plans.items()
+        if name not in _WHOLE
+        and (tables := {each for each in plan.whole_tables - _SMALL if not PARTITION_OF_TIME.fullmatch(each)})
+    }
+
+    assert len(plans) > 250
+    assert whole == {}
+    assert set(plans) >= set(_WHOLE)
+
+
+def test_nothing_is_sorted_that_an_index_has_in_order(plans: dict[str, Plan]) -> None:
+    """No more rows than a user has roles, or a page has rows; what a filter finds may be sorted, for it is bounded."""
+    assert {name: plan.sorts for name, plan in plans.items() if plan.sorts and not _SORTED.match(name)} == {}
+    assert max(plan.sorted_rows for plan in plans.values()) <= _MOST_SORTED
+
+
+def test_the_reference_has_every_statement(plans: dict[str, Plan]) -> None:
+    """Whoever adds one renews the page: `make statements`."""
+    page = PAGE.read_text()
+    module, listed = "", set()
+    for line in page.splitlines():
+        if heading := re.fullmatch(r"## (\w+)", line):
+            module = heading[1]
+        elif row := re.match(r"\| `(.+?)` \|", line):
+            listed.add(f"{module}.{row[1]}")
+
+    assert listed == set(plans)
+
+
+def test_no_statement_is_made_where_it_is_not_found() -> None:
+    """A statement is a global of its module, or comes of a function that is known, or is not planned and not listed."""
+    makers = {
+        f"{module.__name__.rpartition('.')[2]}.{place}"
+        for module in modules()
+        for place in _makers(ast.parse(inspect.getsource(module)))
+    }
+
+    assert makers == set(FACTORIES)
 
 
 def test_no_statement_is_compiled_before_it_runs(observer: psycopg.Connection) -> None:
@@ -26,9 +114,11 @@ def test_no_statement_is_compiled_before_it_runs(observer: psycopg.Connection) -
     """
     observer.execute("SET plan_cache_mode = force_generic_plan")
     limit = float(_setting(observer, "jit_above_cost"))
-    costs = {name: _cost(observer, statement) for name, statement in _statements()}
+    costs = {
+        name: json.loads(_generic_plan(observer, statement))[0]["Plan"]["Total Cost"]
+        for name, statement in statements().items()
+    }
 
-    assert len(costs) > 50
     assert {name: cost for name, cost in costs.items() if cost >= limit} == {}
 
 
@@ -36,28 +126,35 @@ def test_what_is_due_is_found_by_an_index(observer: psycopg.Connection) -> None:
     """A table is read as a whole only where nothing else is possible, and so it is for none of these."""
     observer.execute("SET enable_seqscan = off")
     observer.execute("SET plan_cache_mode = force_generic_plan")
-    found = {name: text for name, text in _statements() if name.endswith(("_LOCK_EXPIRED", "._EXPIRED", "n._REMOVE"))}
+    found = {
+        name: statement
+        for name, statement in statements().items()
+        if name.endswith(("_LOCK_EXPIRED", "._EXPIRED", "n._REMOVE"))
+    }
 
     assert len(found) == 3
-    assert {name: plan for name, text in found.items() if "Seq Scan" in (plan := _plan(observer, text))} == {}
+    assert {name: plan for name, each in found.items() if "Seq Scan" in (plan := _generic_plan(observer, each))} == {}
 
 
-def _statements() -> Iterator[tuple[str, str]]:
-    """Return each statement that a module of the adapter holds, by its place."""
-    for module_info in pkgutil.iter_modules(postgres.__path__, f"{postgres.__name__}."):
-        module = importlib.import_module(module_info.name)
-        for name, value in vars(module).items():
-            if isinstance(value, Statement) and re.match(rb"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", value.text):
-                yield f"{module_info.name}.{name}", value.text.decode()
+def _makers(tree: ast.Module) -> Iterator[str]:
+    """Return the functions of a module in which a statement is made."""
+
+    def within(node: ast.AST, place: tuple[str, ...]) -> Iterator[str]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.ClassDef):
+                yield from within(child, (*place, child.name))
+            else:
+                if place and isinstance(child, ast.Call) and ast.unparse(child.func) == "Statement":
+                    yield ".".join(place)
+                yield from within(child, place)
+
+    return within(tree, ())
 
 
-def _cost(connection: psycopg.Connection, statement: str) -> float:
-    return float(json.loads(_plan(connection, statement))[0]["Plan"]["Total Cost"])
-
-
-def _plan(connection: psycopg.Connection, statement: str) -> str:
+def _generic_plan(connection: psycopg.Connection, statement: Statement) -> str:
     names: dict[str, int] = {}
-    prepared = re.sub(r"%\((\w+)\)s", lambda match: f"${names.setdefault(match[1], len(names) + 1)}", statement)
+    text = statement.text.decode()
+    prepared = re.sub(r"%\((\w+)\)s", lambda match: f"${names.setdefault(match[1], len(names) + 1)}", text)
     connection.execute(f"PREPARE planned AS {prepared.replace('%%', '%')}".encode())
     try:
         arguments = f"({', '.join(['NULL'] * len(names))})" if names else ""

@@ -16,6 +16,7 @@ from userservice_core.domain.ids import UserId
 from userservice_core.domain.lists import PageRequest, Position, Sort, Start
 from userservice_core.domain.roles import ADMIN_ROLE, USER_ROLE
 from userservice_core.domain.users import UserStatus
+from userservice_core.infrastructure.postgres import lists
 from userservice_core.infrastructure.postgres.database import Database
 from userservice_core.infrastructure.postgres.users import PostgresUserReader
 from userservice_core.ports.users import USER_SORTS, UserFilter
@@ -113,7 +114,8 @@ def _dear_steps(plans: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-_FEW: Final = 250
+_FEW: Final = 501
+"""As many as a reader of these tests gathers."""
 
 
 def _reader(database: Database) -> PostgresUserReader:
@@ -166,6 +168,48 @@ def test_a_filter_has_an_index(database_with_plans: _Explaining, users: UserFilt
 
     assert page.rows
     assert _dear_steps(database_with_plans.plans) == []
+
+
+@pytest.mark.parametrize("by", USER_SORTS)
+@pytest.mark.parametrize("descending", [False, True])
+def test_a_search_for_few_among_many_goes_on_where_it_was_given_up(
+    database_with_plans: _Explaining,
+    monkeypatch: pytest.MonkeyPatch,
+    by: str,
+    descending: bool,  # noqa: FBT001 - parametrized
+) -> None:
+    """
+    Where more are found than are counted, a page looks at so many rows and no more, and its cursor leads on.
+
+    Each row is on one page, forwards and backwards, and the pages are the same as if all of them had been gathered.
+    """
+    monkeypatch.setattr(lists, "SEARCHED_ROWS", 1_500)
+    sort, wanted = Sort(by=by, descending=descending), UserFilter(status=UserStatus.SUSPENDED)
+    gathered = _reader(database_with_plans).list_page(wanted, PageRequest(sort=sort, limit=100))
+    searching = PostgresUserReader(database_with_plans, counted_rows=5)
+    last = gathered.rows[-1]
+    keys: dict[str, SortKey] = {"createdAt": last.user.created_at, "email": last.user.email.key}
+    beside = Position(key=keys.get(by, last.state.last_login_at), id=last.user.id)
+    behind = Start(beside=beside, backwards=True, inclusive=True)
+    ordered = [each.user.id for each in gathered.rows]
+
+    assert len(ordered) == _ROWS // 1_000
+    assert _walked(searching, wanted, PageRequest(sort=sort, limit=3)) == ordered
+    assert _walked(searching, wanted, PageRequest(sort=sort, limit=3, start=behind)) == ordered
+
+
+def _walked(reader: PostgresUserReader, wanted: UserFilter, request: PageRequest) -> list[UserId]:
+    """Return what is found on the way to the end, in the order of the list."""
+    found: list[UserId] = []
+    start = request.start
+    for _ in range(100):
+        page = reader.list_page(wanted, PageRequest(sort=request.sort, limit=request.limit, start=start))
+        ids = [each.user.id for each in page.rows]
+        found = [*ids, *found] if request.is_backwards else [*found, *ids]
+        start = page.preceding if request.is_backwards else page.following
+        if start is None:
+            return found
+    pytest.fail("the walk does not end")
 
 
 def test_a_walk_costs_the_same_on_each_page(database_with_plans: _Explaining) -> None:

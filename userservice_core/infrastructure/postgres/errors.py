@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import psycopg
@@ -147,7 +148,12 @@ def _without_sqlstate(error: psycopg.Error) -> UserServiceError:
     return ProgrammingError(f"The driver refused a statement: {type(error).__name__}")
 
 
+_OF_PARTITION: Final = re.compile(r"^(?:pk_)?(audit_(?:entries|details))_(?:before|(?:\d{4}_\d\d|rest)_pkey)$")
+
+
 def _of_constraint(name: str | None) -> UserServiceError:
     if name is None or name.startswith("ck_"):
         return ProgrammingError(f"A rule of the database is broken: {name or 'NOT NULL'}")
-    return BY_CONSTRAINT.get(name, ConflictError)()
+    # A partition has the rules of its table under names of its own.
+    of_table = _OF_PARTITION.sub(r"pk_\1", name)
+    return BY_CONSTRAINT.get(of_table, ConflictError)()

@@ -54,6 +54,10 @@ _REMOVE: Final = Statement(
     )
 )
 
+_ADD_MONTHS: Final = Statement(text("SELECT add_audit_months(:months)"))
+_MONTHS_AHEAD: Final = 12
+"""So that a year without a run does no harm."""
+
 _FORGET: Final = Statement(
     text(
         """
@@ -61,7 +65,7 @@ _FORGET: Final = Statement(
             UPDATE credentials SET former_hashes = former_hashes[1:CAST(:remembered AS integer)] FROM (
                 SELECT user_id FROM credentials
                 WHERE cardinality(former_hashes) > 0 AND cardinality(former_hashes) > :remembered
-                LIMIT :limit FOR UPDATE SKIP LOCKED
+                ORDER BY user_id LIMIT :limit FOR UPDATE SKIP LOCKED
             ) AS due
             WHERE credentials.user_id = due.user_id
             RETURNING 1
@@ -77,6 +81,10 @@ class PostgresExpiredRows:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def make_room(self) -> int:
+        row = self._database.fetch_one(_ADD_MONTHS, months=_MONTHS_AHEAD)
+        return 0 if row is None else int(row[0])
 
     def remove_some(self, *, now: datetime, limit: int) -> int:
         # Repeated after a lost connection, it removes the next ones, which are due as well.

@@ -18,7 +18,13 @@ _SERVICE: Final = (
     "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA {schema} TO {role}",
     "REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {schema}.alembic_version FROM {role}",
     "REVOKE UPDATE, DELETE, TRUNCATE ON {schema}.audit_entries, {schema}.audit_details FROM {role}",
+    "GRANT EXECUTE ON FUNCTION {schema}.add_audit_months(integer) TO {role}",
 )
+_WITHHOLD: Final = sql.SQL("REVOKE ALL ON {schema}.{partition} FROM {role}")
+_AUDIT_PARTITIONS: Final = """
+    SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+    WHERE inhparent IN (to_regclass('audit_entries'), to_regclass('audit_details'))
+"""
 _ERASURE: Final = (
     "GRANT USAGE ON SCHEMA {schema} TO {role}",
     "GRANT EXECUTE ON FUNCTION {schema}.erase_audit_details(uuid) TO {role}",
@@ -52,6 +58,11 @@ def grant_rights(dsn: str, *, service_role: str | None = None, erasure_role: str
             schema = sql.Identifier("public" if row is None else row[0])
             for statement, role in wanted:
                 connection.execute(sql.SQL(statement).format(schema=schema, role=sql.Identifier(role)))
+            # A partition is read and written through its table, and never by itself.
+            if service_role is not None:
+                for (partition,) in connection.execute(_AUDIT_PARTITIONS).fetchall():
+                    names = {"partition": sql.Identifier(partition), "role": sql.Identifier(service_role)}
+                    connection.execute(_WITHHOLD.format(schema=schema, **names))
             connection.commit()
     except (psycopg.errors.UndefinedObject, psycopg.errors.InsufficientPrivilege) as error:
         raise ConfigurationError((f"the rights cannot be given: {error.diag.message_primary}",)) from error

@@ -74,20 +74,21 @@ _PERMISSIONS_OF_USER: Final = Statement(
         """  # noqa: S608 - a constant of ours
     )
 )
+# By role, in the order of the index, up to the first one who counts: never through all that users hold.
 _HAS_ADMINISTRATOR: Final = Statement(
     text(
         f"""
         SELECT EXISTS (
-            SELECT FROM permissions
-                JOIN role_permissions USING (permission_id)
-                JOIN user_roles USING (role_id)
-                JOIN users USING (user_id)
+            SELECT FROM permissions JOIN role_permissions AS granting USING (permission_id) CROSS JOIN LATERAL (
+                SELECT FROM user_roles JOIN users USING (user_id)
+                WHERE role_id = granting.role_id AND status = '{UserStatus.ACTIVE}' AND deleted_at IS NULL
+                    AND NOT (
+                        role_id = ANY (CAST(:without AS uuid[]))
+                        AND (user_id = :of OR CAST(:of AS uuid) IS NULL)
+                    )
+                ORDER BY user_created_at, user_id LIMIT 1
+            ) AS holder
             WHERE resource || ':' || action = '{EVERYTHING}'
-                AND status = '{UserStatus.ACTIVE}' AND deleted_at IS NULL
-                AND NOT (
-                    role_id = ANY (CAST(:without AS uuid[]))
-                    AND (user_id = :of OR CAST(:of AS uuid) IS NULL)
-                )
         )
         """  # noqa: S608 - constants of ours
     )

@@ -54,6 +54,16 @@ _TIME: Final = DateTime(timezone=True)
 _KEY: Final = Text(collation="C")
 # Room in each page, so that an update of a row stays in it and touches no index.
 _UPDATED_OFTEN: Final = {"fillfactor": 80}
+# Rows that come and go: the dead are taken away before they are many.
+_COMES_AND_GOES: Final = {"autovacuum_vacuum_scale_factor": 0.05}
+# A row or a few, updated without end.
+_UPDATED_WITHOUT_END: Final = {"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 1000}
+# A fifth of many millions, as the server has it by default, is too late.
+_GROWS: Final = {
+    "autovacuum_vacuum_scale_factor": 0.05,
+    "autovacuum_analyze_scale_factor": 0.02,
+    "autovacuum_vacuum_insert_scale_factor": 0.05,
+}
 
 OUTBOX_SLOTS: Final = 3
 OUTBOX_SLOT_SECONDS: Final = 600
@@ -102,14 +112,27 @@ users: Final = Table(
     CheckConstraint("status IN ('pending_verification', 'active', 'suspended', 'deactivated')", name="status"),
     # For what is erased after a while. None of the columns changes often, so that most updates touch no index.
     Index("ix_users_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
-    postgresql_with=_UPDATED_OFTEN,
+    postgresql_with=_UPDATED_OFTEN | _GROWS,
 )
 
 # For lists: what they are sorted by, with what tells equals apart, so that a page begins where the last one ended.
 Index("ix_users_created_at", users.c.created_at, users.c.user_id)
 Index("ix_users_email_key", users.c.email_key, users.c.user_id)
-Index("ix_users_status", users.c.status, users.c.created_at, users.c.user_id)
-Index("ix_users_deleted", users.c.created_at, users.c.user_id, postgresql_where=text("deleted_at IS NOT NULL"))
+# With what rows are sorted by and who is left out, so that those that a status finds are gathered from the index alone.
+Index(
+    "ix_users_status_covering",
+    users.c.status,
+    users.c.created_at,
+    users.c.user_id,
+    postgresql_include=["email_key", "deleted_at"],
+)
+Index(
+    "ix_users_deleted_covering",
+    users.c.created_at,
+    users.c.user_id,
+    postgresql_include=["email_key"],
+    postgresql_where=text("deleted_at IS NOT NULL"),
+)
 # Absent where the server has no pg_trgm.
 Index(
     "ix_users_email_key_trigrams",
@@ -155,7 +178,7 @@ login_states: Final = Table(
     Column("locked_until", _TIME),
     Column("event_version", BigInteger, nullable=False),
     PrimaryKeyConstraint("user_id"),
-    postgresql_with=_UPDATED_OFTEN,
+    postgresql_with=_UPDATED_OFTEN | _GROWS,
 )
 
 # Whoever never signed in is last in both directions, so each direction has an index of its own.
@@ -193,7 +216,7 @@ sessions: Final = Table(
     Index("ix_sessions_absolute_expires_at", "absolute_expires_at"),
     CheckConstraint("octet_length(current_hash) = 32", name="current_hash"),
     CheckConstraint("octet_length(previous_hash) = 32", name="previous_hash"),
-    postgresql_with=_UPDATED_OFTEN,
+    postgresql_with=_UPDATED_OFTEN | _COMES_AND_GOES,
 )
 
 one_time_tokens: Final = Table(
@@ -211,6 +234,7 @@ one_time_tokens: Final = Table(
     PrimaryKeyConstraint("user_id", "digest"),
     Index("ix_one_time_tokens_expires_at", "expires_at"),
     CheckConstraint("octet_length(digest) = 32", name="digest"),
+    postgresql_with=_COMES_AND_GOES,
 )
 
 # A newer token of a purpose ends the older ones, also when two are made at the same time. One that undoes a change of
@@ -258,7 +282,7 @@ idempotency_keys: Final = Table(
     PrimaryKeyConstraint("owner_id", "digest"),
     CheckConstraint("octet_length(digest) = 32", name="digest"),
     Index("ix_idempotency_keys_expires_at", "expires_at"),
-    postgresql_with=_UPDATED_OFTEN,
+    postgresql_with=_UPDATED_OFTEN | _COMES_AND_GOES,
 )
 
 # --- what users say of themselves ------------------------------------------------------------------------------------
@@ -367,8 +391,11 @@ user_roles: Final = Table(
     metadata,
     _user_id(),
     Column("role_id", ForeignKey("roles.role_id"), nullable=False),
+    # As in `users`, where it does not change: holders are listed in its order.
+    Column("user_created_at", _TIME),
     PrimaryKeyConstraint("user_id", "role_id"),
-    Index("ix_user_roles_role_id_user_id", "role_id", "user_id"),
+    Index("ix_user_roles_role_id_user_created_at", "role_id", "user_created_at", "user_id"),
+    postgresql_with=_GROWS,
 )
 
 # --- service clients --------------------------------------------------------------------------------------------------
@@ -416,6 +443,7 @@ access_epoch: Final = Table(
     Column("epoch", BigInteger, nullable=False),
     PrimaryKeyConstraint("singleton"),
     CheckConstraint("singleton", name="singleton"),
+    postgresql_with=_UPDATED_WITHOUT_END,
 )
 
 revocations: Final = Table(
@@ -431,6 +459,7 @@ revocations: Final = Table(
     PrimaryKeyConstraint("seq"),
     Index("ix_revocations_at", "at"),
     Index("ix_revocations_kind_subject", "kind", "subject"),
+    postgresql_with=_COMES_AND_GOES,
 )
 
 # How often things were tried, the newest time in front. No log is written for it: what a crash of the server takes with
@@ -466,8 +495,8 @@ signing_keys: Final = Table(
 
 # --- audit ------------------------------------------------------------------------------------------------------------
 
-# Append-only: who may write here may not change what is written. The time leads the key, so that the table can be cut
-# into partitions by time without another key.
+# Append-only: who may write here may not change what is written. A partition a month, made ahead of time; one for what
+# was there before there were partitions, and one for the rest, so that an entry is never refused.
 audit_entries: Final = Table(
     "audit_entries",
     metadata,
@@ -487,6 +516,7 @@ audit_entries: Final = Table(
     CheckConstraint("outcome IN ('succeeded', 'refused')", name="outcome"),
     Index("ix_audit_entries_subject_id_at", "subject_id", "at", "entry_id"),
     Index("ix_audit_entries_action_at", "action", "at", "entry_id"),
+    postgresql_partition_by="RANGE (at)",
 )
 Index(
     "ix_audit_entries_actor_id_at",
@@ -516,6 +546,7 @@ audit_details: Final = Table(
     Column("ip", Text),
     Column("user_agent", Text),
     PrimaryKeyConstraint("at", "entry_id"),
+    postgresql_partition_by="RANGE (at)",
 )
 Index(
     "ix_audit_details_subject_id",
@@ -560,7 +591,7 @@ outbox_lane: Final = Table(
     Column("fence", BigInteger, nullable=False),
     Column("expires_at", _TIME, nullable=False),
     PrimaryKeyConstraint("lane"),
-    postgresql_with=_UPDATED_OFTEN,
+    postgresql_with=_UPDATED_OFTEN | _UPDATED_WITHOUT_END,
 )
 
 outbox_relay: Final = Table(
@@ -569,7 +600,7 @@ outbox_relay: Final = Table(
     Column("relay_id", Text, nullable=False),
     Column("seen_at", _TIME, nullable=False),
     PrimaryKeyConstraint("relay_id"),
-    postgresql_with=_UPDATED_OFTEN,
+    postgresql_with=_UPDATED_OFTEN | _UPDATED_WITHOUT_END,
 )
 
 # Records that no bus would take, each moved here whole with its cause; later records of the key wait in the outbox.
@@ -608,6 +639,7 @@ bus_event: Final = Table(
     Column("published_at", _TIME, nullable=False, server_default=text("now()")),
     PrimaryKeyConstraint("seq"),
     Index("ix_bus_event_published_at", "published_at"),
+    postgresql_with=_COMES_AND_GOES,
 )
 
 bus_delivery: Final = Table(
@@ -618,6 +650,7 @@ bus_delivery: Final = Table(
     Column("seq", ForeignKey("bus_event.seq", ondelete="CASCADE"), nullable=False),
     PrimaryKeyConstraint("group_name", "lane", "seq"),
     Index("ix_bus_delivery_seq", "seq"),
+    postgresql_with=_COMES_AND_GOES,
 )
 
 # What a group put aside outlives the event and the group's own place among those that wait for events.
@@ -643,7 +676,7 @@ bus_member: Final = Table(
     Column("member_id", Text, nullable=False),
     Column("seen_at", _TIME, nullable=False),
     PrimaryKeyConstraint("group_name", "member_id"),
-    postgresql_with=_UPDATED_OFTEN,
+    postgresql_with=_UPDATED_OFTEN | _UPDATED_WITHOUT_END,
 )
 
 bus_lane: Final = Table(
@@ -655,7 +688,7 @@ bus_lane: Final = Table(
     Column("fence", BigInteger, nullable=False),
     Column("expires_at", _TIME, nullable=False),
     PrimaryKeyConstraint("group_name", "lane"),
-    postgresql_with=_UPDATED_OFTEN,
+    postgresql_with=_UPDATED_OFTEN | _UPDATED_WITHOUT_END,
 )
 
 # What the service's own groups have applied; the same tables as other services have in their databases.

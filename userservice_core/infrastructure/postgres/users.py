@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import msgspec
 from sqlalchemy import (
@@ -15,12 +16,14 @@ from sqlalchemy import (
     any_,
     bindparam,
     delete,
+    false,
     func,
     insert,
     literal,
     or_,
     select,
     text,
+    true,
     update,
 )
 
@@ -32,7 +35,7 @@ from userservice_core.domain.users import UserStatus
 from userservice_core.errors import UserNotFoundError
 from userservice_core.infrastructure.postgres.errors import USERS_VERSION, RetriableError
 from userservice_core.infrastructure.postgres.idempotency import removal_of_answers_to
-from userservice_core.infrastructure.postgres.lists import PagedList, SortColumn
+from userservice_core.infrastructure.postgres.lists import Gathering, PagedList, SortColumn
 from userservice_core.infrastructure.postgres.rows import OVERVIEW_COLUMNS, USER_COLUMNS, overview_of, user_of
 from userservice_core.infrastructure.postgres.statements import Statement
 from userservice_core.infrastructure.postgres.tables import login_states, roles, user_emails, user_roles, users
@@ -67,7 +70,7 @@ _LOCK: Final = Statement(select(users.c.user_id).where(_BY_ID).with_for_update(k
 _HELD_BY: Final = (
     select(user_roles.c.user_id)
     .where(user_roles.c.role_id == bindparam("role_id"))
-    .order_by(user_roles.c.user_id)
+    .order_by(user_roles.c.user_created_at, user_roles.c.user_id)
     .limit(bindparam("limit", type_=Integer))
 )
 _LOCK_HOLDERS: Final = Statement(
@@ -111,23 +114,43 @@ _LOCK_BY_EMAIL: Final = Statement(
 
 _OVERVIEWS: Final = users.outerjoin(login_states)
 _GET_OVERVIEW: Final = Statement(select(*OVERVIEW_COLUMNS).select_from(_OVERVIEWS).where(_BY_ID))
-_HELD: Final = select(user_roles.c.role_id).where(user_roles.c.user_id == users.c.user_id).correlate(users)
+# A value, unlike EXISTS, is looked up for the one user, and never for all at once.
+_IS_HOLDER: Final = (
+    select(true())
+    .where(user_roles.c.user_id == users.c.user_id, user_roles.c.role_id == bindparam("role_id"))
+    .correlate(users)
+    .scalar_subquery()
+)
 _FILTERS: Final[dict[str, ColumnElement[bool]]] = {
     # An array even of one pattern; the backslash is what escapes unless something else is said.
     "email_parts": users.c.email_key.like(any_(bindparam("email_parts", type_=ARRAY(Text)))),
     "email_key": users.c.email_key == bindparam("email_key"),
     "status": users.c.status == bindparam("status"),
-    "role_id": _HELD.where(user_roles.c.role_id == bindparam("role_id")).exists(),
-    "role_name": _HELD.where(
-        user_roles.c.role_id
-        == select(roles.c.role_id).where(roles.c.name_key == bindparam("role_name")).scalar_subquery()
-    ).exists(),
+    "role_id": func.coalesce(_IS_HOLDER, false()),
     "created_from": users.c.created_at >= bindparam("created_from"),
     "created_before": users.c.created_at < bindparam("created_before"),
     "is_deleted": users.c.deleted_at.is_not(None),
     "is_not_deleted": users.c.deleted_at.is_(None),
     "ids": users.c.user_id == any_(bindparam("ids", type_=ARRAY(Uuid))),
 }
+_GATHERING: Final = Gathering(
+    filtered=users,
+    row_id=users.c.user_id,
+    order=(users.c.created_at, users.c.user_id),
+    keys={"createdAt": users.c.created_at, "email": users.c.email_key, "lastLoginAt": login_states.c.last_login_at},
+    held_in={
+        "role_id": (
+            user_roles,
+            user_roles.c.user_id,
+            user_roles.c.role_id == bindparam("role_id"),
+            (user_roles.c.user_created_at, user_roles.c.user_id),
+        )
+    },
+)
+# Deleted users are few: they are erased after a while.
+_FOUND_BY_MOST: Final = frozenset({"is_not_deleted"})
+_NO_ROLE: Final = UUID(int=0)
+_FIND_ROLE: Final = Statement(select(roles.c.role_id).where(roles.c.name_key == bindparam("role_name")))
 _ESCAPED: Final = r"\\\1"
 _PATTERN_CHARACTERS: Final = re.compile(r"([\\%_])")
 
@@ -143,14 +166,18 @@ _LIST_KNOWN: Final = Statement(
 _INSERT: Final = Statement(insert(users), columns=[column.name for column in users.c])
 _INSERT_EMAIL: Final = Statement(insert(user_emails), columns=["email_key", "user_id"])
 _INSERT_ROLES: Final = Statement(
-    text("INSERT INTO user_roles (user_id, role_id) SELECT :user_id, unnest(CAST(:role_ids AS uuid[]))")
+    text(
+        "INSERT INTO user_roles (user_id, role_id, user_created_at)"
+        " SELECT user_id, unnest(CAST(:role_ids AS uuid[])), created_at FROM users WHERE user_id = :user_id"
+    )
 )
 _WITHDRAW_ROLES: Final = Statement(
     text("DELETE FROM user_roles WHERE user_id = :user_id AND role_id <> ALL (CAST(:role_ids AS uuid[]))")
 )
 _ADD_ROLES: Final = Statement(
     text(
-        "INSERT INTO user_roles (user_id, role_id) SELECT :user_id, unnest(CAST(:role_ids AS uuid[]))"
+        "INSERT INTO user_roles (user_id, role_id, user_created_at)"
+        " SELECT user_id, unnest(CAST(:role_ids AS uuid[])), created_at FROM users WHERE user_id = :user_id"
         " ON CONFLICT DO NOTHING"
     )
 )
@@ -202,8 +229,12 @@ class PostgresUserReader:
                 "createdAt": SortColumn(key=users.c.created_at),
                 "email": SortColumn(key=users.c.email_key),
             },
+            # In this order rows lie beside each other.
+            counted=(users, (users.c.created_at, users.c.user_id)),
             filters=_FILTERS,
             counted_rows=counted_rows,
+            gathering=_GATHERING,
+            found_by_most=_FOUND_BY_MOST,
         )
         # Each user has a login state, so these are the same rows; from there the index on it can be used.
         by_state = PagedList(
@@ -215,6 +246,8 @@ class PostgresUserReader:
             counted=(users, (users.c.created_at, users.c.user_id)),
             filters=_FILTERS,
             counted_rows=counted_rows,
+            gathering=_GATHERING,
+            found_by_most=_FOUND_BY_MOST,
         )
         self._lists = {"createdAt": by_user, "email": by_user, "lastLoginAt": by_state}
 
@@ -231,7 +264,13 @@ class PostgresUserReader:
         return overview_of(row)
 
     def list_page(self, users: UserFilter, request: PageRequest) -> Page[UserOverview]:
-        return self._lists[request.sort.by].page(request, filters=_filters_of(users), make=overview_of)
+        filters = _filters_of(users)
+        if users.role_name is not None:
+            # By its id the planner knows how many hold the role; a name would leave it guessing.
+            row = self._database.fetch_one(_FIND_ROLE, role_name=role_name_key(users.role_name))
+            role_id = _NO_ROLE if row is None else row[0]
+            filters["role_id"] = role_id if filters.get("role_id") in {None, role_id} else _NO_ROLE
+        return self._lists[request.sort.by].page(request, filters=filters, make=overview_of)
 
     def find_by_email(self, email_key: str) -> User | None:
         row = self._database.fetch_one(_FIND_BY_EMAIL, email_key=email_key)
@@ -342,7 +381,6 @@ def _filters_of(wanted: UserFilter) -> dict[str, Any]:
         "email_key": wanted.email_key,
         "status": wanted.status and wanted.status.value,
         "role_id": wanted.role_id,
-        "role_name": wanted.role_name and role_name_key(wanted.role_name),
         "created_from": wanted.created_from,
         "created_before": wanted.created_before,
         "is_deleted": wanted.deleted or None,

@@ -22,6 +22,12 @@ _INSTANT = timedelta(microseconds=1)
 class ExpiredRowsContract(StoredContract):
     """For :class:`~userservice_core.ports.retention.ExpiredRows`."""
 
+    def test_room_is_made_once(self, backend: Backend) -> None:
+        """And asking again does no harm."""
+        backend.expired_rows.make_room()
+
+        assert backend.expired_rows.make_room() == 0
+
     def test_sessions_go_with_their_absolute_end(self, backend: Backend) -> None:
         """Not before, also where they were ended or rested too long."""
         user = backend.add_user(sample_user())
