@@ -92,9 +92,11 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
     from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMailSender, InMemoryStore
     from userservice_core.infrastructure.messaging.confluent_admin import ConfluentTopicAdmin
+    from userservice_core.infrastructure.messaging.confluent_events import ConfluentEventSource
     from userservice_core.infrastructure.messaging.confluent_publisher import ConfluentEventPublisher
     from userservice_core.infrastructure.messaging.consumer import EventConsumer
     from userservice_core.infrastructure.messaging.kafka_admin import KafkaTopicAdmin
+    from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
     from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
     from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
     from userservice_core.infrastructure.messaging.kafka_topics import TopicAdmin, TopicSpec
@@ -860,9 +862,7 @@ def bootstrap_consumer(settings: Settings, *, member_id: str | None = None) -> C
     topics = tuple(settings.renamed_topics.get(name, name) for name in own_topics(settings.topic_prefix))
     source: consuming.EventSource
     if settings.kafka_bootstrap_servers:
-        from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
-
-        source = KafkaEventSource(
+        source = _kafka_source_kind(settings)(
             settings.kafka_bootstrap_servers,
             group=group,
             topics=topics,
@@ -1392,6 +1392,16 @@ def _bus(settings: Settings, database: Database) -> EventPublisher:
     from userservice_core.infrastructure.postgres.bus import PostgresEventPublisher
 
     return PostgresEventPublisher(database)
+
+
+def _kafka_source_kind(settings: Settings) -> type[KafkaEventSource | ConfluentEventSource]:
+    if settings.kafka_client is KafkaClient.CONFLUENT_KAFKA:
+        from userservice_core.infrastructure.messaging import confluent_events
+
+        return confluent_events.ConfluentEventSource
+    from userservice_core.infrastructure.messaging import kafka_events
+
+    return kafka_events.KafkaEventSource
 
 
 def _kafka_publisher(settings: Settings) -> EventPublisher:

@@ -65,11 +65,10 @@ class _PostgresBus:
 
 
 class _KafkaBus:
-    def __init__(self, database: str, topics: Topics, broker: KafkaBroker, data_dir: Path) -> None:
+    def __init__(self, database: str, topics: Topics, broker: KafkaBroker, data_dir: Path, *, client: str) -> None:
         servers = broker.bootstrap_servers
-        self.settings = Settings.from_environment(
-            settings_for(database, data_dir, KAFKA_BOOTSTRAP_SERVERS=servers, TOPIC_PREFIX=topics.prefix)
-        )
+        own = {"KAFKA_BOOTSTRAP_SERVERS": servers, "KAFKA_CLIENT": client, "TOPIC_PREFIX": topics.prefix}
+        self.settings = Settings.from_environment(settings_for(database, data_dir, **own))
         self._topics = topics
         for topic in ("bounces", "erasure-requests"):
             topics.create(topic)
@@ -89,14 +88,14 @@ class _KafkaBus:
         self._publisher.close()
 
 
-@pytest.fixture(params=["postgres", "kafka"])
+@pytest.fixture(params=["postgres", "kafka-python", "confluent-kafka"])
 def bus(request: pytest.FixtureRequest, database: str, pool: Database, tmp_path: Path) -> Iterator[_Bus]:
-    """Each of the buses, with an installation of its own."""
+    """Each of the buses, by each client, with an installation of its own."""
     if request.param == "postgres":
         yield _PostgresBus(database, pool, tmp_path)
         return
     broker, topics = request.getfixturevalue("kafka_broker"), request.getfixturevalue("topics")
-    with contextlib.closing(_KafkaBus(database, topics, broker, tmp_path)) as kafka:
+    with contextlib.closing(_KafkaBus(database, topics, broker, tmp_path, client=request.param)) as kafka:
         yield kafka
 
 
