@@ -88,9 +88,10 @@ def test_the_settings_are_taken(container: Container, tmp_path: Path) -> None:
     assert _read(variables, tmp_path).database_url.startswith("postgresql://")
 
 
-def test_the_settings_of_the_function_are_taken(tmp_path: Path) -> None:
-    """It serves one request at a time, by one connection, within its time."""
-    properties = template()["Resources"]["Function"]["Properties"]
+@pytest.mark.parametrize("function", ["Function", "Consumer"])
+def test_the_settings_of_the_functions_are_taken(function: str, tmp_path: Path) -> None:
+    """Each serves one request at a time, by one connection, within its time."""
+    properties = template()["Resources"][function]["Properties"]
     settings = _read(properties["Environment"]["Variables"], tmp_path)
 
     assert (settings.database_pool_size, settings.workers) == (1, 1)
@@ -219,8 +220,10 @@ def test_what_has_replicas_has_a_budget_an_autoscaler_and_room_to_end() -> None:
         labels = deployment["spec"]["template"]["metadata"]["labels"]
         assert budgets[name]["spec"]["selector"]["matchLabels"].items() <= labels.items()
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
-        before = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= before + 20, name
+        settings = Settings(database_url="", issuer="")
+        drain = float(settings_of("base")["USERSERVICE_DRAIN_DELAY_SECONDS"]) if container["args"] == ["serve"] else 0
+        least = drain + settings.request_timeout_seconds + 10
+        assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= least, name
 
 
 def test_the_image_starts_what_is_installed_in_it() -> None:
@@ -240,11 +243,22 @@ def test_the_image_starts_what_is_installed_in_it() -> None:
     assert {route.path for route in ROUTES} >= set(re.findall(r"'(/health/\w+)'", text))
 
 
-def test_the_handler_of_the_function_is_there() -> None:
-    """Under the name that an installation gives it."""
-    handler = template()["Resources"]["Function"]["Properties"]["Handler"]
+@pytest.mark.parametrize("function", ["Function", "Consumer"])
+def test_the_handlers_of_the_functions_are_there(function: str) -> None:
+    """Under the names that an installation gives them."""
+    handler = template()["Resources"][function]["Properties"]["Handler"]
     module, _, name = handler.rpartition(".")
     file = ROOT / f"{module.removeprefix('userservice_core.').replace('.', '/')}.py"
 
     assert name == "handler"
     assert re.search(r"^handler = ", file.read_text(), re.MULTILINE)
+
+
+def test_the_consumers_read_the_topics_that_others_write() -> None:
+    """The function has an event source for each topic of the service's own consumer."""
+    sources = template()["Resources"]["Consumer"]["Properties"]["Events"].values()
+    page = (ROOT / "docs" / "how-to" / "tell-the-service.md").read_text()
+
+    assert {topic for source in sources for topic in source["Properties"]["Topics"]} == set(
+        re.findall(r"^\| `(userservice\.[\w.-]+)` \|", page, re.MULTILINE)
+    )
