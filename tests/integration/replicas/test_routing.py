@@ -93,7 +93,8 @@ def test_reads_are_spread_and_writes_are_not(
     caller = _Caller(service, admin)
     token = _rename(caller, admin, "Ada")
     replicated_postgres.catch_up()
-    eventually(lambda: _name_of(caller, admin, carried=token) == "Ada" and served_by_replicas(service))
+    both = {("replica_read_replica-1", "ok"), ("replica_read_replica-2", "ok")}
+    eventually(lambda: _name_of(caller, admin, carried=token) == "Ada" and both <= counted(service).keys())
     began_with = served_by_replicas(service)
     for _ in range(40):
         assert _name_of(caller, admin, carried=token) == "Ada"

@@ -261,7 +261,7 @@ class Replica:
         self._answered_at = -math.inf
         self._caught_up_at = -math.inf
         self._rests_until = -math.inf
-        self._is_silent = True
+        self._is_silent = False
         self._is_following = False
 
     def fault(self) -> UserServiceError | None:
