@@ -25,11 +25,16 @@ install: $(DEV_STAMP) ## Create .venv with everything that running and developin
 run: $(RUN_STAMP) ## Start the whole service with its own database on PORT (8000), data in DATA_DIR
 	@exec $(BIN)/userservice dev --port $(PORT) --data-dir $(DATA_DIR)
 
-servers: $(DEV_STAMP) ## Prepare the real servers that the tests start (Kafka, Redis, PgBouncer, PostgreSQL 15, Lambda)
+servers: $(DEV_STAMP) ## Prepare the real servers that the tests start (Kafka, Redis, PgBouncer, nginx, PostgreSQL 15, Lambda)
 	@$(BIN)/python -m tests.servers.prepare
 
 test: servers ## Run every test against real servers
+ifeq ($(strip $(ARGS)),)
+	@$(BIN)/pytest tests/fast tests/hosts --numprocesses 2
+	@$(BIN)/pytest tests --ignore=tests/fast --ignore=tests/hosts
+else
 	@$(BIN)/pytest $(ARGS)
+endif
 
 test-fast: $(DEV_STAMP) ## Run the tests that need no server
 	@$(BIN)/pytest tests/fast --numprocesses 2 $(ARGS)
