@@ -1438,6 +1438,8 @@ def kafka_topics(settings: Settings, *, dead_letters: bool = False) -> tuple[Top
         # Compacted ones would keep the last event of each user for ever.
         "cleanup.policy": "delete",
         "retention.ms": str(int(settings.event_retention_days * 86_400_000)),
+        # By the time at which they happened, events that waited longer than that would be gone when they arrive.
+        "message.timestamp.type": "LogAppendTime",
     }
     if settings.kafka_topic_min_insync_replicas is not None:
         wanted["min.insync.replicas"] = str(settings.kafka_topic_min_insync_replicas)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 import uuid
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 from click.testing import CliRunner
 from kafka import KafkaAdminClient
 
+from tests.integration.messaging.topics import Topics
+from tests.outbox_records import outbox_record
 from userservice_core.cli import main
+from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,6 +115,24 @@ def test_what_differs_is_told_and_left_alone(run: Callable[..., tuple[int, list[
         f"{name} has max.message.bytes=262144: expected 524288",
     ]
     assert run("check")[0] == 0
+
+
+def test_an_event_that_waited_longer_than_the_retention_is_kept(
+    run: Callable[..., tuple[int, list[str]]], prefix: str, kafka_broker: KafkaBroker
+) -> None:
+    """Its time in the topic is that of its arrival: by its own the broker would delete it before anyone reads it."""
+    run("create", event_retention_days="1")
+    publisher = KafkaEventPublisher([kafka_broker.bootstrap_servers], client_id="late")
+    late = attrs.evolve(outbox_record("a", 1, topic=f"{prefix}users"), occurred_at=datetime(2026, 1, 1, tzinfo=UTC))
+    before = time.time() - 60
+    with contextlib.closing(publisher):
+        (delivery,) = publisher.publish([late])
+
+    (arrival,) = Topics(kafka_broker, prefix).arrivals()
+
+    assert delivery.error is None
+    assert arrival.timestamp_ms / 1000 > before
+    assert arrival.headers["ce_time"].startswith("2026-01-01")
 
 
 def test_a_topic_that_would_keep_the_last_of_each_user_for_ever_is_told(
