@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run servers test test-fast check format docs statements bench bench-capacity audit soak constraints clean
+.PHONY: help install run servers test test-fast check format docs statements bench bench-compare bench-capacity audit soak constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ statements: $(DEV_STAMP) ## Renew the page that says how each statement is run
 
 bench: $(RUN_STAMP) ## Measure the hottest routes, each beside its limit
 	@$(BIN)/python -m benchmarks
+
+bench-compare: $(RUN_STAMP) ## Tell what got slower since another commit: REF=commit
+	@$(BIN)/python -m benchmarks.compare $(ARGS) "$(REF)"
 
 bench-capacity: servers ## Measure what `userservice capacity` plans with
 	@$(BIN)/python -m benchmarks.capacity $(ARGS)

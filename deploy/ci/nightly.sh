@@ -11,6 +11,10 @@ make audit
 make soak MINUTES="${SOAK_MINUTES:-5}"
 make bench
 make bench-capacity
+# Against what is released, or last night's commit.
+if [ -n "${COMPARED_WITH:-}" ]; then
+    make bench-compare REF="$COMPARED_WITH"
+fi
 
 # The alerts, by what Prometheus has for it: go install github.com/prometheus/prometheus/cmd/promtool@latest
 if command -v promtool > /dev/null; then
