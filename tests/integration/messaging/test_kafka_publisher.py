@@ -14,6 +14,7 @@ import pytest
 
 from tests import murmur2
 from tests.e2e.processes import ROOT
+from tests.integration.messaging.outboxes import wait_until
 from tests.outbox_records import OCCURRED_AT, outbox_record
 from tests.servers.process import free_port
 from userservice_core.infrastructure.messaging.cloudevents import headers_of
@@ -240,13 +241,12 @@ def test_what_a_frozen_broker_did_not_acknowledge_is_discarded(
             # Far more than is on the wire at once, so that most of it is still in the buffer.
             wave = [outbox_record("a", number, topic=name, payload=b"x" * 100_000) for number in range(2, 42)]
             deliveries = impatient.publish(wave)
-            threads_after = psutil.Process().num_threads()
+            wait_until(lambda: psutil.Process().num_threads() < before)
         finally:
             process.resume()
         again = patient.publish(wave)
 
     assert all(delivery.error is not None and delivery.retriable for delivery in deliveries)
-    assert threads_after < before
     assert [delivery.error for delivery in again] == [None] * len(wave)
     sequences = [arrival.sequence for arrival in topics.arrivals()]
     assert list(dict.fromkeys(sequences)) == list(range(1, 42))
