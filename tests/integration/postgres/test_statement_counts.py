@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import pytest
 
 from tests.integration.postgres.building import new_user, register
+from tests.integration.replicas.instances import token_of
 from userservice_core.bootstrap import UserService, bootstrap
 from userservice_core.config import Settings
-from userservice_core.domain.ids import SessionId
 from userservice_core.domain.roles import ADMIN_ROLE, INITIAL_ROLES, AssignedRole
 from userservice_core.domain.users import User, UserStatus
 from userservice_core.infrastructure.postgres.database import Cursor, Database
 from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
-from userservice_core.infrastructure.system.clock import SystemClock, Uuid7Generator
-from userservice_core.ports.security import AccessClaims
 from userservice_core.testing.contracts.races import eventually
 from userservice_core.testing.host import PipelineClient, json_of, send_json
 
@@ -94,22 +91,7 @@ def installation(database: str, tmp_path: Path, pool: Database, statements: list
         # Until it has loaded the revocations, it asks the primary for them.
         client = PipelineClient(service.pipeline)
         eventually(lambda: client.request("GET", "/health/ready").status == 200)
-        yield _Installation(service, admin, _token(service, admin), statements)
-
-
-def _token(service: UserService, user: User) -> str:
-    now, ids = SystemClock().now(), Uuid7Generator()
-    claims = AccessClaims(
-        user_id=user.id,
-        session_id=SessionId(ids.new()),
-        client_id="userservice",
-        token_id=str(ids.new()),
-        issued_at=now,
-        expires_at=now + timedelta(minutes=10),
-        auth_time=now,
-        amr=("pwd",),
-    )
-    return service.use_cases.token_issuer.issue(claims)
+        yield _Installation(service, admin, token_of(service, admin), statements)
 
 
 def test_a_read_is_one_statement(installation: _Installation) -> None:
