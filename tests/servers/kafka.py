@@ -113,7 +113,11 @@ class KafkaBroker(LoopbackServer):
 
     @property
     def certificates(self) -> Path:
-        """The folder with the certificate `ca.pem` that signed the brokers' own, and `client.pem` with its key."""
+        """
+        The folder with the certificate `ca.pem` that signed the brokers' own, and `client.pem` with its key.
+
+        With `renewed.pem` the listener EXPIRED would be as good as any.
+        """
         return self.folder / "certificates"
 
     def create_topics(self, names: Iterable[str], *, partitions: int = 4) -> None:
@@ -169,6 +173,7 @@ class KafkaBroker(LoopbackServer):
                 ("expired", "127.0.0.1", True),
             ):
                 authority.issue(name, host=host, is_expired=is_expired)
+            authority.issue("renewed", host="127.0.0.1", subject="expired")
             authority.issue("client", host="relay.example.com", password=SECURE_PASSWORD)
         told = {"listener.name.mutual.ssl.truststore.location": str(folder / "ca.pem")}
         for name in ("secure", "mutual", "misnamed", "expired"):
