@@ -676,6 +676,7 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
         common.clock,
         on_revocation=on_revocation,
         on_gap=cache.clear,
+        metrics=common.metrics,
     )
     use_cases = _use_cases(driven, common.ring, _rules(settings), mirror, signing_keys=held or common.ring)
     pings: list[Ping] = [PostgresPing(database)]
