@@ -25,7 +25,7 @@ BY_ANOTHER_KEY: Final = {"user_emails": "email_key", "idempotency_keys": "owner_
 
 ON_EACH_SERVER: Final = {
     *("roles", "permissions", "role_permissions", "access_epoch", "signing_keys"),
-    *("service_clients", "client_secrets", "client_permissions"),
+    *("service_clients", "client_secrets", "client_permissions", "setting_changes"),
 }
 """Small tables that all users share: each server has a copy."""
 

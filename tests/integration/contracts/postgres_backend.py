@@ -18,6 +18,7 @@ from userservice_core.infrastructure.postgres.retention import PostgresExpiredRo
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
 from userservice_core.infrastructure.postgres.roles import PostgresRoleReader
 from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
+from userservice_core.infrastructure.postgres.settings import PostgresSettingReader
 from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInReader
 from userservice_core.infrastructure.postgres.signing_keys import PostgresSigningKeyReader
 from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
@@ -46,6 +47,7 @@ def backend_of(database: Database) -> Backend:
         roles=PostgresRoleReader(database),
         clients=PostgresClientReader(database),
         signing_keys=PostgresSigningKeyReader(database),
+        settings=PostgresSettingReader(database),
         revocations=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
         personal_data=PostgresPersonalDataReader(database),

@@ -22,6 +22,7 @@ from userservice_core.ports.retention import ExpiredRows
 from userservice_core.ports.revocations import RevocationLog
 from userservice_core.ports.roles import RoleReader
 from userservice_core.ports.sessions import SessionStore
+from userservice_core.ports.settings import SettingReader
 from userservice_core.ports.signing_keys import SigningKeyReader
 from userservice_core.ports.unit_of_work import UnitOfWork
 from userservice_core.ports.user_dumps import UserDumpReader
@@ -64,6 +65,7 @@ class Backend:
     roles: RoleReader
     clients: ClientReader
     signing_keys: SigningKeyReader
+    settings: SettingReader
     revocations: RevocationLog
     audit: AuditReader
     personal_data: PersonalDataReader
@@ -95,6 +97,7 @@ class Backend:
             roles=memory.InMemoryRoleReader(store),
             clients=memory.InMemoryClientReader(store),
             signing_keys=memory.InMemorySigningKeyReader(store),
+            settings=memory.InMemorySettingReader(store),
             revocations=memory.InMemoryRevocationLog(store, clock=clock),
             audit=memory.InMemoryAuditReader(store),
             personal_data=memory.InMemoryPersonalDataReader(store),
