@@ -178,9 +178,10 @@ def _error(code: str, kind: type[errors.UserServiceError]) -> str:
 
 
 def fault_codes_in_code() -> set[str]:
-    """Return the codes of faults that occur in the domain and the HTTP core."""
+    """Return the codes of faults that occur in the domain, the HTTP core and the declarations of settings."""
     folders = (CODE / "domain", CODE / "http")
-    trees = [ast.parse(file.read_text(encoding="utf-8")) for folder in folders for file in folder.rglob("*.py")]
+    files = [CODE / "config.py", *(file for folder in folders for file in folder.rglob("*.py"))]
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
     return {code for tree in trees for node in ast.walk(tree) for code in _codes_of(node)}
 
 
