@@ -133,7 +133,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.personal_data import PersonalDataReader
     from userservice_core.ports.profiles import ProfileReader
     from userservice_core.ports.publishing import Backlog, EventPublisher, ParkedEventReader
-    from userservice_core.ports.retention import ExpiredRows
+    from userservice_core.ports.retention import ExpiredRows, PurgeLease
     from userservice_core.ports.revocations import RevocationChecker, RevocationLog, Signal
     from userservice_core.ports.roles import RoleReader
     from userservice_core.ports.security import PasswordHasher
@@ -346,6 +346,7 @@ class _Driven:
     personal_data: PersonalDataReader
     user_dumps: UserDumpReader
     expired_rows: ExpiredRows
+    purge_lease: PurgeLease
     limiter: RateLimiter
     cache: Cache
     hasher: PasswordHasher
@@ -586,6 +587,9 @@ def _use_cases(driven: _Driven, lasting: _Lasting, rules: _Rules) -> UseCases:
             uow=driven.uow,
             rows=driven.expired_rows,
             answers=driven.answers,
+            lease=driven.purge_lease,
+            # All that are run by hand share the work, and one that was killed is taken up at once.
+            holder="command",
             clock=driven.clock,
             ids=driven.ids,
             periods=rules.periods,
@@ -1075,9 +1079,9 @@ def _own_consumer(
 def _retaining(
     settings: Settings, common: _Common, database: Database, signal_port: Signal | None
 ) -> Callable[[threading.Event], None]:
-    """Return what erases, from time to time, what has been kept long enough; several processes may do so at once."""
+    """Return what erases, from time to time, what has been kept long enough; of several processes one does."""
     from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
-    from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
+    from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows, PostgresPurgeLease
     from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
     from userservice_core.infrastructure.system.periodic import run_periodically
 
@@ -1086,6 +1090,8 @@ def _retaining(
         uow=uow,
         rows=PostgresExpiredRows(database),
         answers=PostgresAnswerStore(database),
+        lease=PostgresPurgeLease(database),
+        holder=f"{socket.gethostname()}/{os.getpid()}",
         clock=common.clock,
         ids=common.ids,
         periods=_periods(settings),
@@ -1094,7 +1100,8 @@ def _retaining(
 
     def run(stop: threading.Event) -> None:
         run_periodically(
-            lambda: retention.apply(is_stopped=stop.is_set),
+            # By half of it, since the relay whose turn it is may be a little early for the one that was before.
+            lambda: retention.apply(is_stopped=stop.is_set, rest_seconds=settings.retention_interval_seconds / 2),
             name="retention",
             stop=stop,
             # Relays that are started together do not all begin at the same moment.
@@ -1217,7 +1224,7 @@ def _on_postgres(
     from userservice_core.infrastructure.postgres.parked_events import PostgresParkedEventReader
     from userservice_core.infrastructure.postgres.personal_data import PostgresPersonalDataReader
     from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
-    from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
+    from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows, PostgresPurgeLease
     from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
     from userservice_core.infrastructure.postgres.roles import PostgresRoleReader
     from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
@@ -1264,6 +1271,7 @@ def _on_postgres(
         personal_data=PostgresPersonalDataReader(database),
         user_dumps=PostgresUserDumpReader(database),
         expired_rows=PostgresExpiredRows(database),
+        purge_lease=PostgresPurgeLease(database),
         limiter=_limiter(settings, database, common.metrics, opened),
         cache=cache,
         breached=_breached_passwords(settings, common.metrics, opened),
@@ -1885,6 +1893,7 @@ def bootstrap_in_memory(
         personal_data=memory.InMemoryPersonalDataReader(store),
         user_dumps=memory.InMemoryUserDumpReader(store),
         expired_rows=memory.InMemoryExpiredRows(store),
+        purge_lease=memory.InMemoryPurgeLease(store),
         limiter=memory.InMemoryRateLimiter(clock),
         cache=cache,
         breached=breached or memory.InMemoryBreachedPasswords(),

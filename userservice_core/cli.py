@@ -450,16 +450,21 @@ def _consumer(app: str) -> EventConsumer:
     return consumer
 
 
-@main.command("apply-retention")
-def apply_retention() -> None:
-    """Erase deleted and unconfirmed accounts that were kept long enough, and expired rows; print how many."""
+@main.command("purge")
+def purge() -> None:
+    """
+    Erase deleted and unconfirmed accounts that were kept long enough, and expired rows; print how many.
+
+    Where a relay is at it, nothing is done, and `isWhole` is false.
+    """
     from userservice_core.bootstrap import bootstrap, configure_logging
 
     settings = Settings.from_environment(os.environ)
     configure_logging(settings)
     with _stop_signal() as stop, bootstrap(settings, background=False) as service:
         removed = service.use_cases.retention.apply(is_stopped=stop.is_set)
-    click.echo(json.dumps({"erasedUsers": removed.users, "removedRows": removed.rows}))
+    done = {"erasedUsers": removed.users, "removedRows": removed.rows, "isWhole": removed.is_whole}
+    click.echo(json.dumps(done))
 
 
 @main.command("seal-anew")

@@ -40,7 +40,7 @@ from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
 from userservice_core.testing.contracts.personal_data import PersonalDataContract
 from userservice_core.testing.contracts.profiles import ProfilesContract
 from userservice_core.testing.contracts.rate_limiter import RateLimiterContract
-from userservice_core.testing.contracts.retention import ExpiredRowsContract
+from userservice_core.testing.contracts.retention import ExpiredRowsContract, PurgeLeaseContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
 from userservice_core.testing.contracts.roles import RolesContract
 from userservice_core.testing.contracts.sessions import SessionsContract
@@ -111,6 +111,10 @@ class TestSigningKeys(_InMemory, SigningKeysContract):
 
 class TestSettings(_InMemory, SettingsContract):
     """Settings that change at run time."""
+
+
+class TestPurgeLease(_InMemory, PurgeLeaseContract):
+    """Who purges."""
 
 
 class TestRevocations(_InMemory, RevocationsContract):

@@ -14,7 +14,7 @@ from userservice_core.infrastructure.postgres.outbox_store import PostgresOutbox
 from userservice_core.infrastructure.postgres.parked_events import PostgresParkedEventReader
 from userservice_core.infrastructure.postgres.personal_data import PostgresPersonalDataReader
 from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
-from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
+from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows, PostgresPurgeLease
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
 from userservice_core.infrastructure.postgres.roles import PostgresRoleReader
 from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
@@ -53,6 +53,7 @@ def backend_of(database: Database) -> Backend:
         personal_data=PostgresPersonalDataReader(database),
         user_dumps=PostgresUserDumpReader(database),
         expired_rows=PostgresExpiredRows(database),
+        purge_lease=PostgresPurgeLease(database),
         outbox=lambda: PostgresOutboxStore(database),
         parked_events=PostgresParkedEventReader(database),
     )

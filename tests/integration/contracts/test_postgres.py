@@ -24,7 +24,7 @@ from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensCont
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
 from userservice_core.testing.contracts.personal_data import PersonalDataContract
 from userservice_core.testing.contracts.profiles import ProfilesContract
-from userservice_core.testing.contracts.retention import ExpiredRowsContract
+from userservice_core.testing.contracts.retention import ExpiredRowsContract, PurgeLeaseContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
 from userservice_core.testing.contracts.roles import RolesContract
 from userservice_core.testing.contracts.sessions import SessionsContract
@@ -113,6 +113,10 @@ class TestSigningKeys(_InPostgres, SigningKeysContract):
 
 class TestSettings(_InPostgres, SettingsContract):
     """Settings that change at run time."""
+
+
+class TestPurgeLease(_InPostgres, PurgeLeaseContract):
+    """Who purges."""
 
 
 class TestRevocations(_InPostgres, RevocationsContract):

@@ -37,7 +37,7 @@ from userservice_core.infrastructure.memory.readers import (
     InMemoryUserDumpReader,
     InMemoryUserReader,
 )
-from userservice_core.infrastructure.memory.retention import InMemoryExpiredRows
+from userservice_core.infrastructure.memory.retention import InMemoryExpiredRows, InMemoryPurgeLease
 from userservice_core.infrastructure.memory.store import InMemoryStore
 from userservice_core.infrastructure.memory.unit_of_work import InMemoryUnitOfWork
 
@@ -62,6 +62,7 @@ __all__ = [
     "InMemoryPositionSource",
     "InMemoryPositions",
     "InMemoryProfileReader",
+    "InMemoryPurgeLease",
     "InMemoryRateLimiter",
     "InMemoryRevocationLog",
     "InMemoryRoleReader",

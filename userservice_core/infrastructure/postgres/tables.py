@@ -508,6 +508,16 @@ setting_changes: Final = Table(
     CheckConstraint("version > 0", name="version"),
 )
 
+job_leases: Final = Table(
+    "job_leases",
+    metadata,
+    Column("job", _KEY, nullable=False),
+    Column("holder", Text),
+    Column("held_until", _TIME, nullable=False),
+    Column("done_at", _TIME),
+    PrimaryKeyConstraint("job"),
+)
+
 # --- audit ------------------------------------------------------------------------------------------------------------
 
 # Append-only: who may write here may not change what is written. A partition a month, made ahead of time; one for what

@@ -18,7 +18,7 @@ from userservice_core.ports.one_time_tokens import OneTimeTokenReader
 from userservice_core.ports.personal_data import PersonalDataReader
 from userservice_core.ports.profiles import ProfileReader
 from userservice_core.ports.publishing import OutboxStore, ParkedEventReader
-from userservice_core.ports.retention import ExpiredRows
+from userservice_core.ports.retention import ExpiredRows, PurgeLease
 from userservice_core.ports.revocations import RevocationLog
 from userservice_core.ports.roles import RoleReader
 from userservice_core.ports.sessions import SessionStore
@@ -71,6 +71,7 @@ class Backend:
     personal_data: PersonalDataReader
     user_dumps: UserDumpReader
     expired_rows: ExpiredRows
+    purge_lease: PurgeLease
     outbox: Callable[[], OutboxStore]
     parked_events: ParkedEventReader
     topic_prefix: str = "userservice."
@@ -103,6 +104,7 @@ class Backend:
             personal_data=memory.InMemoryPersonalDataReader(store),
             user_dumps=memory.InMemoryUserDumpReader(store),
             expired_rows=memory.InMemoryExpiredRows(store),
+            purge_lease=memory.InMemoryPurgeLease(store),
             outbox=lambda: memory.InMemoryOutboxStore(store),
             parked_events=memory.InMemoryParkedEventReader(store),
         )
