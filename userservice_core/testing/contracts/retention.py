@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from userservice_core.domain.revocations import Revocation, RevocationKind
@@ -158,7 +159,7 @@ class PurgeLeaseContract(StoredContract):
     def test_of_many_at_once_one_gets_it(self, backend: Backend) -> None:
         """Whoever they are."""
         lease = backend.purge_lease
-        done = race([lambda name=str(number): lease.take(holder=name, seconds=60) for number in range(8)])
+        done = race([partial(lease.take, holder=str(number), seconds=60) for number in range(8)])
 
         assert sorted(map(str, done)) == ["False"] * 7 + ["True"]
         lease.give_back(holder=str(done.index(True)), is_done=False)
