@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -189,18 +189,17 @@ def _waiting_of(pool: Database) -> int:
 def test_who_came_first_is_served_first(database: str) -> None:
     """A call that comes while others wait does not overtake them."""
     served: list[int] = []
-    with contextlib.closing(Database(database, pool_size=1, pool_timeout_seconds=5)) as pool:
-        threads = []
-        with pool.lend():
-            for number in range(4):
-                thread = threading.Thread(target=lambda number=number: _note(pool, served, number))  # type: ignore[misc]
-                thread.start()
-                threads.append(thread)
-                eventually(lambda number=number: _waiting_of(pool) == number + 1)
-        for thread in threads:
-            thread.join()
+    pool = Database(database, pool_size=1, pool_timeout_seconds=5)
+    with contextlib.closing(pool), ThreadPoolExecutor(4) as threads, pool.lend():
+        for number in range(4):
+            threads.submit(_note, pool, served, number)
+            eventually(partial(_are_waiting, pool, number + 1))
 
     assert served == [0, 1, 2, 3]
+
+
+def _are_waiting(pool: Database, number: int) -> bool:
+    return _waiting_of(pool) == number
 
 
 def _note(pool: Database, served: list[int], number: int) -> None:
