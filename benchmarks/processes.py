@@ -11,7 +11,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.limit_app import DSN_VARIABLE, THREADS_VARIABLE
+from benchmarks.limit_app import DSN_VARIABLE, FOLDER_VARIABLE, READY, THREADS_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,26 +41,33 @@ def service(settings: Mapping[str, str], app: str, *, log: Path, prefix: tuple[s
         "USERSERVICE_DATA_DIR": str(log.with_suffix("")),
     }
     command = (*prefix, sys.executable, "-m", "userservice_core.cli", "serve", "--app", app)
-    with _running(command, settings, log=log) as server:
+    with running(command, settings, log=log) as server:
         _wait_for("/health/ready", server, port=port, log=log)
         yield port
 
 
 @contextlib.contextmanager
-def limit(dsn: str, *, workers: int, threads: int, log: Path, user_id: str) -> Iterator[int]:
-    """Serve the bare SELECT by the same server with the same number of workers and threads, and give its port."""
+def limit(dsn: str, *, workers: int, threads: int, log: Path, folder: Path) -> Iterator[int]:
+    """
+    Serve the limits by the same server with the same number of workers and threads, and give the port.
+
+    Args:
+        folder: Where what they answer is.
+    """
     port = free_port()
     command = (
         *(sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(port)),
         *("--workers", str(workers), "--http", "1", "--no-ws", "--no-access-log", "benchmarks.limit_app:app"),
     )
-    with _running(command, {DSN_VARIABLE: dsn, THREADS_VARIABLE: str(threads)}, log=log) as server:
-        _wait_for(f"/{user_id}", server, port=port, log=log)
+    settings = {DSN_VARIABLE: dsn, THREADS_VARIABLE: str(threads), FOLDER_VARIABLE: str(folder)}
+    with running(command, settings, log=log) as server:
+        _wait_for(READY, server, port=port, log=log)
         yield port
 
 
 @contextlib.contextmanager
-def _running(command: tuple[str, ...], settings: Mapping[str, str], *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: tuple[str, ...], settings: Mapping[str, str], *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command with these settings of the service, and no others, within the block."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("USERSERVICE_")}
     with log.open("wb") as output:
         server = subprocess.Popen(command, env={**environment, **settings}, stdout=output, stderr=subprocess.STDOUT)
