@@ -24,13 +24,6 @@ ROWS: Final = {
 }
 
 NOT_HERE: Final = {
-    "check": "there is no figure yet",
-    "refresh": "there is no figure yet",
-    "list": "there is no figure yet",
-    "flask": "there is no figure yet",
-    "lambda": "there is no figure yet",
-    "import": "there is no figure yet",
-    "memory": "there is no figure yet",
     "scale-out": "there is no figure yet",
     "filters": "pages are counted by the server and do not depend on the machine: `python -m benchmarks.lists`",
     "relay": "it needs a broker; `make bench-capacity` measures the relay without a limit beside it",

@@ -33,7 +33,7 @@ THREADS_VARIABLE: Final = "BENCHMARK_THREADS"
 FOLDER_VARIABLE: Final = "BENCHMARK_FOLDER"
 READY: Final = "/ready"
 
-_SELECT: Final = (
+SELECT_USER: Final = (
     "SELECT user_id, email, email_verified, pending_email, status, attributes, created_at, updated_at, mfa_enabled,"
     " deleted_at, version FROM users WHERE user_id = %s"
 )
@@ -76,7 +76,7 @@ def _connection(dsn: str) -> psycopg.Connection[tuple[Any, ...]]:
 
 
 def _user(user_id: str) -> bytes:
-    row = _connection(os.environ[DSN_VARIABLE]).execute(_SELECT, (UUID(user_id),)).fetchone()
+    row = _connection(os.environ[DSN_VARIABLE]).execute(SELECT_USER, (UUID(user_id),)).fetchone()
     return msgspec.json.encode(dict(zip(_MEMBERS, row or (), strict=True)))
 
 

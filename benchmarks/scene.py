@@ -55,7 +55,7 @@ class Effort:
     rounds: int = 5
     seconds: float = 3.0
     workers: int = attrs.field(factory=effective_cpus)
-    accounts: int = 100
+    accounts: int = 200
     users: int = 100_000
     flood: int = 2_000
 
@@ -147,8 +147,22 @@ class Scene:
         return self.in_run("installation", lambda: contextlib.nullcontext(self.installation_in("shared")))
 
     @property
+    def administrator(self) -> Account:
+        """Whoever may do everything in :attr:`installation`."""
+        return self._accounts[0]
+
+    @property
     def accounts(self) -> tuple[Account, ...]:
-        """Accounts of :attr:`installation`, each signed in to; the first may do everything."""
+        """Accounts of :attr:`installation` whose tokens stay good."""
+        return self._accounts[1 : len(self._accounts) // 2]
+
+    @property
+    def signing_in(self) -> tuple[Account, ...]:
+        """Other accounts, to sign in to: of many sessions the oldest is ended, and with it the token."""
+        return self._accounts[len(self._accounts) // 2 :]
+
+    @property
+    def _accounts(self) -> tuple[Account, ...]:
         return self.in_run(
             "accounts",
             lambda: contextlib.nullcontext(create_accounts(self.installation.settings, self.effort.accounts)),
@@ -180,11 +194,11 @@ class Scene:
 
     # --- servers ------------------------------------------------------------------------------------------------------
 
-    def service(self, host: str = "starlette", **settings: str) -> int:
-        """Serve :attr:`installation` by *host* with these further settings, and return the port."""
-        name = "-".join(["service", host, *settings.values()])
-        variables = {**self.installation.variables, **settings}
-        return self.in_area(name, lambda: processes.service(variables, host, log=self.folder / f"{name}.log"))
+    def service(self, host: str = "starlette", *, installation: Installation | None = None) -> int:
+        """Serve an installation, :attr:`installation` without any other, by *host*, and return the port."""
+        served = installation or self.installation
+        name = f"service-{host}-{urlsplit(served.dsn).path[1:]}"
+        return self.in_area(name, lambda: processes.service(served.variables, host, log=self.folder / f"{name}.log"))
 
     def limit(self) -> int:
         """Serve the limits by bare Starlette (:mod:`benchmarks.limit_app`), and return the port."""

@@ -24,21 +24,26 @@ def rounds_of(loads: Mapping[str, Load], scene: Scene, *, clients: int) -> Itera
         yield {name: scene.send(loads[name], clients=clients) for name in names}
 
 
-def round_of(outcome: Outcome, limit: Outcome) -> Round:
-    """Return good answers a second, of both, and how long they took."""
+def round_of(outcome: Outcome, limit: float) -> Round:
+    """Return good answers a second and how long they took, beside a limit that is so many a second."""
     details = {"p50 ms": outcome.p50, "p99 ms": outcome.p99}
-    return Round(value=outcome.per_second, limit=limit.per_second, faults=outcome.faults, details=details)
+    return Round(value=outcome.per_second, limit=limit, faults=outcome.faults, details=details)
+
+
+def me_load(scene: Scene, port: int) -> Load:
+    """Return the accounts of the scene, each reading itself."""
+    tokens = tuple(account.access_token for account in scene.accounts)
+    return Load(method="GET", port=port, paths=("/users/me",) * len(tokens), tokens=tokens)
 
 
 def _loads(scene: Scene) -> dict[str, Load]:
     accounts = scene.accounts
-    tokens = tuple(account.access_token for account in accounts)
-    administrators = (accounts[0].access_token,) * len(accounts)
+    administrators = (scene.administrator.access_token,) * len(accounts)
     service, limit = scene.service(), scene.limit()
     of_each = tuple(account.user_id for account in accounts)
     return {
         "limit": Load(method="GET", port=limit, paths=tuple(f"/users/{user_id}" for user_id in of_each)),
-        "users-me": Load(method="GET", port=service, paths=("/users/me",) * len(accounts), tokens=tokens),
+        "users-me": me_load(scene, service),
         "admin-user": Load(
             method="GET",
             port=service,
@@ -51,7 +56,7 @@ def _loads(scene: Scene) -> dict[str, Load]:
 def _reads(clients: int) -> Bench:
     def measure(scene: Scene) -> Iterator[dict[str, Round]]:
         for outcomes in rounds_of(_loads(scene), scene, clients=clients):
-            limit = outcomes.pop("limit")
+            limit = outcomes.pop("limit").per_second
             yield {f"{name}-{clients}": round_of(outcome, limit) for name, outcome in outcomes.items()}
 
     titles = {"users-me": "GET /users/me", "admin-user": "GET /admin/users/{id}"}

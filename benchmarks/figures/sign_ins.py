@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.accounts import PASSWORD
 from benchmarks.figure import Bench, Figure, Round, at_least, at_most
+from benchmarks.figures.reads import me_load, round_of
 from benchmarks.hashing import verifications_per_second
 from benchmarks.load import Load
+from benchmarks.scene import settle
 from userservice_core.bootstrap import effective_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from benchmarks.load import Outcome
     from benchmarks.scene import Scene
 
 _CLIENTS: Final = (16, 64)
@@ -26,20 +27,15 @@ _READERS: Final = 4
 _REGISTRATIONS: Final = 20_000
 
 
-def sign_in_load(scene: Scene, port: int, *, password: str = PASSWORD, status: int | None = None) -> Load:
-    """Return sign-ins to the accounts of the scene in turn."""
-    bodies = tuple(json.dumps({"email": account.email, "password": password}) for account in scene.accounts)
-    return Load(method="POST", port=port, paths=("/auth/login",) * len(bodies), bodies=bodies, status=status)
+def sign_in_load(scene: Scene, port: int) -> Load:
+    """Return sign-ins to accounts of the scene in turn."""
+    bodies = tuple(json.dumps({"email": account.email, "password": PASSWORD}) for account in scene.signing_in)
+    return Load(method="POST", port=port, paths=("/auth/login",) * len(bodies), bodies=bodies)
 
 
 def _hashes(scene: Scene) -> float:
     seconds = scene.effort.seconds
     return verifications_per_second(scene.installation.settings, threads=effective_cpus(), seconds=seconds)
-
-
-def _round(outcome: Outcome, limit: float) -> Round:
-    details = {"p50 ms": outcome.p50, "p99 ms": outcome.p99}
-    return Round(value=outcome.per_second, limit=limit, faults=outcome.faults, details=details)
 
 
 def _sign_ins(clients: int) -> Bench:
@@ -51,7 +47,7 @@ def _sign_ins(clients: int) -> Bench:
         }
         while True:
             limit = _hashes(scene)
-            yield {name: _round(scene.send(load, clients=clients), limit) for name, load in loads.items()}
+            yield {name: round_of(scene.send(load, clients=clients), limit) for name, load in loads.items()}
 
     return Bench(
         figures=tuple(
@@ -85,17 +81,13 @@ def _registrations(scene: Scene) -> Iterator[dict[str, Round]]:
         )
         load = Load(method="POST", port=service, paths=("/auth/register",) * len(bodies), bodies=bodies)
         outcome = scene.client.run(load, clients=16, seconds=scene.effort.seconds)
-        yield {"register-16": _round(outcome, limit)}
+        settle()
+        yield {"register-16": round_of(outcome, limit)}
 
 
 def _reads_beside_sign_ins(scene: Scene) -> Iterator[dict[str, Round]]:
     service = scene.service()
-    reads = Load(
-        method="GET",
-        port=service,
-        paths=("/users/me",) * len(scene.accounts),
-        tokens=tuple(account.access_token for account in scene.accounts),
-    )
+    reads = me_load(scene, service)
     sign_ins = sign_in_load(scene, service)
     for _ in itertools.count():
         idle = scene.send(reads, clients=_READERS)
@@ -104,6 +96,7 @@ def _reads_beside_sign_ins(scene: Scene) -> Iterator[dict[str, Round]]:
         flood.start()
         beside = scene.send(reads, clients=_READERS)
         flood.join()
+        settle()
         yield {
             "users-me-beside-login": Round(
                 value=beside.p95,
