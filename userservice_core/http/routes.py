@@ -77,6 +77,7 @@ class Bulkhead(enum.Enum):
 
     DATABASE = "database"
     HASHING = "hashing"
+    CHECKS = "checks"
 
 
 class CookieUse(enum.Enum):
@@ -735,6 +736,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("authorization:query"),
         body=wire.CheckPermissionsBody,
         answers={200: wire.CheckPermissionsAnswer},
+        bulkhead=Bulkhead.CHECKS,
         rate_class=RateClass.READ,
         repeatable=True,
     ),
@@ -747,6 +749,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("authorization:query"),
         body=wire.CheckPermissionsBatchBody,
         answers={200: wire.CheckPermissionsBatchAnswer},
+        bulkhead=Bulkhead.CHECKS,
         rate_class=RateClass.READ,
         repeatable=True,
     ),
@@ -760,6 +763,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         query=wire.EffectivePermissionsQuery,
         answers={200: wire.EffectivePermissionsAnswer},
         problems=(errors.UserNotFoundError,),
+        bulkhead=Bulkhead.CHECKS,
         rate_class=RateClass.READ,
     ),
     Route(
