@@ -55,10 +55,10 @@ docs: $(DEV_STAMP) ## Renew what the reference pages say of the code
 statements: $(DEV_STAMP) ## Renew the page that says how each statement is run
 	@$(BIN)/python -m benchmarks.statements
 
-bench: $(RUN_STAMP) ## Measure the hottest routes, each beside its limit
-	@$(BIN)/python -m benchmarks
+bench: servers ## Measure all figures, each beside its limit: ONLY=name,name
+	@$(BIN)/python -m benchmarks --only "$(ONLY)" $(ARGS)
 
-bench-compare: $(RUN_STAMP) ## Tell what got slower since another commit: REF=commit
+bench-compare: servers ## Tell what got slower since another commit: REF=commit
 	@$(BIN)/python -m benchmarks.compare $(ARGS) "$(REF)"
 
 bench-capacity: servers ## Measure what `userservice capacity` plans with
