@@ -78,6 +78,7 @@ MAX_SIGN_IN_AGE: Final = timedelta(minutes=5)
 _UNMATCHED: Final = "unmatched"
 _STATUSES_WITHOUT_BODY: Final = frozenset({204, 304})
 _UNAVAILABLE_STATUS: Final = 503
+_CHECKING_THREADS: Final = 4
 
 _PROTECTION: Final[Headers] = (
     ("x-content-type-options", "nosniff"),
@@ -211,6 +212,8 @@ class Pipeline:
                 "database", threads=options.database_threads, queue=options.database_queue
             ),
             Bulkhead.HASHING: BoundedWorkers("hashing", threads=options.hashing_threads, queue=options.hashing_queue),
+            # Nearly all are answered from memory, and must not stand behind those who wait for the database.
+            Bulkhead.CHECKS: BoundedWorkers("checks", threads=_CHECKING_THREADS, queue=options.database_queue),
         }
 
     @property

@@ -78,6 +78,7 @@ class Bulkhead(enum.Enum):
 
     DATABASE = "database"
     HASHING = "hashing"
+    CHECKS = "checks"
 
 
 class CookieUse(enum.Enum):
@@ -736,6 +737,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("authorization:query"),
         body=wire.CheckPermissionsBody,
         answers={200: wire.CheckPermissionsAnswer},
+        bulkhead=Bulkhead.CHECKS,
         rate_class=RateClass.READ,
         repeatable=True,
     ),
@@ -748,6 +750,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("authorization:query"),
         body=wire.CheckPermissionsBatchBody,
         answers={200: wire.CheckPermissionsBatchAnswer},
+        bulkhead=Bulkhead.CHECKS,
         rate_class=RateClass.READ,
         repeatable=True,
     ),
@@ -761,6 +764,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         query=wire.EffectivePermissionsQuery,
         answers={200: wire.EffectivePermissionsAnswer},
         problems=(errors.UserNotFoundError,),
+        bulkhead=Bulkhead.CHECKS,
         rate_class=RateClass.READ,
     ),
     Route(
