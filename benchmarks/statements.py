@@ -81,7 +81,7 @@ _FEW_ROWS: Final = 250
 
 _SMALL: Final = {
     *("access_epoch", "roles", "permissions", "role_permissions"),
-    *("service_clients", "client_secrets", "client_permissions", "signing_keys"),
+    *("service_clients", "client_secrets", "client_permissions", "signing_keys", "setting_changes", "job_leases"),
     "pg_namespace",
     *("outbox_lane", "outbox_relay", "bus_group", "bus_lane", "bus_member"),
 }

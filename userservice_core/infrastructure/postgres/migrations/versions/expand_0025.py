@@ -7,7 +7,7 @@ from typing import Final
 from alembic import op
 
 revision: Final = "expand_0025"
-down_revision: Final = "expand_0020"
+down_revision: Final = "expand_0024"
 branch_labels: Final = None
 depends_on: Final = None
 
