@@ -25,8 +25,5 @@ ROWS: Final = {
 
 NOT_HERE: Final = {
     "scale-out": "there is no figure yet",
-    "relay": "it needs a broker; `make bench-capacity` measures the relay without a limit beside it",
-    "consumer": "it needs a broker; `make bench-capacity` measures the consumer without a limit beside it",
-    "outbox": "there is no figure yet",
 }
 """Why a row has no figure among the benches."""
