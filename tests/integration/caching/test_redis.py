@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.servers.redis import RedisServer
 
-KEY = "userservice:cache:names:k"
+KEY = "userservice:cache:{names:k}"
 
 
 def _decode(data: bytes) -> str:

@@ -62,6 +62,7 @@ class LruBackend(CacheBackend):
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         self._entries = _Entries(arguments["max_entries"])
         self._monotonic: Callable[[], float] = arguments.get("monotonic", time.monotonic)
+        self._lock_seconds: float = arguments.get("lock_seconds", LOCK_TIMEOUT_SECONDS)
         self._fences: dict[str, NamespaceFence] = {}
         self._forgot_at = float("-inf")
         self._lock = threading.Lock()
@@ -114,7 +115,7 @@ class LruBackend(CacheBackend):
     def get_mutex(self, key: str) -> CacheMutex:
         """Return the lock of one key; dogpile asks once for each key in use, and shares it among the threads."""
         del key
-        return PatientMutex()
+        return PatientMutex(self._lock_seconds)
 
     # --- as the cache sees it ---------------------------------------------------------------------------------------
 
