@@ -598,6 +598,11 @@ class Settings:
         default=None,
         secret=True,
     )
+    cache_timeout_seconds: float = _setting(
+        _decimal(0.005, 2, "seconds"),
+        "How long to wait for a connection to that Redis, and for each answer, before going on without.",
+        default=0.05,
+    )
     cache_max_entries: int = _setting(
         _whole(100, 10_000_000, "entries"), "Values that a worker keeps in memory at most.", default=10_000
     )

@@ -2,8 +2,8 @@
 Prepare the servers that tests start: ``python -m tests.servers.prepare``, which ``make servers`` and ``make test`` run.
 
 On Debian as root it installs what is missing; elsewhere it says in one line each what to install. It fetches the Kafka
-broker and Valkey, and builds the Lambda emulator and kustomize wherever their tools are. With ``CI`` set, anything missing is a
-failure.
+broker and Valkey, and builds the Lambda emulator and kustomize wherever their tools are. With ``CI`` set, anything
+missing is a failure.
 """
 
 from __future__ import annotations

@@ -130,8 +130,12 @@ class SentinelRedis(_Several):
 
     def __init__(self, folder: Path, *, program: Callable[[], str] = installed.redis_server) -> None:
         super().__init__(folder, program=program)
-        first = RedisServer(folder / "a", program=program)
-        second = RedisServer(folder / "b", program=program, options=("--replicaof", "127.0.0.1", str(first.port)))
+        # A replica is sent its copy without waiting for a second one.
+        at_once = ("--repl-diskless-sync-delay", "0")
+        first = RedisServer(folder / "a", program=program, options=at_once)
+        second = RedisServer(
+            folder / "b", program=program, options=(*at_once, "--replicaof", "127.0.0.1", str(first.port))
+        )
         self.data = (first, second)
         self.sentinels = tuple(
             _Sentinel(folder / f"sentinel-{number}", primary_port=first.port, program=program) for number in range(3)

@@ -12,6 +12,7 @@ from dogpile.cache.api import CachedValue
 
 from userservice_core.infrastructure.caching import lru_backend
 from userservice_core.infrastructure.caching.lru_backend import LOCK_TIMEOUT_SECONDS, Entry, LruBackend
+from userservice_core.infrastructure.caching.redis_client import TIMEOUT_SECONDS
 from userservice_core.infrastructure.caching.redis_values import RedisValues, SharedValue
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class DogpileCache:
     Args:
         max_entries: In memory, of all namespaces together; the least recently used go first.
         redis_url: Of the shared layer, a :class:`~userservice_core.ports.cache_address.CacheAddress`; None for none.
+        timeout_seconds: Of each exchange with the shared layer.
         lock_seconds: How long whoever loads a value can hold up others that want it.
         monotonic: The clock by which values expire, in seconds.
     """
@@ -53,12 +55,17 @@ class DogpileCache:
         max_entries: int,
         redis_url: str | None,
         metrics: Metrics,
+        timeout_seconds: float = TIMEOUT_SECONDS,
         lock_seconds: float = LOCK_TIMEOUT_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metrics = metrics
         self._monotonic = monotonic
-        self._shared = None if redis_url is None else RedisValues(redis_url, metrics=metrics, lock_seconds=lock_seconds)
+        self._shared = (
+            None
+            if redis_url is None
+            else RedisValues(redis_url, metrics=metrics, timeout_seconds=timeout_seconds, lock_seconds=lock_seconds)
+        )
         self._region = CacheRegion().configure(
             lru_backend.NAME,
             arguments={"max_entries": max_entries, "monotonic": monotonic, "lock_seconds": lock_seconds},

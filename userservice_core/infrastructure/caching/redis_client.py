@@ -1,8 +1,8 @@
 """
 How Redis and Valkey are spoken to: alone, behind Sentinels, or as a Cluster.
 
-Whichever it is, :func:`connect` returns a client that waits 50 ms at most for a connection and for an answer, repeats
-nothing, and leaves a server alone for a second that failed three times in a row.
+Whichever it is, :func:`connect` returns a client that waits 50 ms at most for a connection and for an answer, if it is
+not told otherwise, repeats nothing, and leaves a server alone for a second that failed three times in a row.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class SharedLock(Lock):
             raise LockNotOwnedError("the lock has run out")
 
 
-def connect(url: str) -> redis.Redis:
+def connect(url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> redis.Redis:
     """
     Return a client of what *url* names (:class:`~userservice_core.ports.cache_address.CacheAddress`).
 
@@ -194,24 +194,25 @@ def connect(url: str) -> redis.Redis:
         ValueError: If it is no such URL.
     """
     address = CacheAddress.parse(url)
-    options = {**_options(address), "username": address.username, "password": address.password}
+    shared = _options(address, timeout_seconds)
+    options = {**shared, "username": address.username, "password": address.password}
     match address.arrangement:
         case Arrangement.ALONE:
             ((host, port),) = address.hosts
             return GuardedRedis(host=host, port=port, db=address.database, **options)
         case Arrangement.SENTINEL:
-            return _behind_sentinels(address, options)
+            return _behind_sentinels(address, shared, options)
         case Arrangement.CLUSTER:
             # Loaded for those who have one.
             from userservice_core.infrastructure.caching.redis_cluster import ClusterRedis
 
-            return ClusterRedis(address.hosts, options)
+            return ClusterRedis(address.hosts, options, timeout_seconds=timeout_seconds)
 
 
-def _options(address: CacheAddress) -> dict[str, Any]:
+def _options(address: CacheAddress, timeout_seconds: float) -> dict[str, Any]:
     options: dict[str, Any] = {
-        "socket_timeout": TIMEOUT_SECONDS,
-        "socket_connect_timeout": TIMEOUT_SECONDS,
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": timeout_seconds,
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
     }
@@ -226,11 +227,11 @@ def _options(address: CacheAddress) -> dict[str, Any]:
     return options
 
 
-def _behind_sentinels(address: CacheAddress, options: dict[str, Any]) -> GuardedRedis:
+def _behind_sentinels(address: CacheAddress, shared: dict[str, Any], options: dict[str, Any]) -> GuardedRedis:
     sentinels = Sentinel(  # type: ignore[no-untyped-call]
         address.hosts,
         sentinel_kwargs={
-            **_options(address),
+            **shared,
             "username": address.sentinel_username,
             "password": address.sentinel_password,
         },

@@ -17,7 +17,7 @@ import redis
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError
 
-from userservice_core.infrastructure.caching.redis_client import TIMEOUT_SECONDS, Breaker, GuardedRedis, RestingError
+from userservice_core.infrastructure.caching.redis_client import Breaker, GuardedRedis, RestingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,11 +38,19 @@ class ClusterRedis(redis.Redis):
     at the first command, and again at most once a second after a node sent a command elsewhere or did not answer.
     """
 
-    def __init__(self, hosts: Sequence[_Address], options: dict[str, Any]) -> None:
-        """Of some of its members, any of which tells of the others, and redis-py's options for each connection."""
+    def __init__(self, hosts: Sequence[_Address], options: dict[str, Any], *, timeout_seconds: float) -> None:
+        """
+        Do not connect yet.
+
+        Args:
+            hosts: Some of its members; any of them tells of the others.
+            options: Those of redis-py, for each connection.
+            timeout_seconds: How long to wait for another thread that asks who has what.
+        """
         super().__init__()  # whose connections are not used
         self._hosts = tuple(hosts)
         self._options = options
+        self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
         self._nodes: dict[_Address, GuardedRedis] = {}
         self._owners: list[_Address | None] = []
@@ -119,7 +127,7 @@ class ClusterRedis(redis.Redis):
 
     def _renew(self, *, is_forced: bool) -> None:
         """Ask for the slots, which are not known yet, or wait for whoever does."""
-        if not self._renewal.acquire(timeout=TIMEOUT_SECONDS):
+        if not self._renewal.acquire(timeout=self._timeout_seconds):
             raise RestingError
         try:
             if self._owners:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 
 from userservice_core.errors import UnavailableError
-from userservice_core.infrastructure.caching.redis_client import LuaScript, connect
+from userservice_core.infrastructure.caching.redis_client import TIMEOUT_SECONDS, LuaScript, connect
 from userservice_core.infrastructure.caching.redis_cluster import ClusterRedis
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ class RedisRateLimiter:
     """
     One script, and so one exchange, a hit; in a cluster one a counter. A `ports.limits.RateLimiter`.
 
-    Each exchange has 50 ms, and after three failures in a row Redis is left alone for a second.
+    Each exchange has its time-out, and after three failures in a row Redis is left alone for a second.
     """
 
-    def __init__(self, url: str) -> None:
-        self._client = connect(url)
+    def __init__(self, url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._client = connect(url, timeout_seconds=timeout_seconds)
         # A script has all its keys in one slot. Counters with one tag would be in one slot, all of them, on one node;
         # each counts by itself, so nothing needs them together (docs/adr/0053).
         self._is_spread = isinstance(self._client, ClusterRedis)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 
 from userservice_core.errors import UnavailableError
-from userservice_core.infrastructure.caching.redis_client import LuaScript, connect
+from userservice_core.infrastructure.caching.redis_client import TIMEOUT_SECONDS, LuaScript, connect
 from userservice_core.ports.consistency import Position
 
 if TYPE_CHECKING:
@@ -39,12 +39,14 @@ class RedisPositions:
     """
     One exchange to remember, one to recall; a `ports.consistency.PositionMemory`.
 
-    Each exchange has 50 ms, and after three failures in a row Redis is left alone for a second.
+    Each exchange has its time-out, and after three failures in a row Redis is left alone for a second.
     """
 
-    def __init__(self, url: str, *, life_seconds: float, metrics: Metrics) -> None:
+    def __init__(
+        self, url: str, *, life_seconds: float, metrics: Metrics, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> None:
         """Keep each position for *life_seconds*, by which every replica that serves has it."""
-        self._client = connect(url)
+        self._client = connect(url, timeout_seconds=timeout_seconds)
         self._life_milliseconds = int(life_seconds * 1000)
         self._metrics = metrics
 

@@ -17,7 +17,13 @@ import attrs
 import redis
 from redis.exceptions import LockError
 
-from userservice_core.infrastructure.caching.redis_client import LuaScript, RestingError, SharedLock, connect
+from userservice_core.infrastructure.caching.redis_client import (
+    TIMEOUT_SECONDS,
+    LuaScript,
+    RestingError,
+    SharedLock,
+    connect,
+)
 from userservice_core.ports.context import current_call
 
 if TYPE_CHECKING:
@@ -61,8 +67,8 @@ class RedisValues:
     """
     Values by namespace and key in Redis, each written only over an older version.
 
-    No method raises for what Redis does or does not, and none blocks for long: each exchange has 50 ms, and after three
-    failures in a row Redis is left alone for a second.
+    No method raises for what Redis does or does not, and none blocks for long: each exchange has its time-out, and after
+    three failures in a row Redis is left alone for a second.
     """
 
     def __init__(
@@ -71,9 +77,10 @@ class RedisValues:
         *,
         metrics: Metrics,
         now: Callable[[], float] = time.time,
+        timeout_seconds: float = TIMEOUT_SECONDS,
         lock_seconds: float = LOCK_TIMEOUT_SECONDS,
     ) -> None:
-        self._client = connect(url)
+        self._client = connect(url, timeout_seconds=timeout_seconds)
         self._metrics = metrics
         self._now = now
         self._lock_seconds = lock_seconds
