@@ -155,6 +155,17 @@ class SentinelRedis(_Several):
                 return next(server for server in self.data if server.port == int(port))
         raise ServerFailedError("no Sentinel answers")
 
+    def start(self) -> None:
+        for server in self.servers:
+            server.start()
+        # A Sentinel waits for eight seconds before it tells a server that came back whose replica it is.
+        primary = self.primary()
+        for server in self.data:
+            with server.client() as client:
+                if server is not primary and client.role()[0] == b"master":
+                    client.replicaof("127.0.0.1", str(primary.port))
+        super().start()
+
     def _is_settled(self) -> bool:
         return all(self._is_ready(sentinel) for sentinel in self.sentinels)
 
@@ -202,12 +213,11 @@ class ClusterRedis(_Several):
     def move(self, slot: int, *, to: RedisServer) -> None:
         """Give a slot, and the keys in it, to another node."""
         source = self.owner_of(slot)
+        self.begin_to_move(slot, to=to)
         with source.client() as giving, to.client() as taking:
-            giver, taker = (str(client.execute_command("CLUSTER MYID"), "ascii") for client in (giving, taking))
-            self.begin_to_move(slot, to=to)
+            taker = str(taking.execute_command("CLUSTER MYID"), "ascii")
             while keys := giving.execute_command("CLUSTER GETKEYSINSLOT", slot, 100):
                 giving.execute_command("MIGRATE", "127.0.0.1", to.port, "", 0, 5_000, "REPLACE", "KEYS", *keys)
-            assert giver != taker
             for client in (taking, giving):
                 client.execute_command("CLUSTER SETSLOT", slot, "NODE", taker)
 
@@ -218,6 +228,26 @@ class ClusterRedis(_Several):
             giver, taker = (str(client.execute_command("CLUSTER MYID"), "ascii") for client in (giving, taking))
             taking.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", giver)
             giving.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", taker)
+
+    def configure(self, name: str, value: str) -> None:
+        """Set a parameter at every node that runs."""
+        for node in self.servers:
+            if node.process is not None:
+                with node.client() as client:
+                    client.config_set(name, value)
+
+    def state(self) -> str:
+        """Return what the first node says of the cluster: `ok` or `fail`."""
+        with self.servers[0].client() as client:
+            return str(client.execute_command("CLUSTER INFO")["cluster_state"])
+
+    def sizes(self) -> list[int]:
+        """Return how many keys each node has."""
+        sizes = []
+        for node in self.servers:
+            with node.client() as client:
+                sizes.append(client.dbsize())
+        return sizes
 
     def flush(self) -> None:
         """Drop every key of every node."""

@@ -7,13 +7,13 @@ not told otherwise, repeats nothing, and leaves a server alone for a second that
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
 from redis.backoff import NoBackoff
+from redis.commands.core import Script
 from redis.exceptions import ClusterDownError, LockNotOwnedError, NoScriptError, ReadOnlyError
 from redis.lock import Lock
 from redis.retry import Retry
@@ -113,8 +113,8 @@ class LuaScript:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        # The name that servers know it by.
-        self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        # The name that servers know it by; of bytes, redis-py takes it without a client.
+        self._digest = Script(None, text.encode()).sha  # type: ignore[arg-type]
 
     def __call__(self, client: redis.Redis, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:  # noqa: ANN401 - as Lua answers
         """

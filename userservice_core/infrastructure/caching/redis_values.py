@@ -67,8 +67,8 @@ class RedisValues:
     """
     Values by namespace and key in Redis, each written only over an older version.
 
-    No method raises for what Redis does or does not, and none blocks for long: each exchange has its time-out, and after
-    three failures in a row Redis is left alone for a second.
+    No method raises for what Redis does or does not, and none blocks for long: each exchange has its time-out, and
+    after three failures in a row Redis is left alone for a second.
     """
 
     def __init__(
@@ -132,7 +132,8 @@ class RedisValues:
         """
         Let one process at a time load a key.
 
-        Best effort: where Redis cannot tell, or a rival takes longer than five seconds, the block runs beside it.
+        Best effort: where Redis cannot tell, or a rival takes longer than five seconds or than half of what the call
+        may last, the block runs beside it.
         """
         lock = SharedLock(
             self._client,
@@ -152,8 +153,9 @@ class RedisValues:
         self._ask(lambda: _COMPARE_AND_SET(self._client, [_key(namespace, key)], args))
 
     def _patience_seconds(self) -> float:
+        # Half of what a call may last, so that the load has as much.
         left = current_call().left_seconds()
-        return self._lock_seconds if left is None else min(self._lock_seconds, max(left, 0.0))
+        return self._lock_seconds if left is None else min(self._lock_seconds, max(left / 2, 0.0))
 
     def _ask(self, call: Callable[[], _T]) -> _T | None:
         """Make one exchange; None where it came to nothing."""
