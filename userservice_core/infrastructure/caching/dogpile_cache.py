@@ -75,14 +75,15 @@ class DogpileCache:
         self._random = random.SystemRandom()
 
     def get(self, namespace: Namespace[V], key: str, load: Callable[[], Versioned[V]]) -> V:
-        self._require(namespace)
-        local_key = LruBackend.key_of(namespace.name, key)
+        name = namespace.name
+        hits = self._hits.get(name) or self._require(namespace)
+        local_key = LruBackend.key_of(name, key)
         found = self._memory.get(local_key)
         if isinstance(found, CachedValue):
             entry: Entry = found.payload
             # Counts without a lock, and loses none.
-            if not next(self._hits[namespace.name]) % HITS_A_COUNT:
-                self._metrics.count("cache_hit", outcome=namespace.name, times=HITS_A_COUNT)
+            if not next(hits) % HITS_A_COUNT:
+                self._metrics.count("cache_hit", outcome=name, times=HITS_A_COUNT)
         else:
             entry = self._region.get_or_create(local_key, lambda: self._fill(namespace, key, load))
         value: V = entry.value
@@ -119,10 +120,10 @@ class DogpileCache:
         if self._shared is not None:
             self._shared.close()
 
-    def _require(self, namespace: Namespace[V]) -> None:
+    def _require(self, namespace: Namespace[V]) -> itertools.count[int]:
+        """Have a namespace be known, and return what counts its hits."""
         self._memory.require_namespace(namespace.name, longest_life_seconds=namespace.ttl_seconds)
-        if namespace.name not in self._hits:
-            self._hits.setdefault(namespace.name, itertools.count(1))
+        return self._hits.setdefault(namespace.name, itertools.count(1))
 
     # --- misses -----------------------------------------------------------------------------------------------------
 
