@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tests.servers.postgres import PostgresServer
     from tests.servers.redis import ClusterRedis, RedisServer, SentinelRedis
     from tests.servers.replication import ReplicatedPostgres
+    from tests.servers.toxiproxy import Toxiproxy
 
 _T = TypeVar("_T")
 _RUN: Final = pytest.StashKey[ServersOfRun]()
@@ -184,6 +185,12 @@ def redis_sentinel(servers_of_run: ServersOfRun) -> SentinelRedis:
 def redis_cluster(servers_of_run: ServersOfRun) -> ClusterRedis:
     """A Cluster of the run; whose keys a test makes up, since they are dropped by nobody."""
     return started(servers_of_run.redis_cluster)
+
+
+@pytest.fixture(scope="session")
+def toxiproxy(servers_of_run: ServersOfRun) -> Toxiproxy:
+    """Lines between a client and a server that a test can slow down, cut, and mend."""
+    return started(servers_of_run.toxiproxy)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import ClusterRedis, RedisServer, SentinelRedis
 from tests.servers.replication import ReplicatedPostgres
+from tests.servers.toxiproxy import Toxiproxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,8 @@ class ServersOfRun:
         """Stop the servers of this run, and remove its folder."""
         if (self.folder / "kafka").exists():
             self._kafka.stop()
+        if (self.folder / "toxiproxy").exists():
+            self._toxiproxy.stop()
         if (self.folder / "redis").exists():
             self._redis.stop()
         if (self.folder / "valkey").exists():
@@ -99,6 +102,12 @@ class ServersOfRun:
         with self.locked("redis-cluster"):
             self._redis_cluster.start()
         return self._redis_cluster
+
+    def toxiproxy(self) -> Toxiproxy:
+        """Return the proxies of the run, started; each test makes its own in there."""
+        with self.locked("toxiproxy"):
+            self._toxiproxy.start()
+        return self._toxiproxy
 
     def postgres(self) -> PostgresServer:
         """Return the PostgreSQL of the run, started."""
@@ -184,6 +193,10 @@ class ServersOfRun:
     @functools.cached_property
     def _redis_cluster(self) -> ClusterRedis:
         return ClusterRedis(self.folder / "redis-cluster")
+
+    @functools.cached_property
+    def _toxiproxy(self) -> Toxiproxy:
+        return Toxiproxy(self.folder / "toxiproxy")
 
     @functools.cached_property
     def _pgbouncer(self) -> PgBouncer:
