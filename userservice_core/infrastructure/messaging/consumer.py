@@ -351,22 +351,26 @@ class EventConsumer:
 
     def _handle_one(self, waiting: Waiting) -> bool:
         """Handle an arrival, or put it aside; returns False where it is to be tried again."""
+        if waiting.given_up is not None:
+            waiting.failures += 1
+            return self._ended(waiting, is_put_aside=self._is_kept_aside(waiting), cause=waiting.given_up)
         try:
             (outcome,) = self._apply([waiting.arrival])
             if outcome is Outcome.BEHIND:
                 self._put_aside(waiting.arrival, cause=_BEHIND, attempts=0)
         except Exception as error:  # noqa: BLE001 - a handler may raise anything
-            return self._failed(waiting, error)
+            return self._ended(waiting, is_put_aside=self._is_put_aside(waiting, error), cause=_cause(error))
         self._finish(waiting, outcome)
         return True
 
-    def _failed(self, waiting: Waiting, error: Exception) -> bool:
-        if self._is_put_aside(waiting, error):
+    def _ended(self, waiting: Waiting, *, is_put_aside: bool, cause: str) -> bool:
+        """Go on after a failure: behind an arrival that is put aside, else with the same one after a pause."""
+        if is_put_aside:
             self._queues.done(waiting)
             self._source.done(waiting.arrival)
             return True
         pause = self._retries.pause_seconds(waiting.failures)
-        _log.warning("an event is tried again in %.1f s: %s: %s", pause, _shown(waiting.arrival), _cause(error))
+        _log.warning("an event is tried again in %.1f s: %s: %s", pause, _shown(waiting.arrival), cause)
         self._queues.again(waiting, after_seconds=pause)
         return False
 
@@ -429,6 +433,8 @@ class EventConsumer:
         if passed is not None:
             self._count(passed.value)
             return True
+        if waiting.given_up is not None:
+            return self._is_kept_aside(waiting)
         try:
             (outcome,) = self._apply([arrival])
             if outcome is Outcome.BEHIND:
@@ -445,8 +451,13 @@ class EventConsumer:
         if not self._is_hopeless(error, waiting.attempts):
             self._count("outage" if self._is_outage(error) else "retried")
             return False
+        waiting.given_up = _cause(error)
+        return self._is_kept_aside(waiting)
+
+    def _is_kept_aside(self, waiting: Waiting) -> bool:
+        """Keep what is given up among the dead letters; where that fails, it alone is to be tried again."""
         try:
-            self._put_aside(waiting.arrival, cause=_cause(error), attempts=waiting.attempts)
+            self._put_aside(waiting.arrival, cause=waiting.given_up or "", attempts=waiting.attempts)
         except Exception as failure:  # noqa: BLE001 - then it comes again
             self._count("put-aside-failed")
             _log.warning("an event could not be put aside: %s: %s", _shown(waiting.arrival), _cause(failure))

@@ -37,7 +37,7 @@ _LEAST_PAUSE_SECONDS = 0.01
 _CLOCK_MARGIN = timedelta(minutes=1)
 """Rows expire by the database's clock; this machine's may be ahead of it."""
 
-_KINDS_OF_CACHES = frozenset({RevocationKind.ROLE_MAP, RevocationKind.USER_ACCESS})
+_KINDS_OF_CACHES = frozenset({RevocationKind.ROLE_MAP, RevocationKind.USER_ACCESS, RevocationKind.SETTINGS})
 
 
 class RevocationMirror:
@@ -66,8 +66,8 @@ class RevocationMirror:
             log: Where revocations are written.
             signal: Wakes the reader early; None to only poll.
             clock: For forgetting what has expired.
-            on_revocation: Told once of each row that caches have to act on: of roles, of a user's access, of a key. One
-                that raises is told again with the next read.
+            on_revocation: Told once of each row that others than the mirror act on: of roles, of a user's access, of
+                settings, of a key. One that raises is told again with the next read.
             on_gap: Told after the log could not be read for longer than the mirror may be old.
             poll_seconds: Between two reads.
             max_age_seconds: Since the last good read, after which memory is not trusted.
