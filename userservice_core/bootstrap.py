@@ -786,6 +786,7 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
         common.clock,
         on_revocation=on_revocation,
         on_gap=cache.clear,
+        metrics=common.metrics,
     )
     pings: list[Ping] = [PostgresPing(database)]
     if settings.cache_url is not None:
