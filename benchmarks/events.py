@@ -13,35 +13,25 @@ import copy
 import gc
 import itertools
 import multiprocessing
-import statistics
-import tempfile
 import threading
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import attrs
-import confluent_kafka
-import kafka
 import msgspec
 import psycopg
 import uuid_utils.compat as uuid_utils
 from confluent_kafka import Consumer, KafkaException
-from kafka import KafkaConsumer
 
-from benchmarks.dataset.loading import load
-from benchmarks.dataset.people import People
-from tests.servers.kafka import KafkaBroker
 from userservice_core import EventConsumer, PostgresInbox
 from userservice_core.bootstrap import (
     bootstrap,
     configure_logging,
     effective_cpus,
     kafka_topics,
-    new_key_ring,
 )
-from userservice_core.config import Settings
+from userservice_core.config import KafkaClient, Settings
 from userservice_core.domain.event_data import event_data, wire_type
 from userservice_core.domain.events import ProfileUpdated, Topic
 from userservice_core.domain.ids import EventId, UserId
@@ -51,19 +41,20 @@ from userservice_core.infrastructure.messaging.confluent_events import Confluent
 from userservice_core.infrastructure.messaging.confluent_publisher import ConfluentEventPublisher
 from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
 from userservice_core.infrastructure.messaging.kafka_publisher import KafkaEventPublisher
+from userservice_core.infrastructure.messaging.kafka_topics import TopicSpec
 from userservice_core.infrastructure.messaging.lines import Line
 from userservice_core.infrastructure.messaging.relay import Relay
-from userservice_core.infrastructure.postgres import migrate
 from userservice_core.infrastructure.postgres.database import Database
-from userservice_core.infrastructure.postgres.embedded import EmbeddedPostgres
 from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
 from userservice_core.infrastructure.postgres.signal import PostgresSignal
 from userservice_core.ports.publishing import OutboxRecord, lane_of
 from userservice_core.ports.revocations import OUTBOX_CHANNEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from multiprocessing.connection import Connection as Pipe
+
+    from kafka import KafkaConsumer
 
     from userservice_core.application.profiles import Profiles
     from userservice_core.ports.consuming import ConsumedEvent
@@ -72,7 +63,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _KEYS: Final = 5_000
-_USERS: Final = 1_000
+_TYPE: Final = "userservice.profile.updated.v1"
 _PATIENCE_SECONDS: Final = 120.0
 _LOOK_SECONDS: Final = 0.005
 _AT_ONCE: Final = 1_000
@@ -84,79 +75,17 @@ _FILL: Final = """
 """
 
 
-@attrs.frozen(kw_only=True)
-class Rounds:
-    """
-    What one round after the other gave, of a figure and of its limit.
+@attrs.frozen
+class Measured:
+    """What one round gave, of a figure and of its limit, both a second."""
 
-    Attributes:
-        figure: A second.
-        limit: A second, in the same rounds.
-    """
-
-    figure: tuple[float, ...]
-    limit: tuple[float, ...]
-
-    @property
-    def ratio(self) -> float:
-        """The median of the ratios of each round."""
-        return statistics.median(one / limit for one, limit in zip(self.figure, self.limit, strict=True))
+    value: float
+    limit: float
 
 
-@attrs.frozen(kw_only=True)
-class Scene:
-    """A broker and a database with the schema."""
-
-    broker: KafkaBroker
-    settings: Settings
-
-    def of_client(self, client: str) -> Settings:
-        """Return the settings that use one client of Kafka, with topics of their own."""
-        return attrs.evolve(
-            self.settings, kafka_client=type(self.settings.kafka_client)(client), topic_prefix=f"{client}."
-        )
-
-
-@contextlib.contextmanager
-def scene() -> Iterator[Scene]:
-    """Start both."""
-    with contextlib.ExitStack() as running:
-        folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="userservice-bench-")))
-        folder.chmod(0o755)
-        database = EmbeddedPostgres(folder / "postgres")
-        running.callback(database.stop)
-        dsn = database.start()
-        (folder / "kafka").mkdir()
-        broker = KafkaBroker(folder / "kafka")
-        broker.start()
-        running.callback(broker.stop)
-        settings = Settings.from_environment(
-            {
-                "USERSERVICE_PROFILE": "test",
-                "USERSERVICE_ISSUER": "https://accounts.example.com",
-                "USERSERVICE_DATABASE_URL": dsn,
-                "USERSERVICE_DATABASE_DIRECT_URL": dsn,
-                "USERSERVICE_DATA_DIR": str(folder),
-                "USERSERVICE_KEYRING": new_key_ring(),
-                "USERSERVICE_LOG_LEVEL": "WARNING",
-                "USERSERVICE_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
-                "USERSERVICE_RETENTION_INTERVAL_SECONDS": "0",
-            }
-        )
-        configure_logging(settings)
-        migrate.upgrade(dsn)
-        load(People(users=_USERS, seed=1, until=datetime.now(UTC)), dsn)
-        yield Scene(broker=broker, settings=settings)
-
-
-def versions() -> dict[str, str]:
-    """Return those of what is measured."""
-    return {
-        "kafka-python": kafka.__version__,
-        "confluent-kafka": confluent_kafka.__version__,
-        "librdkafka": confluent_kafka.libversion()[0],
-        "psycopg": psycopg.__version__,
-    }
+def through(client: KafkaClient, settings: Settings) -> Settings:
+    """Return the settings that use one client of Kafka, with topics of their own."""
+    return attrs.evolve(settings, kafka_client=client, topic_prefix=f"{client}.")
 
 
 def _records(topic: str, count: int) -> list[OutboxRecord]:
@@ -201,32 +130,33 @@ def bytes_of(record: OutboxRecord) -> int:
 # --- relay ------------------------------------------------------------------------------------------------------------
 
 
-def relay(scene: Scene, *, client: str, events: int, rounds: int) -> Rounds:
+def relay(settings: Settings, *, events: int) -> Generator[Measured, None, None]:
     """Measure the events a second of a relay with as many waiting, beside its producer alone."""
-    settings = scene.of_client(client)
     records = _records(f"{settings.topic_prefix}users", events)
-    figure, limit = [], []
     with (
         psycopg.connect(settings.database_url, autocommit=True) as connection,
         contextlib.closing(_publisher(settings)) as publisher,
         _relaying(settings) as metrics,
     ):
+        connection.execute("TRUNCATE outbox")
         _lay_ready(connection, records)
-        producer = publisher.producer()
-        bare = _sent_by_confluent if client == "confluent-kafka" else _sent_by_kafka_python
-        for number in range(rounds + 1):
-            alone = bare(producer, records)
-            through = _relayed(connection, metrics, events)
-            # The first is for connections, plans and caches.
-            if number:
-                limit.append(events / alone)
-                figure.append(events / through)
-    return Rounds(figure=tuple(figure), limit=tuple(limit))
+        _relayed(connection, metrics, events)
+        while True:
+            alone = _sent(publisher, records)
+            yield Measured(events / _relayed(connection, metrics, events), events / alone)
 
 
-def _publisher(settings: Settings) -> KafkaEventPublisher | ConfluentEventPublisher:
-    kind = ConfluentEventPublisher if settings.kafka_client.value == "confluent-kafka" else KafkaEventPublisher
-    return kind(settings.kafka_bootstrap_servers, client_id="bare", topics=kafka_topics(settings))
+def _sent(publisher: KafkaEventPublisher | ConfluentEventPublisher, records: Sequence[OutboxRecord]) -> float:
+    """Send *records* by the producer of *publisher* alone, and return the seconds until all are acknowledged."""
+    if isinstance(publisher, ConfluentEventPublisher):
+        return _sent_by_confluent(publisher.producer(), records)
+    return _sent_by_kafka_python(publisher.producer(), records)
+
+
+def _publisher(settings: Settings, *topics: TopicSpec) -> KafkaEventPublisher | ConfluentEventPublisher:
+    is_confluent = settings.kafka_client is KafkaClient.CONFLUENT_KAFKA
+    kind = ConfluentEventPublisher if is_confluent else KafkaEventPublisher
+    return kind(settings.kafka_bootstrap_servers, client_id="bare", topics=topics or kafka_topics(settings))
 
 
 @contextlib.contextmanager
@@ -331,9 +261,12 @@ def _milliseconds(record: OutboxRecord) -> int:
 # --- from commit to consumer ------------------------------------------------------------------------------------------
 
 
-def latencies(scene: Scene, *, client: str, events: int, per_second: float) -> list[float]:
-    """Return the milliseconds from each commit of a change of a profile until a consumer's handler has its event."""
-    settings = scene.of_client(client)
+def latencies(settings: Settings, *, events: int, per_second: float) -> Generator[list[float], None, None]:
+    """
+    Yield the milliseconds from each commit of a change of a profile until a consumer's handler has its event, sorted.
+
+    The relay is a process of its own; whoever writes and the consumer are this one.
+    """
     users = _users(settings)
     with contextlib.closing(_publisher(settings)) as publisher:
         # The topics are there before anybody asks for them.
@@ -341,35 +274,42 @@ def latencies(scene: Scene, *, client: str, events: int, per_second: float) -> l
     committed: dict[str, float] = {}
     handled: dict[str, float] = {}
     stop = threading.Event()
+    consumer = EventConsumer(_source(settings, f"latency-{uuid_utils.uuid7()}", [f"{settings.topic_prefix}users"]))
+    consumer.on(_TYPE)(lambda event: handled.__setitem__(event.data["displayName"], time.perf_counter()))
+    thread = threading.Thread(target=consumer.run, args=(stop,))
+    with _process(_relay_process, settings), bootstrap(settings) as service:
+        thread.start()
+        try:
+            for turn in itertools.count():
+                committed.clear()
+                # The first is for connections and caches.
+                for number in range(events if turn else int(per_second)):
+                    due = time.perf_counter() + 1 / per_second
+                    name = f"{uuid_utils.uuid7()}"
+                    service.use_cases.profiles.patch(user_id=users[number % len(users)], patch={"display_name": name})
+                    committed[name] = time.perf_counter()
+                    time.sleep(max(0.0, due - time.perf_counter()))
+                _until(lambda: committed.keys() <= handled.keys())
+                if turn:
+                    yield sorted((handled[name] - at) * 1000 for name, at in committed.items())
+        finally:
+            stop.set()
+            thread.join()
+
+
+@contextlib.contextmanager
+def _process(work: Callable[..., None], *arguments: object) -> Iterator[Pipe]:
+    """Have a process do *work*, which says when it is ready, and ends when it is told nothing."""
     spawning = multiprocessing.get_context("spawn")
     parent, child = spawning.Pipe()
-    relay_process = spawning.Process(target=_relay_process, args=(settings, child), daemon=True)
-    relay_process.start()
-    consumer = EventConsumer(_source(settings, f"latency-{uuid_utils.uuid7()}", [f"{settings.topic_prefix}users"]))
-    consumer.on("userservice.profile.updated.v1")(
-        lambda event: handled.__setitem__(event.data["displayName"], time.perf_counter())
-    )
-    thread = threading.Thread(target=consumer.run, args=(stop,))
-    thread.start()
+    process = spawning.Process(target=work, args=(*arguments, child), daemon=True)
+    process.start()
     try:
         parent.recv()
-        with bootstrap(settings) as service:
-            profiles = service.use_cases.profiles
-            profiles.patch(user_id=users[0], patch={"display_name": client})
-            _until(lambda: client in handled)
-            for number in range(events):
-                due = time.perf_counter() + 1 / per_second
-                name = f"Number {number} through {client}"
-                profiles.patch(user_id=users[number % len(users)], patch={"display_name": name})
-                committed[name] = time.perf_counter()
-                time.sleep(max(0.0, due - time.perf_counter()))
-            _until(lambda: committed.keys() <= handled.keys())
+        yield parent
     finally:
-        stop.set()
-        thread.join()
         parent.send(None)
-        relay_process.join()
-    return sorted((handled[name] - at) * 1000 for name, at in committed.items())
+        process.join()
 
 
 def _relay_process(settings: Settings, pipe: Pipe) -> None:
@@ -382,35 +322,32 @@ def _relay_process(settings: Settings, pipe: Pipe) -> None:
 # --- consumer ---------------------------------------------------------------------------------------------------------
 
 
-def consume(scene: Scene, *, client: str, events: int, rounds: int, most: int = 500) -> Rounds:
+def consume(settings: Settings, *, events: int, most: int) -> Generator[Measured, None, None]:
     """
     Measure the events a second that a consumer applies, beside its client alone.
 
     Args:
-        most: Events whose effects are written in one transaction; 1 for a transaction each.
+        most: Events whose effects are written in one transaction, at most; 1 for a transaction each.
     """
-    settings = scene.of_client(client)
-    topic = f"{settings.topic_prefix}consumed"
-    scene.broker.create_topics([topic], partitions=24)
-    with contextlib.closing(_publisher(settings)) as publisher:
-        producer = publisher.producer()
-        bare = _sent_by_confluent if client == "confluent-kafka" else _sent_by_kafka_python
-        bare(producer, _records(topic, events))
-    figure, limit = [], []
+    topic = f"{settings.topic_prefix}consumed-{most}"
+    spec = TopicSpec(name=topic)
+    with contextlib.closing(_publisher(settings, spec)) as publisher:
+        _sent(publisher, _records(topic, events))
     with psycopg.connect(settings.database_url, autocommit=True) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS effect (key text, sequence bigint, event_id text)")
-        for number in range(rounds):
-            name = f"{client}-{most}-{number}-{time.time()}"
-            limit.append(_polled(_source(settings, f"bare-{name}", [topic]), events))
-            figure.append(_consumed(_source(settings, f"inbox-{name}", [topic]), settings, events, most))
-            (applied,) = connection.execute("SELECT count(*) FROM effect").fetchone() or (0,)
-            assert applied == events, f"{applied} effects of {events} events"
+        while True:
+            group = f"{most}-{uuid_utils.uuid7()}"
+            alone = _polled(_source(settings, f"alone-{group}", [topic]), events)
+            applied = _consumed(_source(settings, f"inbox-{group}", [topic]), settings, events, most)
+            if (effects := _one(connection, "SELECT count(*) FROM effect")) != events:
+                raise AssertionError(f"{effects} effects of {events} events")
             connection.execute("TRUNCATE effect, userservice_inbox")
-    return Rounds(figure=tuple(figure), limit=tuple(limit))
+            yield Measured(applied, alone)
 
 
 def _source(settings: Settings, group: str, topics: Sequence[str]) -> KafkaEventSource | ConfluentEventSource:
-    kind = ConfluentEventSource if settings.kafka_client.value == "confluent-kafka" else KafkaEventSource
+    is_confluent = settings.kafka_client is KafkaClient.CONFLUENT_KAFKA
+    kind = ConfluentEventSource if is_confluent else KafkaEventSource
     return kind(settings.kafka_bootstrap_servers, group=group, topics=topics)
 
 
@@ -471,9 +408,9 @@ def _consumed(source: KafkaEventSource | ConfluentEventSource, settings: Setting
         applied.append((time.perf_counter(), len(consumed)))
 
     if most == 1:
-        consumer.on("userservice.profile.updated.v1")(lambda event, connection: write([event], connection))
+        consumer.on(_TYPE)(lambda event, connection: write([event], connection))
     else:
-        consumer.on_batch("userservice.profile.updated.v1", most=most)(write)
+        consumer.on_batch(_TYPE, most=most)(write)
     stop = threading.Event()
     thread = threading.Thread(target=consumer.run, args=(stop,))
     gc.collect()
@@ -510,15 +447,14 @@ class _Silent:
         """Forget it."""
 
 
-def patches(scene: Scene, *, connections: int, seconds: float, rounds: int) -> Rounds:
+def patches(settings: Settings, *, connections: int, seconds: float) -> Generator[Measured, None, None]:
     """Measure the changes of profiles a second with their events, beside the same writes without."""
-    settings = scene.settings
     users = _users(settings)
     processes = min(connections, effective_cpus())
     shares = [connections // processes + (number < connections % processes) for number in range(processes)]
     with psycopg.connect(settings.database_url, autocommit=True) as connection, contextlib.ExitStack() as running:
         pipes = [
-            running.enter_context(_patching(settings, users[number::processes], threads=share))
+            running.enter_context(_process(_patch_process, settings, users[number::processes], share))
             for number, share in enumerate(shares)
         ]
 
@@ -530,29 +466,14 @@ def patches(scene: Scene, *, connections: int, seconds: float, rounds: int) -> R
                 pipe.send((records, seconds))
             return float(sum(pipe.recv() for pipe in pipes))
 
-        figure: list[float] = []
-        limit: list[float] = []
         for records in (False, True):
             run(records=records, seconds=1.0)
-        for number in range(rounds):
-            # Who begins takes turns too.
-            for records in (False, True) if number % 2 else (True, False):
-                (figure if records else limit).append(run(records=records, seconds=seconds))
-    return Rounds(figure=tuple(figure), limit=tuple(limit))
-
-
-@contextlib.contextmanager
-def _patching(settings: Settings, users: Sequence[UserId], *, threads: int) -> Iterator[Pipe]:
-    spawning = multiprocessing.get_context("spawn")
-    parent, child = spawning.Pipe()
-    process = spawning.Process(target=_patch_process, args=(settings, users, threads, child), daemon=True)
-    process.start()
-    try:
-        parent.recv()
-        yield parent
-    finally:
-        parent.send(None)
-        process.join()
+        while True:
+            # Whoever began is the second of the next round.
+            alone, recording = run(records=False, seconds=seconds), run(records=True, seconds=seconds)
+            yield Measured(recording, alone)
+            recording, alone = run(records=True, seconds=seconds), run(records=False, seconds=seconds)
+            yield Measured(recording, alone)
 
 
 def _patch_process(settings: Settings, users: Sequence[UserId], threads: int, pipe: Pipe) -> None:
