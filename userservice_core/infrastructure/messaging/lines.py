@@ -116,6 +116,9 @@ class RunningLine:
             without_topics=(*self._line.without_topics, *self._topics.current()),
         )
         left_alone = self._keys.current()
+        if not left_alone:
+            self._passed_over = 0
+            return found
         records = [record for record in found if (record.topic, record.key) not in left_alone]
         self._passed_over = min(len(found) - len(records), _MOST_PASSED_OVER)
         return records
@@ -152,10 +155,12 @@ class RunningLine:
         self._metrics.count(f"relay_{self.name}", times=len(done))
         self._bus.passed(None)
         self._told.pop((Reach.BUS, ""), None)
-        for record in done:
-            self._told.pop((Reach.TOPIC, record.topic), None)
-            self._topics.passed(record.topic)
-            self._keys.passed((record.topic, record.key))
+        for topic in {record.topic for record in done}:
+            self._told.pop((Reach.TOPIC, topic), None)
+            self._topics.passed(topic)
+        if self._keys:
+            for record in done:
+                self._keys.passed((record.topic, record.key))
 
     def _leave_alone(self, delivery: Delivery) -> None:
         record = delivery.record

@@ -493,6 +493,31 @@ signing_keys: Final = Table(
     CheckConstraint("(sealed IS NULL) = (revoked_at IS NOT NULL)", name="sealed"),
 )
 
+setting_changes: Final = Table(
+    "setting_changes",
+    metadata,
+    Column("name", _KEY, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+    Column("at", _TIME, nullable=False),
+    Column("actor_kind", _KEY, nullable=False),
+    Column("actor_id", Uuid),
+    Column("reason", Text, nullable=False),
+    PrimaryKeyConstraint("name", "version"),
+    CheckConstraint("version > 0", name="version"),
+)
+
+job_leases: Final = Table(
+    "job_leases",
+    metadata,
+    Column("job", _KEY, nullable=False),
+    Column("holder", Text),
+    Column("held_until", _TIME, nullable=False),
+    Column("done_at", _TIME),
+    PrimaryKeyConstraint("job"),
+)
+
 # --- audit ------------------------------------------------------------------------------------------------------------
 
 # Append-only: who may write here may not change what is written. A partition a month, made ahead of time; one for what

@@ -23,6 +23,7 @@ from userservice_core.infrastructure.postgres.profiles import PostgresProfileRep
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationWriter
 from userservice_core.infrastructure.postgres.roles import PostgresPermissionRepository, PostgresRoleRepository
 from userservice_core.infrastructure.postgres.sessions import PostgresSessionRepository
+from userservice_core.infrastructure.postgres.settings import PostgresSettingRepository
 from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInRepository
 from userservice_core.infrastructure.postgres.signing_keys import PostgresSigningKeyRepository
 from userservice_core.infrastructure.postgres.transactions import OpenTransaction
@@ -60,6 +61,7 @@ class PostgresTransaction:
         self.permissions = PostgresPermissionRepository(transaction, recorder)
         self.clients = PostgresClientRepository(transaction)
         self.signing_keys = PostgresSigningKeyRepository(transaction)
+        self.settings = PostgresSettingRepository(transaction)
         self.revocations = PostgresRevocationWriter(transaction)
         self.audit = PostgresAuditLog(transaction)
         self.parked_events = PostgresParkedEventRepository(transaction)
