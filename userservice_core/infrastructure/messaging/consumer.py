@@ -380,10 +380,13 @@ class EventConsumer:
         self._source.done(waiting.arrival)
         self._count(outcome.value)
 
-    def _apply(self, arrivals: Sequence[Arrival], *, is_replay: bool = False) -> tuple[Outcome, ...]:
+    def _apply(
+        self, arrivals: Sequence[Arrival], *, is_replay: bool = False, deadline: float | None = None
+    ) -> tuple[Outcome, ...]:
         event = arrivals[0].event
+        traceparent = None if event is None else event.traceparent
         with (
-            call_context(CallContext(traceparent=None if event is None else event.traceparent)),
+            call_context(CallContext(deadline=deadline, traceparent=traceparent)),
             contextlib.nullcontext() if self._metrics is None else self._metrics.timing("consumer_handler"),
         ):
             return self._application.apply(arrivals, is_replay=is_replay)
@@ -422,12 +425,12 @@ class EventConsumer:
         held_up: set[tuple[str, str]] = set()
         for each in waiting:
             key = key_of(each.arrival)
-            if key in held_up or time.monotonic() >= deadline or not self._handle_given(each):
+            if key in held_up or time.monotonic() >= deadline or not self._handle_given(each, deadline):
                 left.append(each)
                 held_up.add(key)
         return left
 
-    def _handle_given(self, waiting: Waiting) -> bool:
+    def _handle_given(self, waiting: Waiting, deadline: float) -> bool:
         arrival = waiting.arrival
         passed = self._handlers.passed(arrival)
         if passed is not None:
@@ -436,7 +439,7 @@ class EventConsumer:
         if waiting.given_up is not None:
             return self._is_kept_aside(waiting)
         try:
-            (outcome,) = self._apply([arrival])
+            (outcome,) = self._apply([arrival], deadline=deadline)
             if outcome is Outcome.BEHIND:
                 self._put_aside(arrival, cause=_BEHIND, attempts=0)
         except Exception as error:  # noqa: BLE001 - a handler may raise anything
