@@ -165,10 +165,12 @@ class Process:
 class Server(Process):
     """A host under granian."""
 
-    def __init__(self, app: str, *, environment: Mapping[str, str], port: int | None = None) -> None:
+    def __init__(
+        self, app: str, *, environment: Mapping[str, str], port: int | None = None, folder: Path = ROOT
+    ) -> None:
         self.port = port or free_port()
         own = {"USERSERVICE_PORT": str(self.port), "USERSERVICE_METRICS_PORT": str(free_port())}
-        super().__init__("serve", "--app", app, environment={**environment, **own})
+        super().__init__("serve", "--app", app, environment={**environment, **own}, folder=folder)
         self.metrics_url = f"http://127.0.0.1:{own['USERSERVICE_METRICS_PORT']}/metrics"
 
     @property

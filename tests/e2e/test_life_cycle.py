@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import itertools
-import json
 import signal
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import attrs
 import httpx
 import pytest
 
-from tests.e2e.flow import PASSWORD
-from tests.e2e.processes import Process, Server, eventually, settings_for
-from tests.servers.nginx import Nginx
+from tests.e2e.processes import Server, eventually, settings_for
+from tests.endurance.rolling import restarted, upgraded
+from tests.endurance.versions import checked_out, earlier_commits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.servers.postgres import PostgresServer
+
 _REQUESTS: Final = 10_000
-_CLIENTS: Final = 6
-_CREDENTIALS: Final = {"email": "ada@example.com", "password": PASSWORD}
 
 
 @pytest.mark.parametrize("app", ["starlette", "flask"])
@@ -64,88 +57,28 @@ def _is_ready(server: Server) -> bool:
         return False
 
 
-@attrs.frozen
-class _Traffic:
-    """Requests of several clients through the balancer, reads and writes; each answered or counted."""
-
-    port: int
-    token: str
-    failed: list[str] = attrs.field(factory=list)
-    _numbers: itertools.count[int] = attrs.field(factory=itertools.count)
-    _sent: list[int] = attrs.field(factory=list)
-
-    @property
-    def sent(self) -> int:
-        return len(self._sent)
-
-    def run(self, stop: threading.Event) -> None:
-        while not stop.is_set() or self.sent < _REQUESTS:
-            number = next(self._numbers)
-            try:
-                status = self._send(number)
-            except (OSError, http.client.HTTPException) as error:
-                status = type(error).__name__
-            self._sent.append(number)
-            if status != 200:
-                self.failed.append(f"{number}: {status}")
-
-    def _send(self, number: int) -> int | str:
-        # A connection each, so that no client holds one that the balancer closes when it changes its instances.
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        headers = {"Authorization": f"Bearer {self.token}", "Connection": "close"}
-        try:
-            if number % 20:
-                connection.request("GET", "/users/me", headers=headers)
-            else:
-                headers["Content-Type"] = "application/merge-patch+json"
-                body = json.dumps({"displayName": f"Ada {number}"})
-                connection.request("PATCH", "/users/me/profile", body, headers)
-            response = connection.getresponse()
-            response.read()
-            return response.status
-        finally:
-            connection.close()
-
-
 def test_a_rolling_restart_fails_no_request(database: str, tmp_path: Path) -> None:
     """Three instances of both hosts behind nginx, one after the other taken out, ended, started and put back."""
-    environment = settings_for(database, tmp_path, DRAIN_DELAY_SECONDS="0.5")
-    with contextlib.ExitStack() as running:
-        relay = running.enter_context(Process("relay", environment=environment))
-        servers = [
-            running.enter_context(Server(app, environment=environment)) for app in ("starlette", "flask", "starlette")
-        ]
-        _roll(servers, relay, tmp_path)
+    tally = restarted(database, tmp_path, requests=_REQUESTS)
+
+    tally.require_clean()
+    assert tally.figures["requests"] >= _REQUESTS
 
 
-def _roll(servers: list[Server], relay: Process, folder: Path) -> None:
-    token = _signed_in(servers[0], relay)["accessToken"]
-    balancer = Nginx(folder / "nginx")
-    balancer.balance(server.port for server in servers)
-    stop = threading.Event()
-    with balancer, ThreadPoolExecutor(_CLIENTS) as clients:
-        traffic = _Traffic(balancer.port, token)
-        sending = [clients.submit(traffic.run, stop) for _ in range(_CLIENTS)]
-        try:
-            for server in servers:
-                served = traffic.sent
-                eventually(lambda: traffic.sent > served + 200, what="traffic between two restarts")  # noqa: B023
-                balancer.balance(other.port for other in servers if other is not server)
-                assert server.stop() == 0
-                server.start_again()
-                balancer.balance(other.port for other in servers)
-        finally:
-            stop.set()
-        for outcome in sending:
-            outcome.result(120)
-    assert traffic.sent >= _REQUESTS
-    assert traffic.failed == []
+def test_an_upgrade_and_its_rollback_fail_no_request(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """
+    The schema is expanded below the newest version that needs less; instances are replaced, and replaced back.
 
+    Both read what either wrote, and their events hold against the schemas of both.
+    """
+    found = next(earlier_commits(), None)
+    if found is None:
+        pytest.skip("an earlier version is taken from the history, which is not here")
+    database = postgres_server.create_database()
+    earlier = checked_out(*found, tmp_path / "earlier")
 
-def _signed_in(server: Server, relay: Process) -> Any:  # noqa: ANN401 - JSON
-    assert httpx.post(f"{server.url}/auth/register", json=_CREDENTIALS).status_code == 201
-    mailed = relay.mail_to("ada@example.com")["token"]
-    assert httpx.post(f"{server.url}/auth/verify-email", json={"token": mailed}).status_code == 200
-    answer = httpx.post(f"{server.url}/auth/login", json=_CREDENTIALS)
-    assert answer.status_code == 200
-    return answer.json()
+    tally = upgraded(postgres_server.dsn(database), tmp_path, earlier, requests=_REQUESTS)
+
+    postgres_server.drop_database(database)
+    tally.require_clean()
+    assert tally.figures["requests"] >= _REQUESTS

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.soak import data, events, http, lists, timing
+from tests.soak import data, events, http, lifecycle, lists, timing
 
 if TYPE_CHECKING:
     from tests.soak.outcomes import Part
 
-PARTS: Final[tuple[Part, ...]] = (*http.PARTS, *events.PARTS, *timing.PARTS, *data.PARTS, *lists.PARTS)
+PARTS: Final[tuple[Part, ...]] = (
+    *http.PARTS,
+    *events.PARTS,
+    *timing.PARTS,
+    *data.PARTS,
+    *lists.PARTS,
+    *lifecycle.PARTS,
+)
