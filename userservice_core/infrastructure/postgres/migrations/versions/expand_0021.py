@@ -47,8 +47,7 @@ def upgrade() -> None:
     """Add what is new; members of an earlier release leave it empty, and hold each lane by itself as before."""
     for table in _MEMBERS:
         op.execute(
-            f"ALTER TABLE {table} ADD COLUMN owner text,"
-            " ADD COLUMN expires_at timestamptz NOT NULL DEFAULT '-infinity'"
+            f"ALTER TABLE {table} ADD COLUMN owner text, ADD COLUMN expires_at timestamptz NOT NULL DEFAULT '-infinity'"
         )
     for statement in _CREATE:
         op.execute(statement)
