@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -21,7 +22,7 @@ from userservice_core.infrastructure.postgres.outbox_store import PostgresOutbox
 from userservice_core.ports.publishing import LANES, lane_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from userservice_core.infrastructure.postgres.statements import Statement
 
@@ -106,7 +107,7 @@ def test_waves_stay_cheap_while_an_old_snapshot_is_open(
             _fill(observer, records, *topics)
             waves.append(_wave(store, pool))
             for _ in range(15):
-                store._leases.claim("r", lease_seconds=LEASE_SECONDS)
+                store.claim("r", lease_seconds=LEASE_SECONDS)
         store.rotate()
         dead = observer.execute("SELECT sum(n_dead_tup) FROM pg_stat_all_tables WHERE relname LIKE 'outbox_slot_%'")
         idle = _wave(store, pool)
@@ -122,15 +123,18 @@ def test_waves_stay_cheap_while_an_old_snapshot_is_open(
 
 
 def _pages_of_an_event(observer: psycopg.Connection) -> int:
-    """Return how many pages the insertion of one record touches."""
-    with contextlib.closing(observer.cursor()) as cursor:
-        cursor.execute(
-            f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {_FILL}",
-            {"records": 1, "topics": [USERS], "count": 1, "lanes": LANES},
-        )
-        row = cursor.fetchone()
-    assert row is not None
-    return _pages_of(row)
+    """Return how many pages the insertion of one record touches, if it need not look for one with room."""
+    pages = []
+    for _ in range(5):
+        with contextlib.closing(observer.cursor()) as cursor:
+            cursor.execute(
+                f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {_FILL}",
+                {"records": 1, "topics": [USERS], "count": 1, "lanes": LANES},
+            )
+            row = cursor.fetchone()
+            assert row is not None
+            pages.append(_pages_of(row))
+    return min(pages)
 
 
 def test_a_backlog_makes_neither_waves_nor_writes_dear(pool: _Counting, observer: psycopg.Connection) -> None:
@@ -216,20 +220,20 @@ def test_no_commit_is_too_late_for_a_floor(
 
     with psycopg.connect(database) as one, psycopg.connect(database) as two:
         for order in sampled_merges(2, 2, 4, 4, count=12, seed=seed):
-            records = [outbox_record(key, None) for key in (first, second, *[third] * 4)]
-            left = iter(records[2:])
-            steps = [
-                iter([lambda: write(one, records[0]), one.commit]),
-                iter([lambda: write(two, records[1]), two.commit]),
+            late = [outbox_record(first, None), outbox_record(second, None)]
+            others = [outbox_record(third, None) for _ in range(4)]
+            steps: list[Iterator[Callable[[], object]]] = [
+                iter([partial(write, one, late[0]), one.commit]),
+                iter([partial(write, two, late[1]), two.commit]),
                 iter([wave] * 4),
-                iter([lambda: write(observer, next(left))] * 4),
+                iter([partial(write, observer, record) for record in others]),
             ]
             for actor in order:
                 next(steps[actor])()
             for _ in range(4):
                 wave()
 
-            assert sorted(published) == sorted(str(record.id) for record in records), f"in the order {order}"
+            assert sorted(published) == sorted(str(record.id) for record in late + others), f"in the order {order}"
             published.clear()
 
 
@@ -254,11 +258,16 @@ def test_what_a_floor_has_passed_is_found_in_the_end(pool: _Counting, observer: 
     """Somebody inserts a row with a number of the past, by hand: it is late, and it is counted."""
     metrics = InMemoryMetrics()
     store = PostgresOutboxStore(pool, metrics=metrics)
-    _fill(observer, 640, USERS)
-    _wave(store, pool)
+    for _ in range(2):
+        _fill(observer, 640, USERS)
+        _wave(store, pool)
     observer.execute(
-        _FILL.replace("sequence)", "sequence, seq) OVERRIDING SYSTEM VALUE", 1).replace(", 1\n", ", 1, 3\n"),
-        {"records": 1, "topics": [USERS], "count": 1, "lanes": LANES},
+        """
+        INSERT INTO outbox (seq, lane, id, aggregatetype, aggregateid, type, payload, source, subject, occurred_at)
+        OVERRIDING SYSTEM VALUE
+        VALUES (3, 1, gen_random_uuid(), %s, 'k', 't', '{}', '/userservice', 'k', now())
+        """,
+        (USERS,),
     )
     found = [_wave(store, pool)[0]]
     for _ in range(LANES):

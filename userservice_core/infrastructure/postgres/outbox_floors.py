@@ -1,8 +1,8 @@
 """
 From where on a run of a relay has to look for records, so that it does not walk over those that are gone.
 
-A row that was deleted stays in the index for as long as somebody holds an older snapshot open, and a read that begins at
-the front of a lane walks over all of them. So a run keeps, for each topic and lane, a position below which nothing
+A row that was deleted stays in the index for as long as somebody holds an older snapshot open, and a read that begins
+at the front of a lane walks over all of them. So a run keeps, for each topic and lane, a position below which nothing
 waits and nothing can come any more: its floor.
 
 A number is *decided* once the transaction that drew it has ended, whichever way. A transaction that draws a number
@@ -18,14 +18,15 @@ changes the *epoch*, and floors hold for the epoch that they were found in.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+from userservice_core.ports.publishing import OutboxRecord
 
-    from userservice_core.ports.publishing import OutboxRecord
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Pair = tuple[str, int]
 """Topic and lane."""
@@ -104,7 +105,13 @@ class OutboxFloors:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._topics: frozenset[str] = frozenset()
-        self._begin(None)
+        self._epoch: str | None = None
+        self._handed_out = self._decided = self._awaited = 0
+        self._discovered = -1
+        self._writers: frozenset[str] = frozenset()
+        self._floors: dict[Pair, int] = {}
+        self._unsettled: dict[Pair, _Unsettled] = {}
+        self._rechecked: dict[Pair, int] = {}
 
     def observe(self, watermark: Watermark) -> None:
         """Learn what is decided; watermarks are told in the order in which they were taken."""
@@ -181,13 +188,13 @@ class OutboxFloors:
                 self._unsettled.pop(pair, None)
 
     def _begin(self, epoch: str | None) -> None:
+        """Forget everything but the topics."""
         self._epoch = epoch
         self._handed_out = self._decided = self._awaited = 0
         self._discovered = -1
-        self._writers: frozenset[str] = frozenset()
-        self._floors: dict[Pair, int] = {}
-        self._unsettled: dict[Pair, _Unsettled] = {}
-        self._rechecked: dict[Pair, int] = {}
+        self._writers = frozenset()
+        for known in (self._floors, self._unsettled, self._rechecked):
+            known.clear()
 
     def _settle(self, pair: Pair, unsettled: _Unsettled) -> None:
         self._unsettled[pair] = unsettled

@@ -1,8 +1,8 @@
 """
 Keep the outbox cheap to read while somebody holds an old snapshot open.
 
-Relays remember from where on it has something, and see here when that does not hold any more; and that a holder of lanes
-is alive is one row, not one for each lane.
+Relays remember from where on it has something, and see here when that does not hold any more; and that a holder of
+lanes is alive is one row, not one for each lane.
 """
 
 from __future__ import annotations
