@@ -48,17 +48,15 @@ _WATERMARK: Final = Statement(
         """  # noqa: S608 - a constant of ours
     )
 )
-
-
-def _next_topic(gap: str, lower: str) -> str:
-    """Look for the first topic within a gap between two that are known."""
-    after = f"SELECT aggregatetype FROM outbox WHERE aggregatetype > {lower}"  # noqa: S608 - names of ours
-    return f"""
-        CASE WHEN {gap}.upper IS NULL THEN ({after} ORDER BY aggregatetype LIMIT 1)
-        ELSE ({after} AND aggregatetype < {gap}.upper ORDER BY aggregatetype LIMIT 1) END
-    """
-
-
+# The first topic within a gap between two that are known, or behind the last.
+_NEXT_TOPIC: Final = """
+    CASE WHEN gap.upper IS NULL THEN (
+        SELECT aggregatetype FROM outbox WHERE aggregatetype > gap.lower ORDER BY aggregatetype LIMIT 1
+    ) ELSE (
+        SELECT aggregatetype FROM outbox WHERE aggregatetype > gap.lower AND aggregatetype < gap.upper
+        ORDER BY aggregatetype LIMIT 1
+    ) END
+"""
 # Topics are few, so each one's first record leads to the next topic, past however many wait; but for those that are
 # known there is no look at all, since the rows of one that are gone would have to be walked over. The first row of the
 # result is none of a record, but says what was looked at.
@@ -71,9 +69,9 @@ _READ: Final = Statement(
             SELECT lag(name, 1, '') OVER (ORDER BY name), name FROM known
             UNION ALL SELECT coalesce(max(name), ''), NULL FROM known
         ), unknown (name, upper) AS (
-            SELECT {_next_topic("gap", "gap.lower")}, upper FROM gap
+            SELECT {_NEXT_TOPIC}, upper FROM gap
             UNION ALL
-            SELECT {_next_topic("unknown", "unknown.name")}, upper FROM unknown WHERE name IS NOT NULL
+            SELECT {_NEXT_TOPIC}, upper FROM unknown AS gap (lower, upper) WHERE lower IS NOT NULL
         ), topic (name) AS MATERIALIZED (
             SELECT name FROM known UNION ALL SELECT name FROM unknown WHERE name IS NOT NULL
         ), floor (topic, lane, seq) AS (
