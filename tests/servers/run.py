@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Final
 import psutil
 import psycopg
 
+from tests.servers import installed
 from tests.servers.kafka import KafkaBroker
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
-from tests.servers.redis import RedisServer
+from tests.servers.redis import ClusterRedis, RedisServer, SentinelRedis
 from tests.servers.replication import ReplicatedPostgres
+from tests.servers.toxiproxy import Toxiproxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,8 +55,16 @@ class ServersOfRun:
         """Stop the servers of this run, and remove its folder."""
         if (self.folder / "kafka").exists():
             self._kafka.stop()
+        if (self.folder / "toxiproxy").exists():
+            self._toxiproxy.stop()
         if (self.folder / "redis").exists():
             self._redis.stop()
+        if (self.folder / "valkey").exists():
+            self._valkey.stop()
+        if (self.folder / "redis-sentinel").exists():
+            self._redis_sentinel.stop()
+        if (self.folder / "redis-cluster").exists():
+            self._redis_cluster.stop()
         if (self.folder / "pgbouncer").exists():
             self._pgbouncer.stop()
         if (self.folder / "postgres").exists():
@@ -74,6 +84,30 @@ class ServersOfRun:
         with self.locked("redis"):
             self._redis.start()
         return self._redis
+
+    def valkey(self) -> RedisServer:
+        """Return the Valkey of the run, started."""
+        with self.locked("valkey"):
+            self._valkey.start()
+        return self._valkey
+
+    def redis_sentinel(self) -> SentinelRedis:
+        """Return the Redis of the run that Sentinels watch, started."""
+        with self.locked("redis-sentinel"):
+            self._redis_sentinel.start()
+        return self._redis_sentinel
+
+    def redis_cluster(self) -> ClusterRedis:
+        """Return the Redis Cluster of the run, started."""
+        with self.locked("redis-cluster"):
+            self._redis_cluster.start()
+        return self._redis_cluster
+
+    def toxiproxy(self) -> Toxiproxy:
+        """Return the proxies of the run, started; each test makes its own in there."""
+        with self.locked("toxiproxy"):
+            self._toxiproxy.start()
+        return self._toxiproxy
 
     def postgres(self) -> PostgresServer:
         """Return the PostgreSQL of the run, started."""
@@ -147,6 +181,22 @@ class ServersOfRun:
     @functools.cached_property
     def _redis(self) -> RedisServer:
         return RedisServer(self.folder / "redis")
+
+    @functools.cached_property
+    def _valkey(self) -> RedisServer:
+        return RedisServer(self.folder / "valkey", program=installed.valkey_server)
+
+    @functools.cached_property
+    def _redis_sentinel(self) -> SentinelRedis:
+        return SentinelRedis(self.folder / "redis-sentinel")
+
+    @functools.cached_property
+    def _redis_cluster(self) -> ClusterRedis:
+        return ClusterRedis(self.folder / "redis-cluster")
+
+    @functools.cached_property
+    def _toxiproxy(self) -> Toxiproxy:
+        return Toxiproxy(self.folder / "toxiproxy")
 
     @functools.cached_property
     def _pgbouncer(self) -> PgBouncer:

@@ -17,14 +17,15 @@ from tests.outbox_records import USERS, keys_of_one_lane, outbox_record, sequenc
 from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMetrics
 from userservice_core.infrastructure.messaging.lines import Line
 from userservice_core.infrastructure.messaging.relay import Relay
-from userservice_core.infrastructure.postgres.database import Database
+from userservice_core.infrastructure.postgres.database import Database, Link
 from userservice_core.infrastructure.postgres.outbox_store import PostgresOutboxStore
 from userservice_core.ports.publishing import LANES, lane_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from userservice_core.infrastructure.postgres.statements import Statement
+    from userservice_core.infrastructure.postgres.database import Cursor
+    from userservice_core.infrastructure.postgres.statements import Statement, Step
 
 _TOPICS: Final = ("userservice.access", "userservice.auth", "userservice.notifications", USERS)
 _RECORDS_PER_LANE: Final = 50
@@ -35,6 +36,24 @@ _FILL: Final = """
         now(), 1
     FROM generate_series(1, %(records)s) AS number
 """
+
+
+class _CountingLink(Link):
+    """A connection that asks for the pages of each read that it sends with other statements, in the same transaction."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link.connection, link._guard)  # noqa: SLF001 - it stands in for that one
+        self.pages = 0
+
+    def run_all(self, steps: Sequence[Step]) -> Sequence[Cursor]:
+        *before, last = steps
+        explained = [(_analysed(statement), params) for statement, params in before if b"WITH" in statement.text]
+        answers = super().run_all([*before, *explained, last])
+        for answer in answers[len(before) : -1]:
+            row = answer.fetchone()
+            assert row is not None
+            self.pages += _pages_of(row)
+        return [*answers[: len(before)], answers[-1]]
 
 
 class _Counting(Database):
@@ -50,12 +69,27 @@ class _Counting(Database):
         self._count_pages(statement, params)
         return super().fetch_one(statement, **params)
 
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Link]:
+        with super().lend() as link:
+            counting = _CountingLink(link)
+            try:
+                yield counting
+            finally:
+                link.is_lost = counting.is_lost
+                self.pages += counting.pages
+
     def _count_pages(self, statement: Statement, params: dict[str, Any]) -> None:
-        analysed = copy.copy(statement)
-        analysed.text = b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) " + statement.text
-        row = super().fetch_one(analysed, **params)
+        row = super().fetch_one(_analysed(statement), **params)
         assert row is not None
         self.pages += _pages_of(row)
+
+
+def _analysed(statement: Statement) -> Statement:
+    """Return the statement that runs another one and tells what that cost."""
+    analysed = copy.copy(statement)
+    analysed.text = b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) " + statement.text
+    return analysed
 
 
 def _pages_of(row: tuple[Any, ...]) -> int:

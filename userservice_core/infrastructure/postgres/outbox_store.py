@@ -146,6 +146,10 @@ _IDLE_SLOTS: Final = Statement(
 # So many each time, in turn: a look that begins at the front is dear where an old snapshot is held open.
 _RECHECKED_LANES: Final = 4
 _BEGIN: Final = Statement(text("BEGIN"))
+# A partition's statistics are of another moment: mostly it is empty or was full. Believing that there are but a few
+# records, the planner would have each wave sort all that wait of a lane, and not take the first of them from the index.
+# Without the other setting, versions before 18 would compile the statement, for the price they put on what is left.
+_BY_INDEX: Final = Statement(text("SELECT set_config('enable_sort', 'off', true), set_config('jit', 'off', true)"))
 _SHORT_WAIT: Final = Statement(text("SET LOCAL lock_timeout = '50ms'"))
 _COMMIT: Final = Statement(text("COMMIT"))
 _LOCK_SLOT: Final = [
@@ -189,7 +193,7 @@ class PostgresOutboxStore:
         start = self._floors.start([lease.lane for lease in leases], without_topics=without_topics)
         if start is None:
             return ()
-        summary, *rows = self._database.fetch_all(
+        summary, *rows = self._rows(
             _READ,
             **held(leases),
             records=limit,
@@ -248,6 +252,19 @@ class PostgresOutboxStore:
             if epoch is None:
                 self._database.execute(_BEGIN_EPOCH)
             self._floors.observe(Watermark(epoch, handed_out, frozenset(writers)))
+
+    def _rows(self, statement: Statement, **params: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - any column
+        """Run a read that takes its rows from indexes, in one round trip; raises as `Database.fetch_all`."""
+
+        def attempt() -> list[tuple[Any, ...]]:
+            with self._database.lend() as link:
+                try:
+                    *_, read, _ = link.run_all([_BEGIN(), _BY_INDEX(), statement(**params), _COMMIT()])
+                    return read.fetchall()
+                finally:
+                    link.roll_back()
+
+        return self._database.retrying(attempt)
 
     def _empty(self, slot: int) -> None:
         """

@@ -11,8 +11,8 @@ from typing import Final
 
 from alembic import op
 
-revision: Final = "expand_0021"
-down_revision: Final = "expand_0020"
+revision: Final = "expand_0026"
+down_revision: Final = "expand_0025"
 branch_labels: Final = None
 depends_on: Final = None
 
