@@ -39,7 +39,7 @@ _FILL: Final = """
 
 
 class _CountingLink(Link):
-    """A connection that asks for the pages of each read that it sends with other statements, in the same transaction."""
+    """A connection that asks for the pages of each read that it sends with others, in the same transaction."""
 
     def __init__(self, link: Link) -> None:
         super().__init__(link.connection, link._guard)  # noqa: SLF001 - it stands in for that one
