@@ -24,7 +24,6 @@ ROWS: Final = {
 }
 
 NOT_HERE: Final = {
-    "scale-out": "there is no figure yet",
     "filters": "pages are counted by the server and do not depend on the machine: `python -m benchmarks.lists`",
     "relay": "it needs a broker; `make bench-capacity` measures the relay without a limit beside it",
     "consumer": "it needs a broker; `make bench-capacity` measures the consumer without a limit beside it",
