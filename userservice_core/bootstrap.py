@@ -201,14 +201,21 @@ class RelayService:
     """
 
     def __init__(
-        self, relay: Relay, close: Callable[[], None], *, beside: Callable[[threading.Event], None] | None = None
+        self,
+        relay: Relay,
+        watch: _Watch,
+        close: Callable[[], None],
+        *,
+        beside: Callable[[threading.Event], None] | None,
     ) -> None:
         self._relay = relay
+        self._watch = watch
         self._close = close
         self._beside = beside
 
     def run(self, stop: threading.Event) -> None:
         """Relay until *stop* is set."""
+        self._watch.start(stop)
         if self._beside is None:
             self._relay.run(stop)
             return
@@ -233,6 +240,7 @@ class RelayService:
         Raises:
             UnavailableError: If the database does not answer.
         """
+        self._watch.look()
         return self._relay.drain(seconds=seconds)
 
     def close(self) -> None:
@@ -259,9 +267,12 @@ class ConsumerService:
         topics: What it reads.
     """
 
-    def __init__(self, consumer: EventConsumer, *, topics: tuple[str, ...], close: Callable[[], None]) -> None:
+    def __init__(
+        self, consumer: EventConsumer, *, topics: tuple[str, ...], watch: _Watch, close: Callable[[], None]
+    ) -> None:
         self.consumer = consumer
         self.topics = topics
+        self._watch = watch
         self._close = close
 
     def close(self) -> None:
@@ -269,7 +280,8 @@ class ConsumerService:
         self._close()
 
     def __enter__(self) -> Self:
-        """Nothing is left to do: a consumer connects when it runs."""
+        """Begin to watch which server is the primary, where replicas can tell."""
+        self._watch.start(threading.Event())
         return self
 
     def __exit__(
@@ -646,7 +658,7 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
 
     opened = ExitStack()
     common = _common(settings)
-    database, copies = _database_with_replicas(settings, common, opened)
+    database, copies = _database_with_replicas(settings, common, opened, background=background)
     if not background:
         driven = _on_postgres(
             settings, common, database, None, PassThroughCache(), shown_from=copies.reads, opened=opened
@@ -806,7 +818,8 @@ def bootstrap_relay(
     )
     opened = ExitStack()
     common = _common(settings)
-    database = _database(settings, common.metrics, opened)
+    watch = _watched_database(settings, common, opened)
+    database = watch.database
     sender: MailSender
     if settings.mail_url in {"console:", _NO_MAIL_SERVER}:
         sender = ConsoleMailSender(write_mail or _print_line)
@@ -830,7 +843,7 @@ def bootstrap_relay(
         metrics=common.metrics,
     )
     beside = _retaining(settings, common, database, signal_port) if settings.retention_interval_seconds else None
-    return RelayService(relay, opened.close, beside=beside)
+    return RelayService(relay, watch, opened.close, beside=beside)
 
 
 @_drivers_installed()
@@ -851,7 +864,8 @@ def bootstrap_consumer(settings: Settings, *, member_id: str | None = None) -> C
 
     opened = ExitStack()
     common = _common(settings)
-    database = _database(settings, common.metrics, opened)
+    watch = _watched_database(settings, common, opened)
+    database = watch.database
     uow = PostgresUnitOfWork(
         database,
         topic_prefix=settings.topic_prefix,
@@ -883,7 +897,7 @@ def bootstrap_consumer(settings: Settings, *, member_id: str | None = None) -> C
         access_lifetime=timedelta(seconds=settings.access_token_seconds),
         erasure_client_id=settings.erasure_client_id,
     )
-    return ConsumerService(consumer, topics=topics, close=opened.close)
+    return ConsumerService(consumer, topics=topics, watch=watch, close=opened.close)
 
 
 def _own_consumer(
@@ -1200,7 +1214,13 @@ def _periods(settings: Settings) -> RetentionPeriods:
 
 
 def _database(
-    settings: Settings, metrics: Metrics, opened: ExitStack, *, timelines: Timelines | None = None
+    settings: Settings,
+    metrics: Metrics,
+    opened: ExitStack,
+    *,
+    timelines: Timelines | None = None,
+    tells_positions: bool = False,
+    opens_within_seconds: float = 0.0,
 ) -> Database:
     from userservice_core.infrastructure.postgres.database import Database
 
@@ -1211,10 +1231,49 @@ def _database(
         prepared_statements=settings.database_prepared_statements,
         metrics=metrics,
         gate=timelines,
-        tells_positions=timelines is not None and any(replica.tells_position for replica in settings.replicas),
+        tells_positions=tells_positions,
+        lifetime_seconds=settings.database_connection_seconds,
+        opens_within_seconds=opens_within_seconds,
     )
     opened.callback(database.close)
     return database
+
+
+@attrs.frozen(kw_only=True)
+class _Watch:
+    """
+    The primary of a process that reads no replica, and asks them all the same: they know who the primary is.
+
+    Attributes:
+        database: Gives no connection to a server of an older history than any that was seen.
+        start: Begins to watch all nodes, and returns once each was asked, or its event is set.
+        look: Asks all nodes once, for a process that watches nothing.
+    """
+
+    database: Database
+    start: Callable[[threading.Event], None] = lambda _: None
+    look: Callable[[], None] = lambda: None
+
+
+def _watched_database(settings: Settings, common: _Common, opened: ExitStack) -> _Watch:
+    if not any(replica.tells_position for replica in settings.replicas):
+        return _Watch(database=_database(settings, common.metrics, opened))
+    from userservice_core.infrastructure.postgres.replicas import Timelines
+
+    timelines = Timelines()
+    database = _database(settings, common.metrics, opened, timelines=timelines)
+    nodes = _replicas(settings, timelines, common.metrics, opened)
+
+    def start(stop: threading.Event) -> None:
+        nodes.start()
+        while not nodes.is_loaded:
+            if stop.wait(_LOOK_SECONDS):
+                return
+
+    return _Watch(database=database, start=start, look=nodes.look)
+
+
+_LOOK_SECONDS: Final = 0.02
 
 
 @attrs.frozen(kw_only=True)
@@ -1237,16 +1296,27 @@ class _Copies:
     is_loaded: Callable[[], bool] = lambda: True
 
 
-def _database_with_replicas(settings: Settings, common: _Common, opened: ExitStack) -> tuple[Database, _Copies]:
+def _database_with_replicas(
+    settings: Settings, common: _Common, opened: ExitStack, *, background: bool
+) -> tuple[Database, _Copies]:
     """Return the primary, and where requests may read; that is the primary where there are no replicas."""
+    # A process that serves one request at a time is started for a request, which should not wait.
+    opens_within_seconds = settings.database_start_spread_seconds if background else 0.0
     if not settings.database_replica_urls:
-        database = _database(settings, common.metrics, opened)
+        database = _database(settings, common.metrics, opened, opens_within_seconds=opens_within_seconds)
         return database, _Copies(reads=database)
     from userservice_core.infrastructure.postgres.replicas import RoutedReads, Timelines
 
     timelines = Timelines()
-    database = _database(settings, common.metrics, opened, timelines=timelines)
-    replicas = _replicas(settings, timelines, common.metrics, opened)
+    database = _database(
+        settings,
+        common.metrics,
+        opened,
+        timelines=timelines,
+        tells_positions=any(replica.tells_position for replica in settings.replicas),
+        opens_within_seconds=opens_within_seconds,
+    )
+    replicas = _replicas(settings, timelines, common.metrics, opened, opens_within_seconds=opens_within_seconds)
     return database, _Copies(
         reads=RoutedReads(database, replicas),
         consistency=_consistency(settings, common, replicas, opened),
@@ -1256,7 +1326,14 @@ def _database_with_replicas(settings: Settings, common: _Common, opened: ExitSta
     )
 
 
-def _replicas(settings: Settings, timelines: Timelines, metrics: Metrics, opened: ExitStack) -> ReplicaSet:
+def _replicas(
+    settings: Settings,
+    timelines: Timelines,
+    metrics: Metrics,
+    opened: ExitStack,
+    *,
+    opens_within_seconds: float = 0.0,
+) -> ReplicaSet:
     from userservice_core.infrastructure.postgres.replicas import Node, ReplicaSet
 
     replicas = ReplicaSet(
@@ -1279,6 +1356,8 @@ def _replicas(settings: Settings, timelines: Timelines, metrics: Metrics, opened
         zone=settings.database_zone,
         prepared_statements=settings.database_prepared_statements,
         metrics=metrics,
+        lifetime_seconds=settings.database_connection_seconds,
+        opens_within_seconds=opens_within_seconds,
     )
     opened.callback(replicas.close)
     return replicas
@@ -1311,7 +1390,9 @@ def _signal(settings: Settings, opened: ExitStack) -> Signal | None:
 
     if settings.database_direct_url is None:
         return None
-    signal_port = PostgresSignal(settings.database_direct_url)
+    signal_port = PostgresSignal(
+        settings.database_direct_url, opens_within_seconds=settings.database_start_spread_seconds
+    )
     opened.callback(signal_port.close)
     return signal_port
 

@@ -1013,6 +1013,7 @@ def _dev_environment(*, port: int, data_dir: Path, dsn: str) -> dict[str, str]:
         "USERSERVICE_MAIL_URL": "console:",
         "USERSERVICE_LOG_FORMAT": "console",
         "USERSERVICE_DRAIN_DELAY_SECONDS": "0",
+        "USERSERVICE_DATABASE_START_SPREAD_SECONDS": "0",
         "USERSERVICE_DATABASE_URL": dsn,
         "USERSERVICE_DATABASE_DIRECT_URL": dsn,
     }

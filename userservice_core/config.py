@@ -491,6 +491,17 @@ class Settings:
     database_pool_timeout_seconds: float = _setting(
         _decimal(0.05, 60, "seconds"), "How long a request waits for a free connection.", default=2.0
     )
+    database_connection_seconds: float = _setting(
+        _decimal(1, 86_400, "seconds"),
+        "How old a connection gets at most; each ends somewhat earlier, so that they do not all end together.",
+        default=1800.0,
+    )
+    database_start_spread_seconds: float = _setting(
+        _decimal(0, 30, "seconds"),
+        "A process that serves first connects after a random part of this, so that processes that are started together"
+        " do not all connect at one moment.",
+        default=0.5,
+    )
     database_prepared_statements: bool = _setting(
         _SWITCH,
         "Whether statements are prepared; to be turned off behind PgBouncer before 1.21, which cannot keep them.",

@@ -15,7 +15,7 @@ from .translate import messages_of, request_from
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Lifespan, Receive, Scope, Send
 
     from userservice_core.bootstrap import UserService
 
@@ -35,9 +35,24 @@ def create_app(service: UserService) -> Starlette:
         finally:
             await run_in_threadpool(service.close)
 
-    app = Starlette(lifespan=lifespan)
-    app.router.default = _Host(service)
-    return app
+    return _Application(_Host(service), lifespan=lifespan)
+
+
+class _Application(Starlette):
+    """
+    An application whose requests go to *host*, through nothing unless somebody put something there.
+
+    The core answers whatever goes wrong, so what Starlette lays around each request for that would only cost.
+    """
+
+    def __init__(self, host: _Host, *, lifespan: Lifespan[Starlette]) -> None:
+        super().__init__(lifespan=lifespan)
+        self.router.default = host
+        self._host = host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_plain = scope["type"] == "http" and not self.routes and not self.user_middleware
+        await (self._host if is_plain else super().__call__)(scope, receive, send)
 
 
 class _Host:

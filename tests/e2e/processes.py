@@ -55,6 +55,7 @@ def settings_for(database: str, data_dir: Path, **others: str) -> dict[str, str]
         "WORKERS": "1",
         "LOG_LEVEL": "WARNING",
         "DRAIN_DELAY_SECONDS": "0",
+        "DATABASE_START_SPREAD_SECONDS": "0",
         **others,
     }
     return {**without_settings(), **{f"USERSERVICE_{name}": value for name, value in settings.items()}}

@@ -57,6 +57,11 @@ class Installation:
         lines = self.mails.read_text().splitlines() if self.mails.exists() else []
         return [mail for mail in map(json.loads, lines) if mail["kind"] == kind]
 
+    def with_settings(self, **settings: str) -> Installation:
+        """Return the same with other *settings*, named without their prefix."""
+        own = {f"USERSERVICE_{name}": value for name, value in settings.items()}
+        return attrs.evolve(self, environment={**self.environment, **own})
+
     def with_failpoint(self, failpoint: str | None) -> dict[str, str]:
         """Return the settings of a process that dies at *failpoint*."""
         return {**self.environment, **({} if failpoint is None else {"USERSERVICE_FAILPOINT": failpoint})}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -19,6 +20,7 @@ from userservice_core.domain.events import EVENT_TYPES
 from userservice_core.http.messages import Request
 from userservice_core.infrastructure.messaging.consumer import EventConsumer, Retries
 from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
+from userservice_core.infrastructure.system.metrics import serve_metrics
 from userservice_core.ports.failpoints import install_failpoints
 
 if TYPE_CHECKING:
@@ -47,11 +49,19 @@ def answer(environment: Mapping[str, str], connection: Connection, *, background
         connection.send((response.status, response.body))
 
 
-def relay(environment: Mapping[str, str], relay_id: str, mails: str, *, freezes_at: str | None = None) -> None:
+def relay(
+    environment: Mapping[str, str],
+    relay_id: str,
+    mails: str,
+    *,
+    freezes_at: str | None = None,
+    metrics_port: int | None = None,
+) -> None:
     """
     Relay until it is told to end; each mail is a line of the file *mails*.
 
-    With *freezes_at*, a step and a number, it stops itself there, as a virtual machine that is moved does.
+    With *freezes_at*, a step and a number, it stops itself there, as a virtual machine that is moved does. With
+    *metrics_port* it shows there what it measures.
     """
     descriptor = os.open(mails, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
@@ -60,7 +70,11 @@ def relay(environment: Mapping[str, str], relay_id: str, mails: str, *, freezes_
 
     settings = Settings.from_environment(environment)
     configure_logging(settings)
-    with bootstrap_relay(settings, relay_id=relay_id, write_mail=write_mail) as service:
+    with contextlib.ExitStack() as opened:
+        if metrics_port is not None:
+            folder = settings.data_dir / f"metrics-{metrics_port}"
+            opened.enter_context(serve_metrics(folder, host="127.0.0.1", port=metrics_port))
+        service = opened.enter_context(bootstrap_relay(settings, relay_id=relay_id, write_mail=write_mail))
         if freezes_at is not None:
             install_failpoints(_signaller(freezes_at, signal.SIGSTOP))
         service.run(_told_to_end())

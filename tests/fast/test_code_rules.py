@@ -93,6 +93,7 @@ def test_no_secret_comes_from_a_generator_that_can_be_foretold() -> None:
         "userservice_core/infrastructure/messaging/consumer.py",
         "userservice_core/infrastructure/postgres/database.py",
         "userservice_core/infrastructure/postgres/replicas.py",
+        "userservice_core/infrastructure/postgres/signal.py",
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import smtplib
+import socket
 from email.message import EmailMessage
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tests.servers.postgres import PostgresServer
     from tests.servers.redis import RedisServer
     from tests.servers.smtp import SmtpSink
+    from tests.servers.toxiproxy import Toxiproxy
 
 
 def _scalar(dsn: str, query: str) -> object:
@@ -151,3 +153,24 @@ def test_lambda_emulator_runs_a_handler_and_starts_anew_after_a_crash(tmp_path: 
         counts.append(emulator.invoke({"step": 7}))
 
     assert counts == [2, 5, 7]
+
+
+def test_toxiproxy_cuts_a_line_and_mends_it(toxiproxy: Toxiproxy) -> None:
+    """What passes is what the toxics of the moment let through, and a line that is cut refuses."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host, port = server.getsockname()
+        with toxiproxy.line(f"{host}:{port}") as line:
+            with line.toxic("limit_data", bytes=3, upstream=True):
+                client = socket.create_connection(("127.0.0.1", line.port))
+                with client, server.accept()[0] as accepted:
+                    client.sendall(b"abcdef")
+                    limited = accepted.recv(10), accepted.recv(10)
+            with line.cut(), pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", line.port))
+            client = socket.create_connection(("127.0.0.1", line.port))
+            with client, server.accept()[0] as accepted:
+                client.sendall(b"abcdef")
+                whole = accepted.recv(10)
+
+    assert limited == (b"abc", b"")
+    assert whole == b"abcdef"

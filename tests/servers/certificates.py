@@ -40,18 +40,26 @@ class Authority:
         (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         return cls(folder, key, certificate)
 
-    def issue(self, name: str, *, host: str, is_expired: bool = False, password: str | None = None) -> Path:
+    def issue(
+        self,
+        name: str,
+        *,
+        host: str,
+        subject: str | None = None,
+        is_expired: bool = False,
+        password: str | None = None,
+    ) -> Path:
         """
-        Sign a certificate for *host*, a name or an address.
+        Sign a certificate for *host*, a name or an address; its subject is called as the file if not given.
 
         Returns:
             A file with the private key (PKCS #8) and the certificate, as a broker wants them.
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        common_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject or name)])
         began_at = datetime.now(UTC) - (3 * _DAY if is_expired else _DAY)
         certificate = (
-            _builder(subject, self._certificate.subject, key, began_at=began_at, days=2 if is_expired else 30)
+            _builder(common_name, self._certificate.subject, key, began_at=began_at, days=2 if is_expired else 30)
             .add_extension(x509.SubjectAlternativeName([_host(host)]), critical=False)
             .add_extension(_usage(signs_others=False), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)

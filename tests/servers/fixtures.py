@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tests.servers.postgres import PostgresServer
     from tests.servers.redis import RedisServer
     from tests.servers.replication import ReplicatedPostgres
+    from tests.servers.toxiproxy import Toxiproxy
 
 _T = TypeVar("_T")
 _RUN: Final = pytest.StashKey[ServersOfRun]()
@@ -161,6 +162,12 @@ def redis_url(redis_server: RedisServer, worker_id: str) -> Iterator[str]:
     yield url
     with redis.Redis.from_url(url, socket_timeout=5) as client:
         client.flushdb()
+
+
+@pytest.fixture(scope="session")
+def toxiproxy(servers_of_run: ServersOfRun) -> Toxiproxy:
+    """Lines between a client and a server that a test can slow down, cut, and mend."""
+    return started(servers_of_run.toxiproxy)
 
 
 @pytest.fixture

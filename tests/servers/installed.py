@@ -76,6 +76,24 @@ def kustomize() -> str:
     return str(program)
 
 
+def toxiproxy_folder() -> Path:
+    """Return the folder of the pinned toxiproxy, whether it exists or not."""
+    return cache_folder() / f"toxiproxy-{versions.TOXIPROXY}"
+
+
+def toxiproxy() -> str:
+    """
+    Return the path of toxiproxy's server.
+
+    Raises:
+        MissingServerError: If it was not prepared.
+    """
+    program = toxiproxy_folder() / "server"
+    if not program.exists():
+        raise MissingServerError("toxiproxy: install Go 1.26 or newer, then run `make servers`, which builds it")
+    return str(program)
+
+
 def redis_server() -> str:
     """
     Return the path of Redis or of Valkey, which speaks the same protocol.

@@ -17,7 +17,7 @@ from tests.servers.certificates import Authority
 from tests.servers.process import LoopbackServer, ServerFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 SECURE_USER: Final = "relay"
@@ -28,7 +28,7 @@ _SETTINGS = {
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": (
-        "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL,MISNAMED:SSL,EXPIRED:SSL"
+        "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL,MISNAMED:SSL,EXPIRED:SSL"
     ),
     "inter.broker.listener.name": "CLIENTS",
     "auto.create.topics.enable": "false",
@@ -50,7 +50,13 @@ _SETTINGS = {
     "log.cleaner.dedupe.buffer.size": "8388608",
     "num.network.threads": "2",
     "num.io.threads": "4",
-    # One listener that wants to know who speaks, in every way there is.
+    # Whoever is not known may do everything, and the others what nobody has forbidden them.
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:ANONYMOUS",
+    "allow.everyone.if.no.acl.found": "true",
+    # One listener whose address is that of a proxy, which a test puts in front of it.
+    "listener.name.proxied.num.network.threads": "1",
+    # One that wants to know who speaks, in every way there is.
     "listener.name.secure.num.network.threads": "1",
     "listener.name.secure.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
     "listener.name.secure.plain.sasl.jaas.config": (
@@ -74,7 +80,7 @@ _SETTINGS = {
     "listener.name.expired.num.network.threads": "1",
 }
 
-_LISTENERS: Final = ("CLIENTS", "CONTROLLER", "SECURE", "MUTUAL", "MISNAMED", "EXPIRED")
+_LISTENERS: Final = ("CLIENTS", "CONTROLLER", "PROXIED", "SECURE", "MUTUAL", "MISNAMED", "EXPIRED")
 
 # Length, API key 18, version 0, correlation id, and no client id: the one request that every broker answers.
 _API_VERSIONS_REQUEST = struct.pack(">ihhih", 10, 18, 0, 1, -1)
@@ -96,8 +102,22 @@ class KafkaBroker(LoopbackServer):
         return f"127.0.0.1:{self._port_of(listener)}"
 
     @property
+    def behind_proxy(self) -> str:
+        """The address of the listener that sends its clients to :attr:`proxy_port`, whatever is there."""
+        return f"127.0.0.1:{self._port_of('PROXIED')}"
+
+    @property
+    def proxy_port(self) -> int:
+        """The port for the line of a test to the broker."""
+        return self.reserve_port("proxy_port")
+
+    @property
     def certificates(self) -> Path:
-        """The folder with the certificate `ca.pem` that signed the brokers' own, and `client.pem` with its key."""
+        """
+        The folder with the certificate `ca.pem` that signed the brokers' own, and `client.pem` with its key.
+
+        With `renewed.pem` the listener EXPIRED would be as good as any.
+        """
         return self.folder / "certificates"
 
     def create_topics(self, names: Iterable[str], *, partitions: int = 4) -> None:
@@ -114,13 +134,13 @@ class KafkaBroker(LoopbackServer):
     def command(self) -> list[str]:
         properties = self.folder / "server.properties"
         data = self.folder / "data"
-        listeners = ",".join(f"{name}://127.0.0.1:{self._port_of(name)}" for name in _LISTENERS)
+        ports = {name: self._port_of(name) for name in _LISTENERS}
         settings = {
             **_SETTINGS,
             **self._certificates(),
             "log.dirs": str(data),
-            "listeners": listeners,
-            "advertised.listeners": listeners,
+            "listeners": _listeners(ports),
+            "advertised.listeners": _listeners({**ports, "PROXIED": self.proxy_port}),
             "controller.quorum.voters": f"1@127.0.0.1:{self._port_of('CONTROLLER')}",
         }
         properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
@@ -153,6 +173,7 @@ class KafkaBroker(LoopbackServer):
                 ("expired", "127.0.0.1", True),
             ):
                 authority.issue(name, host=host, is_expired=is_expired)
+            authority.issue("renewed", host="127.0.0.1", subject="expired")
             authority.issue("client", host="relay.example.com", password=SECURE_PASSWORD)
         told = {"listener.name.mutual.ssl.truststore.location": str(folder / "ca.pem")}
         for name in ("secure", "mutual", "misnamed", "expired"):
@@ -191,3 +212,7 @@ class KafkaBroker(LoopbackServer):
             main_class,
             *arguments,
         ]
+
+
+def _listeners(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())

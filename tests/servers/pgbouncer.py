@@ -20,7 +20,7 @@ class PgBouncer(LoopbackServer):
 
     name = "PgBouncer"
 
-    def __init__(self, folder: Path, *, target_dsn: str, pool_size: int = 10) -> None:
+    def __init__(self, folder: Path, *, target_dsn: str, pool_size: int = 10, max_clients: int = 500) -> None:
         """
         Name what is pooled.
 
@@ -28,11 +28,13 @@ class PgBouncer(LoopbackServer):
             folder: Where the configuration and the log go.
             target_dsn: The server behind; any database of it can be asked for.
             pool_size: How many server connections a database gets at most.
+            max_clients: How many clients it takes at once.
         """
         super().__init__(folder)
         self.user = unprivileged_user()
         self._target = urlsplit(target_dsn)
         self._pool_size = pool_size
+        self._max_clients = max_clients
 
     def dsn(self, database: str | None = None) -> str:
         """Return the DSN through the pooler, of *database* or the one of the target."""
@@ -56,7 +58,7 @@ class PgBouncer(LoopbackServer):
                     f"auth_file = {users}",
                     "pool_mode = transaction",
                     f"default_pool_size = {self._pool_size}",
-                    "max_client_conn = 500",
+                    f"max_client_conn = {self._max_clients}",
                     f"admin_users = {self._target.username}",
                     "",
                 )

@@ -2,8 +2,8 @@
 Prepare the servers that tests start: ``python -m tests.servers.prepare``, which ``make servers`` and ``make test`` run.
 
 On Debian as root it installs what is missing; elsewhere it says in one line each what to install. It fetches the Kafka
-broker and builds the Lambda emulator and kustomize wherever their tools are. With ``CI`` set, anything missing is a
-failure.
+broker and builds the Lambda emulator, kustomize and toxiproxy wherever their tools are. With ``CI`` set, anything
+missing is a failure.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _EMULATOR_MODULE: Final = "github.com/aws/aws-lambda-runtime-interface-emulator/cmd/aws-lambda-rie"
 _KUSTOMIZE_MODULE: Final = "sigs.k8s.io/kustomize/kustomize/v5"
+_TOXIPROXY_MODULE: Final = "github.com/Shopify/toxiproxy/v2/cmd/server"
 
 _POM: Final = """\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -68,6 +69,7 @@ _SERVERS: Final[tuple[Callable[[], object], ...]] = (
     installed.nginx,
     installed.lambda_emulator,
     installed.kustomize,
+    installed.toxiproxy,
     partial(installed.postgres_folder, versions.OLDEST_POSTGRES),
 )
 
@@ -83,6 +85,8 @@ def main() -> int:
         _build("the Lambda emulator", _EMULATOR_MODULE, versions.LAMBDA_EMULATOR, installed.lambda_emulator_folder())
     if shutil.which("go") and not _is_there(installed.kustomize):
         _build("kustomize", _KUSTOMIZE_MODULE, versions.KUSTOMIZE, installed.kustomize_folder())
+    if shutil.which("go") and not _is_there(installed.toxiproxy):
+        _build("toxiproxy", _TOXIPROXY_MODULE, versions.TOXIPROXY, installed.toxiproxy_folder())
     missing = [reason for reason in map(_reason_of_absence, _SERVERS) if reason is not None]
     for reason in missing:
         print(f"Missing for tests: {reason}", file=sys.stderr)

@@ -25,6 +25,7 @@ from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 from tests.servers.replication import ReplicatedPostgres
+from tests.servers.toxiproxy import Toxiproxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +54,8 @@ class ServersOfRun:
         """Stop the servers of this run, and remove its folder."""
         if (self.folder / "kafka").exists():
             self._kafka.stop()
+        if (self.folder / "toxiproxy").exists():
+            self._toxiproxy.stop()
         if (self.folder / "redis").exists():
             self._redis.stop()
         if (self.folder / "pgbouncer").exists():
@@ -74,6 +77,12 @@ class ServersOfRun:
         with self.locked("redis"):
             self._redis.start()
         return self._redis
+
+    def toxiproxy(self) -> Toxiproxy:
+        """Return the proxies of the run, started; each test makes its own in there."""
+        with self.locked("toxiproxy"):
+            self._toxiproxy.start()
+        return self._toxiproxy
 
     def postgres(self) -> PostgresServer:
         """Return the PostgreSQL of the run, started."""
@@ -147,6 +156,10 @@ class ServersOfRun:
     @functools.cached_property
     def _redis(self) -> RedisServer:
         return RedisServer(self.folder / "redis")
+
+    @functools.cached_property
+    def _toxiproxy(self) -> Toxiproxy:
+        return Toxiproxy(self.folder / "toxiproxy")
 
     @functools.cached_property
     def _pgbouncer(self) -> PgBouncer:

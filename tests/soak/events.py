@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -10,11 +11,23 @@ from tests.endurance.groups import come_and_go
 from tests.endurance.installation import Installation
 from tests.endurance.kills import kill_run
 from tests.endurance.late_commits import late_commits
+from tests.endurance.outages import (
+    Outage,
+    broken_off,
+    broker_run,
+    killed,
+    killed_in_rebalance,
+    silent,
+    slowed,
+    stopped,
+)
 from tests.endurance.revocations import revocations
 from tests.soak.outcomes import Part
 from tests.soak.servers import database, folder, servers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.servers.run import ServersOfRun
     from tests.soak.outcomes import Tally, Trials
 
@@ -23,6 +36,10 @@ _GROUP_SECONDS: Final = 300.0
 _REVOCATIONS: Final = 1_000
 _KILL_RUNS: Final = 50
 _KILLS: Final = 60
+_STOPPED_SECONDS: Final = 120.0
+_BROKER_KILLS: Final = 20
+_SLOW_SECONDS: Final = 120.0
+_SILENT_SECONDS: Final = 60.0
 
 
 def _kills() -> Trials:
@@ -47,6 +64,19 @@ def _late_commits() -> Trials:
 def _commit_late(run: ServersOfRun, *, seed: int) -> Tally:
     with database(run) as dsn, folder() as logs:
         return late_commits(Installation.on(dsn, run.kafka(), logs), events=_LATE_COMMITS, seed=seed)
+
+
+def _outages(outages: Sequence[Outage]) -> Trials:
+    with servers() as run:
+        yield len(outages), partial(_go_without_broker, run, outages)
+
+
+def _go_without_broker(run: ServersOfRun, outages: Sequence[Outage], *, seed: int) -> Tally:
+    with database(run) as dsn, folder() as logs:
+        tally, ledger = broker_run(Installation.on(dsn, run.kafka(), logs), run.toxiproxy(), outages, seed=seed)
+    for fault in ledger.faults:
+        print(fault, file=sys.stderr)
+    return tally
 
 
 def _revocations(*, is_cut: bool) -> Trials:
@@ -74,6 +104,10 @@ PARTS: Final = (
     Part("events-kills", _kills),
     Part("events-late-commits", _late_commits),
     Part("events-groups", _groups),
+    Part("events-broker-stopped", partial(_outages, [stopped(_STOPPED_SECONDS)])),
+    Part("events-broker-kills", partial(_outages, [killed] * _BROKER_KILLS)),
+    Part("events-broker-line", partial(_outages, [slowed(_SLOW_SECONDS), silent(_SILENT_SECONDS), broken_off(60)])),
+    Part("events-broker-rebalances", partial(_outages, [killed_in_rebalance] * _BROKER_KILLS)),
     Part("events-revocations", partial(_revocations, is_cut=False)),
     Part("events-revocations-cut", partial(_revocations, is_cut=True)),
 )

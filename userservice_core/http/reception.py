@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import ipaddress
 import re
 from typing import TYPE_CHECKING, Final
@@ -168,6 +169,8 @@ def _client_ip(request: Request, hops: int) -> str | None:
     return _valid_ip(entries[-hops] if hops <= len(entries) else entries[0])
 
 
+# Proxies and clients call again and again, and reading an address takes longer than all else here.
+@functools.lru_cache(maxsize=4_096)
 def _valid_ip(text: str | None) -> str | None:
     try:
         return None if text is None else str(ipaddress.ip_address(text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,22 @@ class Arrival:
     def sequence(self) -> int:
         """The number of the event within its key."""
         return int(self.headers["ce_sequence"])
+
+
+@attrs.frozen
+class Owners:
+    """
+    The members of a group of consumers.
+
+    Attributes:
+        state: As the broker calls it: `Stable`, `PreparingRebalance`, and others.
+        members: How many.
+        owned: How many members have each partition, by topic and number.
+    """
+
+    state: str
+    members: int
+    owned: Counter[tuple[str, int]]
 
 
 @attrs.frozen
@@ -71,6 +88,21 @@ class Topics:
             }
         finally:
             consumer.close()
+
+    def owners(self, group: str) -> Owners:
+        """Return who has which partitions, as the broker that coordinates *group* sees it."""
+        admin = KafkaAdminClient(bootstrap_servers=self.broker.bootstrap_servers)
+        try:
+            described = admin.describe_groups([group])[group]
+        finally:
+            admin.close()
+        owned = Counter(
+            (part["topic"], number)
+            for member in described["members"]
+            for part in (member["member_assignment"] or {}).get("assigned_partitions", ())
+            for number in part["partitions"]
+        )
+        return Owners(described["group_state"], len(described["members"]), owned)
 
     def ends(self, topic: str = "users") -> dict[int, int]:
         """Return what will be the next offset of each partition."""

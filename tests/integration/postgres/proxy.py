@@ -30,6 +30,7 @@ class Proxy:
         self._target = urlsplit(dsn)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
+        self._forgotten: set[socket.socket] = set()
         self.delay_seconds = 0.0
         self.breaks_before: bytes | None = None
         self.breaks_after: bytes | None = None
@@ -43,6 +44,10 @@ class Proxy:
     def lead_to(self, dsn: str) -> None:
         """Have new connections lead to another server, as a name does that was given to it."""
         self._target = urlsplit(dsn)
+
+    def forget(self) -> None:
+        """Carry nothing any more over the connections that there are, and say so to neither end."""
+        self._forgotten |= set(self._sockets)
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -82,6 +87,8 @@ class Proxy:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if source in self._forgotten:
+                    continue
                 if is_of_client and self.breaks_before is not None and self.breaks_before in data:
                     break
                 if is_of_client and self.breaks_after is not None and self.breaks_after in data:

@@ -167,7 +167,7 @@ def test_a_transaction_that_never_succeeds_is_given_up(uow: PostgresUnitOfWork, 
     with pytest.raises(DatabaseUnavailableError):
         uow.run(work)
 
-    assert len(tries) == 4
+    assert len(tries) == 6
     assert _count_events(observer) == 0
 
 

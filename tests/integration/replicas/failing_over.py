@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, LiteralString, Self
 from uuid import uuid4
 
 import psycopg
@@ -14,6 +14,7 @@ from tests.integration.postgres.proxy import Proxy
 from tests.integration.replicas.instances import Installation, address, token_of
 from tests.servers.replication import ReplicatedPostgres
 from tests.soak.outcomes import Tally
+from userservice_core.bootstrap import bootstrap_relay
 from userservice_core.http.problems import TYPE_PREFIX
 from userservice_core.infrastructure.postgres.migrate import upgrade
 from userservice_core.testing.contracts.races import eventually
@@ -48,6 +49,7 @@ class Ledger:
     Attributes:
         done: What was told to be done, with the time.
         refused: Other answers.
+        untimed: How many of those did not say when to try again.
     """
 
     def __init__(self, service: UserService, user: User) -> None:
@@ -58,6 +60,7 @@ class Ledger:
         self._thread = threading.Thread(target=self._run)
         self.done: list[tuple[float, str]] = []
         self.refused: list[tuple[int, Any]] = []
+        self.untimed = 0
 
     @property
     def unknown(self) -> int:
@@ -75,6 +78,7 @@ class Ledger:
             send_json(self._client, "DELETE", f"/users/me/addresses/{answer['id']}", token=self._token)
         else:
             self.refused.append((response.status, json_of(response)))
+            self.untimed += response.header("retry-after") is None
         return response.status
 
     def __enter__(self) -> Self:
@@ -146,6 +150,7 @@ def fail_over(servers: ReplicatedPostgres, folder: Path) -> Tally:
         opened.close()
         written_to_old = [_events(old, user) - number for user, number in zip(users, before, strict=True)]
         kept = [_events(new, user) for user in users]
+        written_to_old += [_taken_by_relays(listed, old=old, new=new), int(not _is_served_alone(old, folder))]
 
     told = list(zip(kept, ledgers, strict=True))
     statuses = {status for ledger in ledgers for status, _ in ledger.refused}
@@ -156,9 +161,36 @@ def fail_over(servers: ReplicatedPostgres, folder: Path) -> Tally:
         trials=1,
         lost=lost,
         ghosts=ghosts + sum(written_to_old),
-        failed=slowest > RECOVERY_SECONDS or not statuses <= {503},
+        failed=slowest > RECOVERY_SECONDS or not statuses <= {503} or any(ledger.untimed for ledger in ledgers),
         figures={"failover seconds": round(slowest, 2), "failover writes": sum(kept)},
     )
+
+
+def _taken_by_relays(listed: Installation, *, old: PostgresServer, new: PostgresServer) -> int:
+    """Relay what waits, as a process does and as a function does; return how many claimed a lane of the old primary."""
+    settings, stop = listed.settings(MAIL_URL="console:"), threading.Event()
+    with bootstrap_relay(settings, relay_id="a function", write_mail=_drop, background=False) as relay:
+        relay.drain(seconds=0.5)
+    with bootstrap_relay(settings, relay_id="a process", write_mail=_drop) as relay:
+        running = threading.Thread(target=relay.run, args=(stop,))
+        running.start()
+        try:
+            eventually(lambda: _count(new, "SELECT count(*) FROM outbox") == 0)
+        finally:
+            stop.set()
+            running.join()
+    return _count(old, "SELECT sum(fence)::int FROM outbox_lane")
+
+
+def _drop(_: str) -> None:
+    """Keep no mail."""
+
+
+def _is_served_alone(old: PostgresServer, folder: Path) -> bool:
+    """Whether a process that sees nothing but the old primary writes to it, which nobody but who fences can prevent."""
+    alone = Installation(primary=old.dsn(_DATABASE), replicas=(), folder=folder)
+    with alone.instance(background=False) as service:
+        return Ledger(service, alone.add_administrator()).write("1") == 201
 
 
 def restart_primary(installation: Installation, primary: PostgresServer, *, times: int) -> Tally:
@@ -180,7 +212,7 @@ def restart_primary(installation: Installation, primary: PostgresServer, *, time
         trials=times,
         lost=max(0, len(ledger.done) - kept),
         ghosts=max(0, kept - len(ledger.done) - ledger.unknown),
-        failed=slowest > BACK_SECONDS or refused_later > 0 or not statuses <= {503},
+        failed=slowest > BACK_SECONDS or refused_later > 0 or not statuses <= {503} or ledger.untimed > 0,
         figures={"restart seconds": round(slowest, 2)},
     )
 
@@ -217,10 +249,13 @@ def _received(replica: PostgresReplica) -> int:
 
 def _events(server: PostgresServer, user: User, *, database: str = _DATABASE) -> int:
     """Return how many addresses were added, as the outbox tells."""
+    question = "SELECT count(*) FROM outbox WHERE type LIKE '%%address.added%%' AND aggregateid = %s"
+    return _count(server, question, str(user.id), database=database)
+
+
+def _count(server: PostgresServer, question: LiteralString, *params: str, database: str = _DATABASE) -> int:
     with psycopg.connect(server.dsn(database), autocommit=True) as observer:
-        row = observer.execute(
-            "SELECT count(*) FROM outbox WHERE type LIKE '%%address.added%%' AND aggregateid = %s", [str(user.id)]
-        ).fetchone()
+        row = observer.execute(question, params).fetchone()
     return int(row[0]) if row else 0
 
 

@@ -56,9 +56,8 @@ class Installation:
         """The name of the database."""
         return urlsplit(self.primary).path.removeprefix("/")
 
-    @contextlib.contextmanager
-    def instance(self, *, background: bool = True, **settings: str) -> Iterator[UserService]:
-        """Start a process of it; with its threads, it is ready, and its replicas serve, when the block begins."""
+    def settings(self, **settings: str) -> Settings:
+        """Return the settings of a process of it."""
         values = {
             "PROFILE": "test",
             "DATABASE_URL": self.primary,
@@ -67,10 +66,15 @@ class Installation:
             "ISSUER": "https://accounts.example.com",
             "LOG_LEVEL": "WARNING",
             "RATE_LIMITS_FILE": str(_LIMITS),
+            "DATABASE_START_SPREAD_SECONDS": "0",
             **settings,
         }
-        read = Settings.from_environment({f"USERSERVICE_{name}": value for name, value in values.items()})
-        with bootstrap(read, background=background) as service:
+        return Settings.from_environment({f"USERSERVICE_{name}": value for name, value in values.items()})
+
+    @contextlib.contextmanager
+    def instance(self, *, background: bool = True, **settings: str) -> Iterator[UserService]:
+        """Start a process of it; with its threads, it is ready, and its replicas serve, when the block begins."""
+        with bootstrap(self.settings(**settings), background=background) as service:
             if background:
                 client = PipelineClient(service.pipeline)
                 eventually(lambda: json_of(client.request("GET", "/health/ready"))["status"] == "ready")

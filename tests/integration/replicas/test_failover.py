@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import psycopg
+import pytest
 
 from tests.integration.replicas.failing_over import SYNCHRONOUS, Ledger, fail_over, own_servers, restart_primary
 from userservice_core.http.problems import TYPE_PREFIX
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tests.servers.run import ServersOfRun
 
 
+@pytest.mark.postgres
 def test_a_promoted_replica_takes_over_and_the_old_primary_gets_nothing_more(
     servers_of_run: ServersOfRun, tmp_path: Path
 ) -> None:

@@ -181,14 +181,12 @@ class KafkaEventSource:
     def replay(self, handle: Callable[[Arrival], None]) -> int:
         with _translated():
             require_broker(self._bootstrap_servers, self._security, patience_seconds=_CONNECT_PATIENCE_SECONDS)
-            consumer = built(
+            consumer = self._built(
                 KafkaConsumer,
-                bootstrap_servers=self._bootstrap_servers,
                 group_id=f"{self._group}{DEAD_LETTER_SUFFIX}",
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 allow_auto_create_topics=False,
-                **self._client_settings,
             )
             try:
                 return self._replay_all(consumer, handle)
@@ -212,9 +210,8 @@ class KafkaEventSource:
     def _connected(self) -> KafkaConsumer:
         if self._consumer is None:
             require_broker(self._bootstrap_servers, self._security, patience_seconds=_CONNECT_PATIENCE_SECONDS)
-            consumer = built(
+            consumer = self._built(
                 KafkaConsumer,
-                bootstrap_servers=self._bootstrap_servers,
                 client_id=self._member_id or self._group,
                 group_id=self._group,
                 group_instance_id=self._member_id,
@@ -232,7 +229,6 @@ class KafkaEventSource:
                 # What is lost on the way, such as the question where a partition begins, is asked again after this.
                 request_timeout_ms=10_000,
                 bootstrap_timeout_ms=int(_CONNECT_PATIENCE_SECONDS * _MILLISECONDS),
-                **self._client_settings,
             )
             # Whoever leads the group assigns what it knows of, so it knows the topics before it joins.
             for topic in self._topics:
@@ -240,6 +236,10 @@ class KafkaEventSource:
             consumer.subscribe(topics=self._topics, listener=_Listener(self))
             self._consumer = consumer
         return self._consumer
+
+    def _built(self, build: Callable[..., Any], **settings: Any) -> Any:  # noqa: ANN401 - the library has no types
+        """Return a client; whoever wired the source has the last word on its settings."""
+        return built(build, **{"bootstrap_servers": self._bootstrap_servers, **settings, **self._client_settings})
 
     async def revoked(self, partitions: Iterable[TopicPartition]) -> None:
         """Give partitions up: finish what is at work, and commit, before another member begins with them."""

@@ -57,6 +57,7 @@ class KafkaEventPublisher:
         topic_names: Mapping[str, str] | None = None,
         patience_seconds: float = 30.0,
         connect_patience_seconds: float = 5.0,
+        request_timeout_seconds: float = 10.0,
         security: KafkaSecurity | None = None,
     ) -> None:
         """
@@ -69,6 +70,8 @@ class KafkaEventPublisher:
             topic_names: Where the records of a topic go, if that has another name than they say.
             patience_seconds: How long a wave is waited for.
             connect_patience_seconds: How long a connection and the metadata of a topic are waited for.
+            request_timeout_seconds: How long the answer to one request is waited for, before its connection counts as
+                dead; what was in it is sent again, and the broker drops what it has already.
             security: Whether over TLS, and who we are; neither if not given.
         """
         self._bootstrap_servers = list(bootstrap_servers)
@@ -77,6 +80,7 @@ class KafkaEventPublisher:
         self._topic_names = dict(topic_names or {})
         self._patience_seconds = patience_seconds
         self._connect_patience_seconds = connect_patience_seconds
+        self._request_timeout_seconds = request_timeout_seconds
         self._security = security or KafkaSecurity()
         self._producer: KafkaProducer | None = None
 
@@ -129,7 +133,7 @@ class KafkaEventPublisher:
                 allow_auto_create_topics=False,
                 bootstrap_timeout_ms=int(self._connect_patience_seconds * 1000),
                 max_block_ms=int(self._connect_patience_seconds * 1000),
-                request_timeout_ms=10_000,
+                request_timeout_ms=int(self._request_timeout_seconds * 1000),
                 # Longer than a wave is waited for: it is this class that gives up, and then on everything at once.
                 delivery_timeout_ms=int(self._patience_seconds * 1000) + 3_600_000,
                 reconnect_backoff_max_ms=500,

@@ -12,7 +12,6 @@ import os
 import random
 import select
 import socket
-import threading
 import time
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import attrs
 import psycopg
+import structlog
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 from sqlalchemy import text
@@ -28,6 +28,7 @@ from sqlalchemy.pool import QueuePool
 from userservice_core.errors import DatabaseUnavailableError, DeadlineExceededError, OverloadedError
 from userservice_core.infrastructure.postgres.errors import ConnectionLostError, RetriableError, translated
 from userservice_core.infrastructure.postgres.positions import STATE, state_of
+from userservice_core.infrastructure.postgres.slots import PoolAdviser, Slots
 from userservice_core.infrastructure.postgres.statements import Statement
 from userservice_core.infrastructure.postgres.watchdog import Guard, Watchdog
 from userservice_core.ports.context import current_call, deadline_after
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from psycopg.pq.abc import PGresult
     from sqlalchemy.engine.interfaces import DBAPIConnection
-    from sqlalchemy.pool import PoolProxiedConnection
+    from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
     from userservice_core.infrastructure.postgres.positions import Gate, ServerState
     from userservice_core.infrastructure.postgres.statements import Step
@@ -48,14 +49,21 @@ T = TypeVar("T")
 DEFAULT_DEADLINE_SECONDS: Final = 5.0
 """For work outside a request."""
 
-_TRIES: Final = 4
+# Where a fifth of all tries fails, one call of fifteen thousand fails each time.
+_TRIES: Final = 6
 _FIRST_PAUSE_SECONDS: Final = 0.02
 # How long calls wait for a server that has just gone; while it stays away, the next ones are refused at once.
 _OUTAGE_WAIT_SECONDS: Final = 2.0
 _CONNECT_PAUSE_SECONDS: Final = 0.05
+_CONNECT_PAUSE_SPREAD: Final = (0.6, 1.4)
 _CONNECT_TIMEOUT_SECONDS: Final = 3
-# A name may mean another server after a fail-over, so no connection lives for ever.
-_RECYCLE_SECONDS: Final = 1800
+_LIFETIME_SECONDS: Final = 1800.0
+# Those that were opened together do not end together.
+_LIFETIME_SPREAD: Final = (0.8, 1.0)
+# What lies between may have forgotten a connection that was idle for so long, without a word to either end. A process
+# that was frozen has been idle too.
+_ASKED_AFTER_IDLE_SECONDS: Final = 30.0
+_ANSWER_SECONDS: Final = 0.5
 _PREPARE_THRESHOLD: Final = 3
 _CONNECTION_DEFAULTS: Final = {
     # Half-open connections end by themselves: after 3 probes, or when what was sent is not acknowledged.
@@ -68,6 +76,9 @@ _CONNECTION_DEFAULTS: Final = {
 
 _BEGIN_SNAPSHOT: Final = Statement(text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
 _COMMIT: Final = Statement(text("COMMIT"))
+_PING: Final = Statement(text("SELECT 1"))
+
+_log = structlog.get_logger("userservice.database")
 
 
 class Reads(Protocol):
@@ -90,6 +101,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         warnings: Notices of severity WARNING since the list was last emptied.
         state: What the server said of itself at the beginning; None where it was not asked, or could not tell.
         asked_at: When that was asked, by the monotonic clock.
+        ends_at: When it is to be replaced, by the monotonic clock.
+        idle_since: When it was last used, by a clock that goes on while the machine sleeps.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the driver's own arguments
@@ -97,6 +110,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         self.warnings: list[str] = []
         self.state: ServerState | None = None
         self.asked_at = -math.inf
+        self.ends_at = math.inf
+        self.idle_since = time.clock_gettime(time.CLOCK_BOOTTIME)
         # Shutting a duplicate shuts the connection, and its number cannot be given to another file meanwhile.
         self._socket = socket.socket(fileno=os.dup(self.fileno()))
         self._poll = select.poll()
@@ -245,6 +260,20 @@ class Link:
         )
 
 
+class _Pool(QueuePool):
+    """Keeps connections that can be lent, and no places of those that have gone: `checkedin` counts what is there."""
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        if record.dbapi_connection is None:
+            self._dec_overflow()
+        else:
+            super()._do_return_conn(record)
+
+
+class _ReturnedError(Exception):
+    """No connection could be opened, but one that is open has become free."""
+
+
 class Database:
     """
     One server, or whichever of several the DSN leads to. Safe for many threads; not for use across a fork.
@@ -264,6 +293,8 @@ class Database:
         gate: Gate | None = None,
         tells_positions: bool = False,
         outage_wait_seconds: float = _OUTAGE_WAIT_SECONDS,
+        lifetime_seconds: float = _LIFETIME_SECONDS,
+        opens_within_seconds: float = 0.0,
     ) -> None:
         """
         Name the server; nothing is connected yet.
@@ -278,6 +309,9 @@ class Database:
             gate: Asked about every server before it is used; without one, any will do.
             tells_positions: Whether each transaction is told where it was written, in the round trip of its COMMIT.
             outage_wait_seconds: How long calls wait for a server that has just gone.
+            lifetime_seconds: How old a connection gets at most. A name may mean another server after a fail-over.
+            opens_within_seconds: The first connection is opened after a random part of this, so that processes that are
+                started together do not all connect at one moment.
         """
         self.tells_positions = tells_positions
         self._gate = gate
@@ -286,16 +320,19 @@ class Database:
         self._prepare_threshold = _PREPARE_THRESHOLD if prepared_statements else None
         self._pool_timeout_seconds = pool_timeout_seconds
         self._metrics = metrics
-        self._pool_size = pool_size
-        self._free = threading.Semaphore(pool_size)
-        self._pool = QueuePool(
+        self._slots = Slots(pool_size)
+        self._adviser = PoolAdviser(pool_size, now=time.monotonic())
+        self._lifetime_seconds = lifetime_seconds
+        self._opens_at = time.monotonic() + random.uniform(0, opens_within_seconds)  # noqa: S311 - no secret
+        # What has been idle since before then is not believed to be alive.
+        self._distrusted_until = -math.inf
+        self._pool = _Pool(
             # The pool hands out what it is given; to it, any object with `close` is a connection.
             cast("Callable[[], DBAPIConnection]", self._connect),
             pool_size=pool_size,
             max_overflow=0,
             timeout=0,
             use_lifo=True,
-            recycle=_RECYCLE_SECONDS,
             reset_on_return=None,
         )
         self._watchdog = Watchdog()
@@ -311,6 +348,20 @@ class Database:
     def connections_in_use(self) -> int:
         """How many connections are lent at present."""
         return self._pool.checkedout()
+
+    def tell_usage(self) -> None:
+        """Set the metrics of the pool, and log when its size does not fit; for one thread, about once a second."""
+        usage = self._slots.usage()
+        advice = self._adviser.look(usage, now=time.monotonic())
+        if advice is not None:
+            _log.warning("database pool", advice=advice)
+        if self._metrics is None:
+            return
+        self._metrics.gauge("database_connections_in_use", usage.most_taken)
+        self._metrics.gauge("database_connections_open", self._pool.checkedin() + self._pool.checkedout())
+        self._metrics.gauge("database_calls_waiting", usage.most_waiting)
+        if usage.waited:
+            self._metrics.count("database_pool_wait", outcome="waited", times=usage.waited)
 
     def interrupt_all(self) -> None:
         """End the connections that are in use; for a server that is known to be gone, before those who wait know."""
@@ -409,7 +460,10 @@ class Database:
                 yield link
             finally:
                 self._watchdog.release(guard)
-                if not link.is_reusable():
+                if link.is_reusable():
+                    connection.idle_since = time.clock_gettime(time.CLOCK_BOOTTIME)
+                    self._gone_since = None
+                else:
                     pooled.invalidate()
                 pooled.close()
 
@@ -442,46 +496,106 @@ class Database:
     @contextlib.contextmanager
     def _slot(self, deadline: float) -> Iterator[None]:
         """Wait for a connection to be free, before SQLAlchemy's pool would, which knows no deadlines."""
-        patience = min(self._pool_timeout_seconds, deadline - time.monotonic())
-        if patience <= 0:
-            raise DeadlineExceededError
-        if not self._free.acquire(timeout=patience):
-            self.count("database_pool_wait", outcome="refused")
-            raise OverloadedError
+        if not self._slots.take_free():
+            self._wait_for_slot(deadline)
         try:
             yield
         finally:
-            self._free.release()
+            self._slots.give_back()
+
+    def _wait_for_slot(self, deadline: float) -> None:
+        patience = min(self._pool_timeout_seconds, deadline - time.monotonic())
+        if patience <= 0:
+            raise DeadlineExceededError
+        with contextlib.nullcontext() if self._metrics is None else self._metrics.timing("database_pool_wait"):
+            is_taken = self._slots.take(patience_seconds=patience)
+        if not is_taken:
+            self.count("database_pool_wait", outcome="refused")
+            raise OverloadedError
 
     def _check_out(self, deadline: float) -> tuple[PoolProxiedConnection, Connection]:
         """Return a connection that was alive a moment ago; all that have died since their last use are dropped."""
-        for _ in range(self._pool_size + 1):
-            pooled = self._pool.connect()
+        unusable = 0
+        while unusable <= self._slots.size:
+            try:
+                pooled = self._pool.connect()
+            except _ReturnedError:
+                continue
             connection = cast("Connection", pooled.driver_connection)
-            if not connection.has_news() and (self._gate is None or self._gate.admits(connection.state)):
+            if self._is_usable(connection, deadline):
                 return pooled, connection
+            unusable += 1
             pooled.invalidate()
             pooled.close()
             if time.monotonic() >= deadline:
                 raise DeadlineExceededError
         raise ConnectionLostError
 
+    def _is_usable(self, connection: Connection, deadline: float) -> bool:
+        if connection.has_news() or time.monotonic() >= connection.ends_at:
+            return False
+        if self._gate is not None and not self._gate.admits(connection.state):
+            return False
+        if connection.idle_since <= self._distrusted_until:
+            return False
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        if now - connection.idle_since < _ASKED_AFTER_IDLE_SECONDS or self._answers(connection, deadline):
+            return True
+        # What is between forgot it; so it has the others, and nobody should wait for each of them.
+        self._distrusted_until = now
+        self.count("database_connection", outcome="forgotten")
+        return False
+
+    def _answers(self, connection: Connection, deadline: float) -> bool:
+        """Ask the server, which costs a round trip, and does not take longer than a moment."""
+        guard = self._watchdog.watch(connection, min(deadline, time.monotonic() + _ANSWER_SECONDS))
+        try:
+            Cursor(connection).execute(_PING.text, {}, binary=True)
+        except psycopg.Error:
+            return False
+        finally:
+            self._watchdog.release(guard)
+        return not guard.fired
+
     def _connect(self) -> Connection:
-        """Connect, and wait a little for a server that was there until just now."""
+        """
+        Connect, and wait a little for a server that was there until just now.
+
+        Raises:
+            _ReturnedError: If that failed, and a connection of the pool is free.
+        """
         deadline = _deadline()
+        self._wait_for_turn(deadline)
+        began_at = time.monotonic()
         while True:
             try:
                 connection = self._connect_once(deadline)
             except psycopg.OperationalError as error:
+                # The server may have no more connections for us, and still serve by those that we have.
+                if self._pool.checkedin():
+                    raise _ReturnedError from error
                 now = time.monotonic()
-                self._gone_since = self._gone_since or now
-                gives_up_at = min(deadline, self._gone_since + self._outage_wait_seconds)
-                if now + _CONNECT_PAUSE_SECONDS >= gives_up_at:
+                # Calls that are answered meanwhile say that it is not gone.
+                self._gone_since = gone_since = self._gone_since or now
+                gives_up_at = min(deadline, min(gone_since, began_at) + self._outage_wait_seconds)
+                pause = _CONNECT_PAUSE_SECONDS * random.uniform(*_CONNECT_PAUSE_SPREAD)  # noqa: S311 - no secret
+                if now + pause >= gives_up_at:
                     raise DatabaseUnavailableError from error
-                time.sleep(_CONNECT_PAUSE_SECONDS)
+                time.sleep(pause)
             else:
                 self._gone_since = None
+                spread = random.uniform(*_LIFETIME_SPREAD)  # noqa: S311 - no secret
+                connection.ends_at = time.monotonic() + self._lifetime_seconds * spread
                 return connection
+
+    def _wait_for_turn(self, deadline: float) -> None:
+        """Let the moment pass in which all that was started together connects."""
+        early_by = self._opens_at - time.monotonic()
+        if early_by <= 0:
+            return
+        if time.monotonic() + early_by >= deadline:
+            raise DatabaseUnavailableError
+        time.sleep(early_by)
 
     def _connect_once(self, deadline: float) -> Connection:
         connection = self._opened(self._conninfo, deadline)

@@ -17,7 +17,7 @@ _PING: Final = Statement(text("SELECT pg_is_in_recovery()"))
 
 
 class PostgresPing:
-    """The primary; a `ports.health.Ping`."""
+    """The primary; a `ports.health.Ping`, which also tells how its pool is used."""
 
     name: Final = "database"
 
@@ -25,5 +25,6 @@ class PostgresPing:
         self._database = database
 
     def ping(self) -> None:
+        self._database.tell_usage()
         if self._database.fetch_one(_PING) == (True,):
             raise DatabaseUnavailableError("The database is a standby and cannot be written to.")

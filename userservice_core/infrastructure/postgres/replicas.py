@@ -8,6 +8,7 @@ of the very connection is known to hold.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import threading
@@ -415,6 +416,8 @@ class ReplicaSet:
         zone: str,
         prepared_statements: bool,
         metrics: Metrics,
+        lifetime_seconds: float = 1800.0,
+        opens_within_seconds: float = 0.0,
     ) -> None:
         """
         Name the nodes; nothing is connected, and nobody serves, before :meth:`start`.
@@ -429,14 +432,18 @@ class ReplicaSet:
             zone: Of this process; nodes of it come first.
             prepared_statements: Whether statements are prepared.
             metrics: Counts who served, and why somebody else had to.
+            lifetime_seconds: How old a connection gets at most.
+            opens_within_seconds: Each node is first asked after a random part of this.
         """
         self._metrics = metrics
+        self._opens_within_seconds = opens_within_seconds
         self._primary_database = Database(
             primary_dsn,
             pool_size=1,
             gate=_PrimaryProbe(timelines),
             prepared_statements=prepared_statements,
             outage_wait_seconds=0,
+            lifetime_seconds=lifetime_seconds,
         )
         self._primary = _Primary(self._primary_database, timelines, kept_seconds=max_lag_seconds + 1)
         self.replicas = tuple(
@@ -448,6 +455,7 @@ class ReplicaSet:
                     gate=_AnyServer(),
                     prepared_statements=prepared_statements,
                     outage_wait_seconds=0,
+                    lifetime_seconds=lifetime_seconds,
                 ),
                 self._primary,
                 timelines,
@@ -478,6 +486,12 @@ class ReplicaSet:
         """Begin to watch."""
         for thread in self._threads:
             thread.start()
+
+    def look(self) -> None:
+        """Ask the primary and then each node once, for a process that does not watch them."""
+        for probe in (self._probe_primary, *map(self._prober, self.replicas)):
+            with contextlib.suppress(UserServiceError):
+                probe(False)  # noqa: FBT003 - as the threads call it
 
     def close(self) -> None:
         """End the threads and close the connections."""
@@ -579,6 +593,8 @@ class ReplicaSet:
 
     def _watch(self, probe: Callable[[bool], None], hurry: threading.Event) -> None:
         was_well = is_first = True
+        if hurry.wait(self._random.uniform(0, self._opens_within_seconds)):
+            hurry.clear()
         while not self._is_closed:
             is_urgent = self._waiting > 0
             try:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy import ColumnElement, Text, cast, func, select
+from sqlalchemy.dialects.postgresql import array
 
 from userservice_core.domain.address_kinds import AddressType
 from userservice_core.domain.addresses import Address
 from userservice_core.domain.credentials import Credential, LoginState, SignIn, UserOverview
 from userservice_core.domain.emails import EmailAddress
+from userservice_core.domain.ids import RoleId
 from userservice_core.domain.one_time_tokens import OneTimeToken, TokenPurpose
 from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.roles import AssignedRole
@@ -34,17 +36,16 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 
 
-def _of_roles(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Collect *column* of the roles that the user of the statement around holds, in the order of their names."""
-    by_name = roles.c.name.collate("C")
-    return (
-        select(func.array_agg(aggregate_order_by(column, by_name)))
-        .select_from(user_roles.join(roles))
-        .where(user_roles.c.user_id == users.c.user_id)
-        .correlate(users)
-        .scalar_subquery()
-    )
-
+_BY_NAME: Final = roles.c.name.collate("C")
+_ROLES: Final = func.array(
+    select(array([cast(roles.c.role_id, Text), roles.c.name]))
+    .select_from(user_roles.join(roles))
+    .where(user_roles.c.user_id == users.c.user_id)
+    .order_by(_BY_NAME)
+    .correlate(users)
+    .scalar_subquery()
+)
+"""Id and name of each role that the user of the statement around holds, in the order of their names."""
 
 USER_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     users.c.user_id,
@@ -54,8 +55,7 @@ USER_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     users.c.pending_email,
     users.c.email_undeliverable_since,
     users.c.status,
-    _of_roles(roles.c.role_id).label("role_ids"),
-    _of_roles(roles.c.name).label("role_names"),
+    _ROLES.label("roles"),
     users.c.attributes,
     users.c.created_at,
     users.c.updated_at,
@@ -104,8 +104,7 @@ def user_of(row: Row) -> User:
         pending_email,
         email_undeliverable_since,
         status,
-        role_ids,
-        role_names,
+        held,
         attributes,
         created_at,
         updated_at,
@@ -121,7 +120,7 @@ def user_of(row: Row) -> User:
         pending_email=pending_email,
         email_undeliverable_since=email_undeliverable_since,
         status=UserStatus(status),
-        roles=tuple(map(AssignedRole, role_ids or (), role_names or ())),
+        roles=tuple(AssignedRole(RoleId(UUID(role_id)), name) for role_id, name in held),
         attributes=attributes,
         created_at=created_at,
         updated_at=updated_at,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import select
 import socket
 import threading
@@ -38,15 +39,16 @@ _log = logging.getLogger(__name__)
 class PostgresSignal:
     """Wakes and is woken through one server; a `ports.revocations.Signal`."""
 
-    def __init__(self, dsn_direct: str) -> None:
+    def __init__(self, dsn_direct: str, *, opens_within_seconds: float = 0.0) -> None:
         """
         Name the server; nothing is connected before the first use.
 
         Args:
             dsn_direct: Of the primary itself, since a session of a pooler does not listen.
+            opens_within_seconds: It is listened to after a random part of this.
         """
         self._notifier = _Notifier(dsn_direct)
-        self._listener = _Listener(dsn_direct)
+        self._listener = _Listener(dsn_direct, opens_within_seconds=opens_within_seconds)
 
     def notify(self, channel: str) -> None:
         self._notifier.notify(channel)
@@ -113,8 +115,9 @@ class _Notifier:
 class _Listener:
     """One connection that listens to all channels somebody wants to hear of, and is made anew when it breaks."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *, opens_within_seconds: float) -> None:
         self._dsn = dsn
+        self._opens_within_seconds = opens_within_seconds
         self._lock = threading.Lock()
         self._callbacks: dict[str, list[Callable[[], None]]] = {}
         self._thread: threading.Thread | None = None
@@ -154,13 +157,15 @@ class _Listener:
 
     def _run(self) -> None:
         is_first = True
+        self._closing.wait(random.uniform(0, self._opens_within_seconds))  # noqa: S311 - no secret
         while not self._closing.is_set():
             try:
                 with self._connected() as connection:
                     self._serve(connection, is_first=is_first)
             except psycopg.Error as error:
                 _log.debug("listening was interrupted: %s", type(error).__name__)
-                self._closing.wait(_PAUSE_AFTER_FAILURE_SECONDS)
+                # Processes that were interrupted together do not all come back at one moment.
+                self._closing.wait(_PAUSE_AFTER_FAILURE_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             is_first = False
 
     @contextlib.contextmanager

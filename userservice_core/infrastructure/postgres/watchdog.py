@@ -54,8 +54,14 @@ class Watchdog:
     deadlines lie seconds ahead, and most statements have ended long before the thread looks.
     """
 
-    def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+    def __init__(self, *, changed: threading.Condition | None = None) -> None:
+        """
+        Watch nothing yet.
+
+        Args:
+            changed: What the thread sleeps on; tests count its signals.
+        """
+        self._changed = threading.Condition(threading.Lock()) if changed is None else changed
         self._guards: dict[int, Guard] = {}
         self._wakes_at = -math.inf
         self._thread: threading.Thread | None = None
@@ -107,7 +113,10 @@ class Watchdog:
                 now = time.monotonic()
                 for guard in [guard for guard in self._guards.values() if guard.due_at <= now]:
                     _interrupt(guard, now)
-                self._wakes_at = min((guard.due_at for guard in self._guards.values()), default=math.inf)
+                # What it was woken for may have ended already. It sleeps for that all the same: looking once in vain
+                # costs less than to be woken again by the next one.
+                asked_for = self._wakes_at if self._wakes_at > now else math.inf
+                self._wakes_at = min((guard.due_at for guard in self._guards.values()), default=asked_for)
                 self._changed.wait(min(self._wakes_at - now, _LONGEST_SLEEP_SECONDS))
 
 
