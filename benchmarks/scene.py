@@ -221,6 +221,11 @@ class Scene:
         folder.mkdir(exist_ok=True)
         return folder
 
+    @property
+    def bytecode(self) -> dict[str, str]:
+        """Variables with which Python keeps the bytecode of what it loads for the next time, wherever it is loaded."""
+        return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self.folder / "bytecode")}
+
     # --- loads --------------------------------------------------------------------------------------------------------
 
     def send(self, load: Load, *, clients: int) -> Outcome:
