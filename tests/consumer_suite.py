@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import operator
+import random
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -172,6 +174,29 @@ class ConsumerSuite(ConsumerScene):
             until(lambda: metrics.counts["consumer", "repeated"] == 4)
 
         assert bus.effects() == [("a", 1), ("a", 2), ("a", 3)]
+
+    def test_repeats_change_nothing_however_many_and_however_late(
+        self, bus: Bus, consumer: EventConsumer, metrics: InMemoryMetrics
+    ) -> None:
+        """Each event one to five times, its repeats up to ten places later: as if each had come once."""
+        consumer.on(TYPE)(bus.write)
+        chance = random.Random(4711)  # noqa: S311 - it is to be the same again
+        once = [self.event(bus, key, number) for number in range(1, 13) for key in "abcde"]
+        placed = [(float(place), record) for place, record in enumerate(once)]
+        placed += [
+            (place + chance.uniform(0, 10), record)
+            for place, record in enumerate(once)
+            for _ in range(chance.randrange(5))
+        ]
+        placed.sort(key=operator.itemgetter(0))
+
+        with running(consumer):
+            bus.publish([record for _, record in placed])
+            until(lambda: metrics.counts.total() == len(placed))
+
+        assert metrics.counts["consumer", "repeated"] == len(placed) - len(once) > len(once)
+        for key in "abcde":
+            assert [number for other, number in bus.effects() if other == key] == list(range(1, 13))
 
     def test_what_is_done_does_not_come_again(
         self, bus: Bus, consumer: EventConsumer, metrics: InMemoryMetrics

@@ -17,11 +17,11 @@ import tempfile
 import threading
 from contextlib import ExitStack
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import attrs
+import structlog
 
 from userservice_core.application.access import Access, forget_access
 from userservice_core.application.access_definitions import DeclaredAccess
@@ -60,6 +60,7 @@ from userservice_core.application.registration import Registration
 from userservice_core.application.retention import Retention, RetentionPeriods
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
+from userservice_core.application.run_time_settings import RunTimeSettings
 from userservice_core.application.second_factors import SecondFactors
 from userservice_core.application.service_clients import ServiceClients
 from userservice_core.application.sessions import Sessions
@@ -68,7 +69,7 @@ from userservice_core.application.use_cases import UseCases
 from userservice_core.application.user_directory import UserDirectory
 from userservice_core.application.user_exports import UserExports
 from userservice_core.application.user_imports import UserImports
-from userservice_core.config import KafkaClient, SigningKeyPlace
+from userservice_core.config import KafkaClient, RunTimeCatalogue, Settings, SigningKeyPlace
 from userservice_core.domain.events import ReceivedTopic, Topic
 from userservice_core.domain.ids import ClientId
 from userservice_core.domain.passwords import PasswordPolicy
@@ -81,13 +82,15 @@ from userservice_core.http.cors import CrossOriginRules
 from userservice_core.http.pipeline import HttpOptions, Pipeline
 from userservice_core.ports.failpoints import install_failpoints
 
+_log = structlog.get_logger("userservice.settings")
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
     from uuid import UUID
 
-    from userservice_core.config import Settings
     from userservice_core.domain.revocations import Revocation
+    from userservice_core.domain.settings import StoredSettings
     from userservice_core.domain.signing_keys import StoredSigningKey
     from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
     from userservice_core.infrastructure.memory import InMemoryEventPublisher, InMemoryMailSender, InMemoryStore
@@ -108,6 +111,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.postgres.replicas import ReplicaSet, Timelines
     from userservice_core.infrastructure.security.keys import KeyRing, SigningKeySource
     from userservice_core.infrastructure.security.signing_keys import HeldSigningKeys
+    from userservice_core.infrastructure.system.held_settings import HeldSettings
     from userservice_core.ports import consuming
     from userservice_core.ports.addresses import AddressReader
     from userservice_core.ports.audit import AuditReader
@@ -125,14 +129,16 @@ if TYPE_CHECKING:
     from userservice_core.ports.metrics import Metrics
     from userservice_core.ports.mfa import FactorSecrets
     from userservice_core.ports.one_time_tokens import OneTimeTokenReader
+    from userservice_core.ports.pacing import Pacer
     from userservice_core.ports.personal_data import PersonalDataReader
     from userservice_core.ports.profiles import ProfileReader
     from userservice_core.ports.publishing import Backlog, EventPublisher, ParkedEventReader
-    from userservice_core.ports.retention import ExpiredRows
+    from userservice_core.ports.retention import ExpiredRows, PurgeLease
     from userservice_core.ports.revocations import RevocationChecker, RevocationLog, Signal
     from userservice_core.ports.roles import RoleReader
     from userservice_core.ports.security import PasswordHasher
     from userservice_core.ports.sessions import SessionStore
+    from userservice_core.ports.settings import SettingCatalogue, SettingReader
     from userservice_core.ports.unit_of_work import UnitOfWork
     from userservice_core.ports.user_dumps import UserDumpReader
     from userservice_core.ports.users import UserReader
@@ -149,7 +155,6 @@ class UserService:
         self,
         *,
         pipeline: Pipeline,
-        use_cases: UseCases,
         health: Health,
         metrics: Metrics,
         start: Callable[[], None],
@@ -157,16 +162,20 @@ class UserService:
         close: Callable[[], None],
     ) -> None:
         self.pipeline = pipeline
-        self.use_cases = use_cases
         self.health = health
         self.metrics = metrics
         self._start = start
         self._drain = drain
         self._close = close
 
+    @property
+    def use_cases(self) -> UseCases:
+        """What is served now; others take their place when settings change, so whoever uses them asks each time."""
+        return self.pipeline.use_cases
+
     def start(self) -> None:
         """
-        Begin to watch revocations and resources.
+        Begin to watch revocations, settings and resources.
 
         Returns at once, also while the database is away: the readiness route says when there is something to serve.
         """
@@ -207,15 +216,19 @@ class RelayService:
         close: Callable[[], None],
         *,
         beside: Callable[[threading.Event], None] | None,
+        followed: HeldSettings | None,
     ) -> None:
         self._relay = relay
         self._watch = watch
         self._close = close
         self._beside = beside
+        self._followed = followed
 
     def run(self, stop: threading.Event) -> None:
         """Relay until *stop* is set."""
         self._watch.start(stop)
+        if self._followed is not None:
+            self._followed.start()
         if self._beside is None:
             self._relay.run(stop)
             return
@@ -268,20 +281,28 @@ class ConsumerService:
     """
 
     def __init__(
-        self, consumer: EventConsumer, *, topics: tuple[str, ...], watch: _Watch, close: Callable[[], None]
+        self,
+        consumer: EventConsumer,
+        *,
+        topics: tuple[str, ...],
+        watch: _Watch,
+        close: Callable[[], None],
+        followed: HeldSettings,
     ) -> None:
         self.consumer = consumer
         self.topics = topics
         self._watch = watch
         self._close = close
+        self._followed = followed
 
     def close(self) -> None:
         """Close the connections."""
         self._close()
 
     def __enter__(self) -> Self:
-        """Begin to watch which server is the primary, where replicas can tell."""
+        """Begin to watch which server is the primary, where replicas can tell, and to follow the settings there."""
         self._watch.start(threading.Event())
+        self._followed.start()
         return self
 
     def __exit__(
@@ -327,10 +348,12 @@ class _Driven:
     roles: RoleReader
     clients: ClientReader
     parked_events: ParkedEventReader
+    settings: SettingReader
     revocation_log: RevocationLog
     personal_data: PersonalDataReader
     user_dumps: UserDumpReader
     expired_rows: ExpiredRows
+    purge_lease: PurgeLease
     limiter: RateLimiter
     cache: Cache
     hasher: PasswordHasher
@@ -354,34 +377,80 @@ class _Rules:
     wildcards_in_any_role: bool = False
     service_name: str = "User Service"
     hides_emails: bool = False
+    registration_open: bool = True
 
 
-def _use_cases(
-    driven: _Driven, ring: KeyRing, rules: _Rules, revocations: RevocationChecker, *, signing_keys: SigningKeySource
-) -> UseCases:
+@attrs.frozen(kw_only=True)
+class _Lasting:
+    """
+    What stays while settings change, and use cases with them: it has learned something, or does not depend on them.
+
+    Attributes:
+        pacer: Of what hashes passwords.
+        links_pacer: Of what mails links.
+    """
+
+    ring: KeyRing
+    signing_keys: SigningKeySource
+    access: Access
+    mix: HashMix
+    pacer: Pacer
+    links_pacer: Pacer
+    run_time_settings: RunTimeSettings
+
+
+def _lasting(
+    driven: _Driven,
+    ring: KeyRing,
+    revocations: RevocationChecker,
+    *,
+    signing_keys: SigningKeySource,
+    issuer: str,
+    audience: str,
+    catalogue: SettingCatalogue,
+) -> _Lasting:
+    from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenVerifier
+    from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
+    from userservice_core.infrastructure.system.pacer import RecentPacer
+
+    sealer = AesGcmSecretSealer(ring, driven.entropy)
+    return _Lasting(
+        ring=ring,
+        signing_keys=signing_keys,
+        access=Access(
+            verifier=JwtAccessTokenVerifier(signing_keys, issuer=issuer, audience=audience, clock=driven.clock),
+            revocations=revocations,
+            log=driven.revocation_log,
+            users=driven.users,
+            roles=driven.roles,
+            clients=driven.clients,
+            cache=driven.cache,
+        ),
+        mix=HashMix(sign_ins=driven.sign_ins, sealer=sealer, clock=driven.clock),
+        pacer=RecentPacer(),
+        # Nobody hashes there, so a request may take a little longer, and has more to hide.
+        links_pacer=RecentPacer(longest_wait_seconds=0.05),
+        run_time_settings=RunTimeSettings(
+            uow=driven.uow, reader=driven.settings, catalogue=catalogue, clock=driven.clock, ids=driven.ids
+        ),
+    )
+
+
+def _use_cases(driven: _Driven, lasting: _Lasting, rules: _Rules) -> UseCases:
     from userservice_core.infrastructure.places.address_formats import I18nAddressFormats
     from userservice_core.infrastructure.places.time_zones import TzdataTimeZones
-    from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer, JwtAccessTokenVerifier
+    from userservice_core.infrastructure.security.access_tokens import JwtAccessTokenIssuer
     from userservice_core.infrastructure.security.cursors import HmacCursorSigner
     from userservice_core.infrastructure.security.refresh_tokens import HmacRefreshTokens
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
     from userservice_core.infrastructure.security.totp import PyotpOneTimePasswords
-    from userservice_core.infrastructure.system.pacer import RecentPacer
 
-    issuer = JwtAccessTokenIssuer(signing_keys, issuer=rules.issuer, audience=rules.audience)
+    ring, access = lasting.ring, lasting.access
+    issuer = JwtAccessTokenIssuer(lasting.signing_keys, issuer=rules.issuer, audience=rules.audience)
     sealer = AesGcmSecretSealer(ring, driven.entropy)
     mailed_tokens = MailedTokens(entropy=driven.entropy, sealer=sealer, ids=driven.ids)
     factors = SecondFactors(
         passwords=PyotpOneTimePasswords(issuer=rules.service_name), sealer=sealer, entropy=driven.entropy
-    )
-    access = Access(
-        verifier=JwtAccessTokenVerifier(signing_keys, issuer=rules.issuer, audience=rules.audience, clock=driven.clock),
-        revocations=revocations,
-        log=driven.revocation_log,
-        users=driven.users,
-        roles=driven.roles,
-        clients=driven.clients,
-        cache=driven.cache,
     )
     failures = FailedSignIns(ids=driven.ids, locked_at=rules.rates.account_failures)
     password_rules = PasswordRules(policy=rules.policy, breached=driven.breached)
@@ -397,17 +466,15 @@ def _use_cases(
     )
     devices = KnownDevices(sealer=sealer, clock=driven.clock, ids=driven.ids)
     limits = RateLimits(limiter=driven.limiter, policy=rules.rates, sealer=sealer, metrics=driven.metrics)
-    # Nobody hashes there, so a request may take a little longer, and has more to hide.
-    links_pacer = RecentPacer(longest_wait_seconds=0.05)
-    links = LinkRequests(uow=driven.uow, pacer=links_pacer, clock=driven.clock, ids=driven.ids)
-    pacer = RecentPacer()
+    links = LinkRequests(uow=driven.uow, pacer=lasting.links_pacer, clock=driven.clock, ids=driven.ids)
+    pacer = lasting.pacer
     authentication = Authentication(
         uow=driven.uow,
         sign_ins=driven.sign_ins,
         sessions=driven.sessions,
         access=access,
         hasher=driven.hasher,
-        mix=HashMix(sign_ins=driven.sign_ins, sealer=sealer, clock=driven.clock),
+        mix=lasting.mix,
         proofs=proofs,
         failures=failures,
         limits=limits,
@@ -453,6 +520,7 @@ def _use_cases(
             clock=driven.clock,
             ids=driven.ids,
             hides_emails=rules.hides_emails,
+            is_open=rules.registration_open,
         ),
         email_verification=EmailVerification(
             uow=driven.uow,
@@ -526,6 +594,9 @@ def _use_cases(
             uow=driven.uow,
             rows=driven.expired_rows,
             answers=driven.answers,
+            lease=driven.purge_lease,
+            # All that are run by hand share the work, and one that was killed is taken up at once.
+            holder="command",
             clock=driven.clock,
             ids=driven.ids,
             periods=rules.periods,
@@ -581,6 +652,7 @@ def _use_cases(
         user_exports=UserExports(uow=driven.uow, dumps=driven.user_dumps, clock=driven.clock, ids=driven.ids),
         idempotent_calls=IdempotentCalls(uow=driven.joining, answers=driven.answers, sealer=sealer, clock=driven.clock),
         rate_limits=limits,
+        run_time_settings=lasting.run_time_settings,
         refusals=Refusals(uow=driven.uow, clock=driven.clock, ids=driven.ids, metrics=driven.metrics),
         service_clients=ServiceClients(
             uow=driven.uow,
@@ -659,28 +731,54 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     opened = ExitStack()
     common = _common(settings)
     database, copies = _database_with_replicas(settings, common, opened, background=background)
+
+    def on_settings() -> None:
+        followed.refresh_soon()
+
     if not background:
         driven = _on_postgres(
-            settings, common, database, None, PassThroughCache(), shown_from=copies.reads, opened=opened
+            settings,
+            common,
+            database,
+            None,
+            PassThroughCache(),
+            shown_from=copies.reads,
+            opened=opened,
+            on_settings=on_settings,
         )
         held = _held_keys(settings, common, database, driven.uow, background=False)
-        use_cases = _use_cases(
+        service, followed = _service(
+            settings,
             driven,
-            common.ring,
-            _rules(settings),
-            PrimaryRevocationChecker(driven.revocation_log),
+            AssumedHealth(),
+            opened,
+            ring=common.ring,
+            revocations=PrimaryRevocationChecker(driven.revocation_log),
             signing_keys=held or common.ring,
+            background=False,
+            consistency=copies.consistency,
         )
-        return _service(settings, driven, use_cases, AssumedHealth(), opened, consistency=copies.consistency)
+        return service
     signal_port = _signal(settings, opened)
     cache = _cache(settings, common.metrics, opened)
-    driven = _on_postgres(settings, common, database, signal_port, cache, shown_from=copies.reads, opened=opened)
+    driven = _on_postgres(
+        settings,
+        common,
+        database,
+        signal_port,
+        cache,
+        shown_from=copies.reads,
+        opened=opened,
+        on_settings=on_settings,
+    )
     held = _held_keys(settings, common, database, driven.uow, background=True)
 
     def on_revocation(revocation: Revocation) -> None:
         if held is not None and revocation.kind is RevocationKind.KEY:
             held.refresh_soon()
-        use_cases.access.forget(revocation)
+        if revocation.kind is RevocationKind.SETTINGS:
+            on_settings()
+        service.use_cases.access.forget(revocation)
 
     mirror = RevocationMirror(
         driven.revocation_log,
@@ -688,15 +786,17 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
         common.clock,
         on_revocation=on_revocation,
         on_gap=cache.clear,
+        metrics=common.metrics,
     )
-    use_cases = _use_cases(driven, common.ring, _rules(settings), mirror, signing_keys=held or common.ring)
     pings: list[Ping] = [PostgresPing(database)]
     if settings.cache_url is not None:
         pings.append(cache)
     pings += copies.pings
     probe = HealthProbe(
         pings,
-        is_loaded=lambda: mirror.is_loaded and (held is None or held.is_loaded) and copies.is_loaded(),
+        is_loaded=lambda: (
+            mirror.is_loaded and followed.is_loaded and (held is None or held.is_loaded) and copies.is_loaded()
+        ),
         metrics=common.metrics,
         is_told_to_drain=inherited_notice(),
     )
@@ -708,13 +808,24 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     def start() -> None:
         if held is not None:
             held.start()
+        followed.start()
         mirror.start()
         copies.start()
         probe.start()
 
-    return _service(
-        settings, driven, use_cases, probe, opened, start=start, drain=probe.drain, consistency=copies.consistency
+    service, followed = _service(
+        settings,
+        driven,
+        probe,
+        opened,
+        ring=common.ring,
+        revocations=mirror,
+        signing_keys=held or common.ring,
+        start=start,
+        drain=probe.drain,
+        consistency=copies.consistency,
     )
+    return service
 
 
 def _held_keys(
@@ -843,7 +954,8 @@ def bootstrap_relay(
         metrics=common.metrics,
     )
     beside = _retaining(settings, common, database, signal_port) if settings.retention_interval_seconds else None
-    return RelayService(relay, watch, opened.close, beside=beside)
+    followed = _followed_by_logs(settings, database, common.metrics, opened) if background else None
+    return RelayService(relay, watch, opened.close, beside=beside, followed=followed)
 
 
 @_drivers_installed()
@@ -897,7 +1009,53 @@ def bootstrap_consumer(settings: Settings, *, member_id: str | None = None) -> C
         access_lifetime=timedelta(seconds=settings.access_token_seconds),
         erasure_client_id=settings.erasure_client_id,
     )
-    return ConsumerService(consumer, topics=topics, watch=watch, close=opened.close)
+    followed = _followed_by_logs(settings, database, common.metrics, opened)
+    return ConsumerService(consumer, topics=topics, watch=watch, close=opened.close, followed=followed)
+
+
+def _followed_by_logs(settings: Settings, database: Database, metrics: Metrics, opened: ExitStack) -> HeldSettings:
+    """Return what has the logs of a process that serves nobody follow the settings of the database."""
+    from userservice_core.infrastructure.postgres.settings import PostgresSettingReader
+    from userservice_core.infrastructure.system import logs
+    from userservice_core.infrastructure.system.held_settings import HeldSettings
+
+    catalogue = RunTimeCatalogue(settings)
+    followed = HeldSettings(
+        PostgresSettingReader(database).read,
+        lambda stored: logs.change_level(_settings_of(stored, catalogue, metrics).log_level),
+        background=True,
+    )
+    opened.callback(followed.close)
+    return followed
+
+
+@contextlib.contextmanager
+def bootstrap_run_time_settings(settings: Settings) -> Iterator[RunTimeSettings]:
+    """
+    Give what changes the settings that the database holds.
+
+    Raises:
+        ConfigurationError: If what the settings ask for is not installed.
+    """
+    with _drivers_installed(), ExitStack() as opened:
+        from userservice_core.infrastructure.postgres.settings import PostgresSettingReader
+        from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
+
+        common = _common(settings)
+        database = _database(settings, common.metrics, opened)
+        uow = PostgresUnitOfWork(
+            database,
+            topic_prefix=settings.topic_prefix,
+            source=settings.issuer,
+            signal=_signal(settings, opened),
+        )
+        yield RunTimeSettings(
+            uow=uow,
+            reader=PostgresSettingReader(database),
+            catalogue=RunTimeCatalogue(settings),
+            clock=common.clock,
+            ids=common.ids,
+        )
 
 
 def _own_consumer(
@@ -931,9 +1089,9 @@ def _own_consumer(
 def _retaining(
     settings: Settings, common: _Common, database: Database, signal_port: Signal | None
 ) -> Callable[[threading.Event], None]:
-    """Return what erases, from time to time, what has been kept long enough; several processes may do so at once."""
+    """Return what erases, from time to time, what has been kept long enough; of several processes one does."""
     from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
-    from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
+    from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows, PostgresPurgeLease
     from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
     from userservice_core.infrastructure.system.periodic import run_periodically
 
@@ -942,6 +1100,8 @@ def _retaining(
         uow=uow,
         rows=PostgresExpiredRows(database),
         answers=PostgresAnswerStore(database),
+        lease=PostgresPurgeLease(database),
+        holder=f"{socket.gethostname()}/{os.getpid()}",
         clock=common.clock,
         ids=common.ids,
         periods=_periods(settings),
@@ -950,7 +1110,8 @@ def _retaining(
 
     def run(stop: threading.Event) -> None:
         run_periodically(
-            lambda: retention.apply(is_stopped=stop.is_set),
+            # By half of it, since the relay whose turn it is may be a little early for the one that was before.
+            lambda: retention.apply(is_stopped=stop.is_set, rest_seconds=settings.retention_interval_seconds / 2),
             name="retention",
             stop=stop,
             # Relays that are started together do not all begin at the same moment.
@@ -1062,6 +1223,7 @@ def _on_postgres(
     *,
     shown_from: Reads,
     opened: ExitStack,
+    on_settings: Callable[[], None],
 ) -> _Driven:
     from userservice_core.infrastructure.postgres.addresses import PostgresAddressReader
     from userservice_core.infrastructure.postgres.audit import PostgresAuditReader
@@ -1072,22 +1234,28 @@ def _on_postgres(
     from userservice_core.infrastructure.postgres.parked_events import PostgresParkedEventReader
     from userservice_core.infrastructure.postgres.personal_data import PostgresPersonalDataReader
     from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
-    from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
+    from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows, PostgresPurgeLease
     from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
     from userservice_core.infrastructure.postgres.roles import PostgresRoleReader
     from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
+    from userservice_core.infrastructure.postgres.settings import PostgresSettingReader
     from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInReader
     from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
     from userservice_core.infrastructure.postgres.user_dumps import PostgresUserDumpReader
     from userservice_core.infrastructure.postgres.users import PostgresUserReader
     from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher
 
+    def on_revocation(revocation: Revocation) -> None:
+        forget_access(cache, revocation)
+        if revocation.kind is RevocationKind.SETTINGS:
+            on_settings()
+
     uow = PostgresUnitOfWork(
         database,
         topic_prefix=settings.topic_prefix,
         source=settings.issuer,
         signal=signal_port,
-        on_revocation=partial(forget_access, cache),
+        on_revocation=on_revocation,
     )
     return _Driven(
         uow=uow,
@@ -1108,10 +1276,12 @@ def _on_postgres(
         roles=PostgresRoleReader(database),
         clients=PostgresClientReader(database),
         parked_events=PostgresParkedEventReader(database),
+        settings=PostgresSettingReader(database),
         revocation_log=PostgresRevocationLog(database),
         personal_data=PostgresPersonalDataReader(database),
         user_dumps=PostgresUserDumpReader(database),
         expired_rows=PostgresExpiredRows(database),
+        purge_lease=PostgresPurgeLease(database),
         limiter=_limiter(settings, database, common.metrics, opened),
         cache=cache,
         breached=_breached_passwords(settings, common.metrics, opened),
@@ -1133,22 +1303,47 @@ def _on_postgres(
 def _service(
     settings: Settings,
     driven: _Driven,
-    use_cases: UseCases,
     health: Health,
     opened: ExitStack,
     *,
+    ring: KeyRing,
+    revocations: RevocationChecker,
+    signing_keys: SigningKeySource,
+    background: bool = True,
     start: Callable[[], None] = lambda: None,
     drain: Callable[[], None] = lambda: None,
     consistency: Consistency | None = None,
-) -> UserService:
+) -> tuple[UserService, HeldSettings]:
+    """Return the service, and what has it follow the settings of the database."""
+    from userservice_core.infrastructure.system import logs
+    from userservice_core.infrastructure.system.held_settings import HeldSettings
+
+    catalogue = RunTimeCatalogue(settings)
+    lasting = _lasting(
+        driven,
+        ring,
+        revocations,
+        signing_keys=signing_keys,
+        issuer=settings.issuer,
+        audience=settings.audience,
+        catalogue=catalogue,
+    )
     slots = hash_slots(settings.workers)
+
+    def apply(stored: StoredSettings) -> None:
+        now = _settings_of(stored, catalogue, driven.metrics)
+        pipeline.serve_by(_use_cases(driven, lasting, _rules(now)), require_if_match=now.require_if_match)
+        logs.change_level(now.log_level)
+
+    followed = HeldSettings(driven.settings.read, apply, background=background)
     pipeline = Pipeline(
-        use_cases,
+        _use_cases(driven, lasting, _rules(settings)),
         health=health,
         metrics=driven.metrics,
         ids=driven.ids,
         clock=driven.clock,
         consistency=consistency,
+        before_work=None if background else followed.refresh_if_due,
         options=HttpOptions(
             issuer=settings.issuer,
             trusted_proxy_hops=settings.trusted_proxy_hops,
@@ -1169,16 +1364,28 @@ def _service(
             refresh_token_cookie=settings.refresh_token_cookie,
         ),
     )
+    opened.callback(followed.close)
     opened.callback(pipeline.close)
-    return UserService(
+    service = UserService(
         pipeline=pipeline,
-        use_cases=use_cases,
         health=health,
         metrics=driven.metrics,
         start=start,
         drain=drain,
         close=opened.close,
     )
+    return service, followed
+
+
+def _settings_of(stored: StoredSettings, catalogue: RunTimeCatalogue, metrics: Metrics) -> Settings:
+    """Return what counts where *stored* is in the database, and say what of it does not."""
+    settings, refused = catalogue.effective(stored.texts)
+    for name, problem in sorted(refused.items()):
+        _log.error("a stored setting is not used", setting=name, problem=problem, version=stored.version)
+        metrics.count("stored_setting", outcome="refused")
+    metrics.gauge("settings_version", stored.version)
+    _log.info("settings were read", version=stored.version, stored=len(stored.texts))
+    return settings
 
 
 def _rules(settings: Settings) -> _Rules:
@@ -1204,6 +1411,7 @@ def _rules(settings: Settings) -> _Rules:
         wildcards_in_any_role=settings.wildcards_in_any_role,
         service_name=settings.service_name,
         hides_emails=settings.hide_registered_emails,
+        registration_open=settings.registration_open,
     )
 
 
@@ -1372,7 +1580,12 @@ def _consistency(settings: Settings, common: _Common, replicas: ReplicaSet, open
     if settings.cache_url is not None:
         from userservice_core.infrastructure.caching.redis_positions import RedisPositions
 
-        positions = RedisPositions(settings.cache_url, life_seconds=settled_seconds, metrics=common.metrics)
+        positions = RedisPositions(
+            settings.cache_url,
+            life_seconds=settled_seconds,
+            metrics=common.metrics,
+            timeout_seconds=settings.cache_timeout_seconds,
+        )
         opened.callback(positions.close)
         memory = positions
     return Consistency(
@@ -1407,7 +1620,7 @@ def _limiter(settings: Settings, database: Database, metrics: Metrics, opened: E
         return in_database
     from userservice_core.infrastructure.caching.redis_limits import RedisRateLimiter
 
-    in_redis = RedisRateLimiter(settings.cache_url)
+    in_redis = RedisRateLimiter(settings.cache_url, timeout_seconds=settings.cache_timeout_seconds)
     opened.callback(in_redis.close)
     return FallbackRateLimiter(in_redis, in_database, metrics=metrics)
 
@@ -1415,7 +1628,12 @@ def _limiter(settings: Settings, database: Database, metrics: Metrics, opened: E
 def _cache(settings: Settings, metrics: Metrics, opened: ExitStack) -> DogpileCache:
     from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
 
-    cache = DogpileCache(max_entries=settings.cache_max_entries, redis_url=settings.cache_url, metrics=metrics)
+    cache = DogpileCache(
+        max_entries=settings.cache_max_entries,
+        redis_url=settings.cache_url,
+        timeout_seconds=settings.cache_timeout_seconds,
+        metrics=metrics,
+    )
     opened.callback(cache.close)
     return cache
 
@@ -1429,7 +1647,12 @@ def _breached_passwords(settings: Settings, metrics: Metrics, opened: ExitStack)
     from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
 
     # A memory of its own: a range takes as much of it as a hundred of the other values.
-    cache = DogpileCache(max_entries=breached_passwords.CACHED_RANGES, redis_url=settings.cache_url, metrics=metrics)
+    cache = DogpileCache(
+        max_entries=breached_passwords.CACHED_RANGES,
+        redis_url=settings.cache_url,
+        timeout_seconds=settings.cache_timeout_seconds,
+        metrics=metrics,
+    )
     opened.callback(cache.close)
     checker = breached_passwords.RangeBreachedPasswords(
         strict_http.HttpUrl.parse(settings.breach_check_url, of="the breach check"),
@@ -1719,7 +1942,6 @@ def bootstrap_in_memory(
     from userservice_core.infrastructure.messaging.mail import MailDispatcher
     from userservice_core.infrastructure.messaging.own_consumer import own_group, own_topics
     from userservice_core.infrastructure.messaging.relay import Relay
-    from userservice_core.infrastructure.security.common_passwords import common_passwords
     from userservice_core.infrastructure.security.keys import KeyRing
     from userservice_core.infrastructure.security.passwords import Argon2PasswordHasher
     from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
@@ -1732,7 +1954,13 @@ def bootstrap_in_memory(
     ids, entropy, metrics = Uuid7Generator(), SystemEntropy(), memory.InMemoryMetrics()
     store, cache = memory.InMemoryStore(), memory.InMemoryCache()
     ring = ring or KeyRing.generate(clock.now(), entropy)
-    uow = memory.InMemoryUnitOfWork(store, clock=clock, on_revocation=partial(forget_access, cache))
+
+    def on_revocation(revocation: Revocation) -> None:
+        forget_access(cache, revocation)
+        if revocation.kind is RevocationKind.SETTINGS:
+            follow()
+
+    uow = memory.InMemoryUnitOfWork(store, clock=clock, on_revocation=on_revocation)
     driven = _Driven(
         uow=uow,
         joining=uow,
@@ -1752,10 +1980,12 @@ def bootstrap_in_memory(
         roles=memory.InMemoryRoleReader(store),
         clients=memory.InMemoryClientReader(store),
         parked_events=memory.InMemoryParkedEventReader(store),
+        settings=memory.InMemorySettingReader(store),
         revocation_log=memory.InMemoryRevocationLog(store, clock=clock),
         personal_data=memory.InMemoryPersonalDataReader(store),
         user_dumps=memory.InMemoryUserDumpReader(store),
         expired_rows=memory.InMemoryExpiredRows(store),
+        purge_lease=memory.InMemoryPurgeLease(store),
         limiter=memory.InMemoryRateLimiter(clock),
         cache=cache,
         breached=breached or memory.InMemoryBreachedPasswords(),
@@ -1765,18 +1995,43 @@ def bootstrap_in_memory(
         entropy=entropy,
         metrics=metrics,
     )
-    rules = _Rules(
+    given = Settings(
+        database_url="",
         issuer=options.issuer,
-        audience="userservice",
-        policy=PasswordPolicy(blocked=common_passwords(), remembered=password_history),
-        lifetimes=TokenLifetimes(),
-        periods=RetentionPeriods(),
-        rates=rates or RatePolicy(),
-        hides_emails=hide_registered_emails,
+        hide_registered_emails=hide_registered_emails,
+        require_if_match=options.require_if_match,
     )
-    use_cases = _use_cases(driven, ring, rules, PrimaryRevocationChecker(driven.revocation_log), signing_keys=ring)
+    catalogue = RunTimeCatalogue(given)
+
+    def rules_by(settings: Settings) -> _Rules:
+        by_settings = _rules(settings)
+        return attrs.evolve(
+            by_settings,
+            policy=attrs.evolve(
+                by_settings.policy, remembered=password_history, service_words=settings.password_context_words
+            ),
+            rates=by_settings.rates if rates is None or settings.rate_limits is not None else rates,
+        )
+
+    lasting = _lasting(
+        driven,
+        ring,
+        PrimaryRevocationChecker(driven.revocation_log),
+        signing_keys=ring,
+        issuer=options.issuer,
+        audience=given.audience,
+        catalogue=catalogue,
+    )
+    rules = rules_by(given)
     health = AssumedHealth()
-    pipeline = Pipeline(use_cases, health=health, metrics=metrics, ids=ids, clock=clock, options=options)
+    pipeline = Pipeline(
+        _use_cases(driven, lasting, rules), health=health, metrics=metrics, ids=ids, clock=clock, options=options
+    )
+
+    def follow() -> None:
+        now = _settings_of(driven.settings.read(), catalogue, metrics)
+        pipeline.serve_by(_use_cases(driven, lasting, rules_by(now)), require_if_match=now.require_if_match)
+
     mails, publisher = memory.InMemoryMailSender(), memory.InMemoryEventPublisher()
     dispatcher = MailDispatcher(AesGcmSecretSealer(ring, entropy), mails, link_base=f"{options.issuer}/auth")
     relay = Relay(
@@ -1788,7 +2043,6 @@ def bootstrap_in_memory(
     )
     service = UserService(
         pipeline=pipeline,
-        use_cases=use_cases,
         health=health,
         metrics=metrics,
         start=lambda: None,

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from userservice_core.application.parked_events import ParkedEvents
+    from userservice_core.application.run_time_settings import RunTimeSettings
     from userservice_core.application.service_clients import NewSecret, ServiceClients
     from userservice_core.application.signing_keys import SigningKeys
     from userservice_core.domain.signing_keys import StoredSigningKey
@@ -449,16 +450,21 @@ def _consumer(app: str) -> EventConsumer:
     return consumer
 
 
-@main.command("apply-retention")
-def apply_retention() -> None:
-    """Erase deleted and unconfirmed accounts that were kept long enough, and expired rows; print how many."""
+@main.command("purge")
+def purge() -> None:
+    """
+    Erase deleted and unconfirmed accounts that were kept long enough, and expired rows; print how many.
+
+    Where a relay is at it, nothing is done, and `isWhole` is false.
+    """
     from userservice_core.bootstrap import bootstrap, configure_logging
 
     settings = Settings.from_environment(os.environ)
     configure_logging(settings)
     with _stop_signal() as stop, bootstrap(settings, background=False) as service:
         removed = service.use_cases.retention.apply(is_stopped=stop.is_set)
-    click.echo(json.dumps({"erasedUsers": removed.users, "removedRows": removed.rows}))
+    done = {"erasedUsers": removed.users, "removedRows": removed.rows, "isWhole": removed.is_whole}
+    click.echo(json.dumps(done))
 
 
 @main.command("seal-anew")
@@ -854,6 +860,85 @@ def _signing_keys() -> Iterator[SigningKeys]:
 def _print_key(key: StoredSigningKey, **more: str | None) -> None:
     document = {"kid": key.id, "algorithm": key.algorithm.value, "signsFrom": key.signs_from.isoformat(), **more}
     click.echo(json.dumps(document))
+
+
+# --- settings at run time ---------------------------------------------------------------------------------------------
+
+
+@main.group("settings")
+def run_time_settings() -> None:
+    """Change settings while processes run; what the environment gives goes before what is set here."""
+
+
+@run_time_settings.command("list")
+def list_run_time_settings() -> None:
+    """Print the settings that may change at run time, as this environment sees them, a line of JSON each."""
+    with _run_time_settings() as settings:
+        shown = settings.show()
+    for setting in shown.settings:
+        document = {"name": setting.name, "value": setting.value, "source": setting.source.value}
+        click.echo(json.dumps({**document, "stored": setting.stored, "problem": setting.problem}, default=str))
+    for name, problem in sorted(shown.unusable.items()):
+        click.echo(json.dumps({"name": name, "problem": problem}))
+
+
+@run_time_settings.command("set")
+@click.argument("assignments", metavar="NAME=VALUE...", nargs=-1, required=True)
+@click.option("--reason", required=True, help="Why, for whoever reads the history.")
+@click.option("--version", type=int, help="Change nothing unless the settings have this version.")
+def set_run_time_settings(assignments: tuple[str, ...], reason: str, version: int | None) -> None:
+    """Have every process follow new values, such as log_level=DEBUG, within seconds; print the new version."""
+    pairs = [assignment.partition("=") for assignment in assignments]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise click.UsageError(f"{name} lacks a value: write {name}=VALUE.")
+    _change_settings({name: value for name, _, value in pairs}, reason=reason, version=version)
+
+
+@run_time_settings.command("unset")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--reason", required=True, help="Why, for whoever reads the history.")
+@click.option("--version", type=int, help="Change nothing unless the settings have this version.")
+def unset_run_time_settings(names: tuple[str, ...], reason: str, version: int | None) -> None:
+    """Have every process go back to the values of its environment, or the defaults; print the new version."""
+    _change_settings(dict.fromkeys(names), reason=reason, version=version)
+
+
+@run_time_settings.command("history")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many at most.")
+def show_settings_history(limit: int) -> None:
+    """Print the last changes, the newest first, a line of JSON each."""
+    with _run_time_settings() as settings:
+        changes = settings.history(limit=limit)
+    for change in changes:
+        document = {
+            "version": change.version,
+            "name": change.name,
+            "before": change.before,
+            "after": change.after,
+            "at": change.at.isoformat(),
+            "actor": change.actor.kind.value,
+            "actorId": None if change.actor.id is None else str(change.actor.id),
+            "reason": change.reason,
+        }
+        click.echo(json.dumps(document))
+
+
+@contextlib.contextmanager
+def _run_time_settings() -> Iterator[RunTimeSettings]:
+    from userservice_core.bootstrap import bootstrap_run_time_settings, configure_logging
+
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings)
+    with bootstrap_run_time_settings(settings) as run_time:
+        yield run_time
+
+
+def _change_settings(values: Mapping[str, object], *, reason: str, version: int | None) -> None:
+    with _run_time_settings() as settings:
+        expected = None if version is None else {version}
+        shown = settings.change(actor=OPERATOR, values=values, reason=reason, expected=expected)
+    click.echo(json.dumps({"version": shown.version}))
 
 
 # --- service clients --------------------------------------------------------------------------------------------------

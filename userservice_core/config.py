@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import enum
 import ipaddress
+import json
 import os
 import re
 import reprlib
@@ -25,10 +26,13 @@ from uuid import UUID
 
 import attrs
 
+from userservice_core.domain.event_data import camel_case
 from userservice_core.domain.events import Topic
 from userservice_core.domain.rate_limits import RatePolicy
+from userservice_core.domain.settings import SettingSource, ShownSetting
 from userservice_core.domain.signing_keys import SigningAlgorithm
-from userservice_core.errors import ConfigurationError
+from userservice_core.errors import ConfigurationError, Fault
+from userservice_core.ports.cache_address import EXPECTED, CacheAddress
 
 PREFIX: Final = "USERSERVICE_"
 _FILE_SUFFIX: Final = "_FILE"
@@ -147,22 +151,45 @@ class Declaration:
         expected: In words, for the reference page and the error line.
         description: One sentence for whoever has to choose a value.
         is_secret: Whether its value is never shown, and may be given as a file.
+        at_run_time: Whether the database may hold a value for it that takes effect while processes run. Only where
+            whoever reads it can take another value between two requests, and nothing that was done by the earlier one
+            is lost by it.
+        is_json: Whether its text is JSON.
     """
 
     parse: Callable[[str], Any]
     expected: str
     description: str
     is_secret: bool = False
+    at_run_time: bool = False
+    is_json: bool = False
+
+
+class _ExplainedError(ValueError):
+    """Says what is wrong in words that may be shown."""
 
 
 # --- kinds of values --------------------------------------------------------------------------------------------------
 
 
 def _setting(
-    kind: tuple[Callable[[str], Any], str], description: str, *, default: object = attrs.NOTHING, secret: bool = False
+    kind: tuple[Callable[[str], Any], str],
+    description: str,
+    *,
+    default: object = attrs.NOTHING,
+    secret: bool = False,
+    at_run_time: bool = False,
+    json_text: bool = False,
 ) -> Any:  # noqa: ANN401 - as attrs.field, whose result stands for a value of any type
     parse, expected = kind
-    declaration = Declaration(parse=parse, expected=expected, description=description, is_secret=secret)
+    declaration = Declaration(
+        parse=parse,
+        expected=expected,
+        description=description,
+        is_secret=secret,
+        at_run_time=at_run_time,
+        is_json=json_text,
+    )
     return attrs.field(default=default, metadata={_METADATA: declaration}, repr=not secret)
 
 
@@ -243,6 +270,11 @@ def _parse_mail_url(text: str) -> str:
     return parse(text)
 
 
+def _parse_cache_url(text: str) -> str:
+    CacheAddress.parse(text)
+    return text.rstrip("/")
+
+
 def _parse_origin(text: str) -> str:
     if text == "*":
         return text
@@ -305,6 +337,20 @@ def _parse_line(text: str) -> str:
     return text.strip()
 
 
+def _parse_rate_limits(text: str) -> str:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError from error
+    if not isinstance(document, dict):
+        raise ValueError  # noqa: TRY004 - what every parser raises
+    try:
+        RatePolicy.parse(document, source="rate limits")
+    except ConfigurationError as error:
+        raise _ExplainedError("; ".join(error.problems)) from error
+    return json.dumps(document, separators=(",", ":"), sort_keys=True)
+
+
 _PORT = (_whole(1, 65_535, "")[0], "a port from 1 to 65535")
 _DSN = (_parse_dsn, "a URL like postgresql://user:password@host:5432/name")
 _DSNS = (_listed(_parse_dsn), "URLs like postgresql://user:password@host:5432/name, with commas between them")
@@ -320,6 +366,7 @@ _PEM = (Path, "a file in PEM")
 _NAME = (_parse_name, "at most 100 letters, digits, dots, dashes and underscores")
 _TEXT = (_parse_text, "a text that is not empty")
 _LINE = (_parse_line, f"a line of at most {_LONGEST_LINE} characters")
+_RATE_LIMITS = (_parse_rate_limits, 'an object of JSON like {"sign-in": {"email": {"times": 5, "seconds": 900}}}')
 
 
 @attrs.frozen(kw_only=True)
@@ -393,7 +440,12 @@ class Settings:
     Everything that an installation chooses.
 
     Make one with :meth:`from_environment`; one made by hand is not validated.
+
+    Attributes:
+        given: The names of those that the environment gives; what it gives, the database cannot change.
     """
+
+    given: frozenset[str] = attrs.field(default=frozenset(), repr=False)
 
     # the installation
     profile: Profile = _setting(
@@ -597,10 +649,16 @@ class Settings:
         default=None,
     )
     cache_url: str | None = _setting(
-        _url("redis", "rediss"),
-        "A Redis or Valkey that all workers share; without it, each caches in its own memory only.",
+        (_parse_cache_url, EXPECTED),
+        "A Redis or Valkey that all workers share: one server, Sentinels that name the primary of a service, or members"
+        " of a Cluster; without it, each caches in its own memory only.",
         default=None,
         secret=True,
+    )
+    cache_timeout_seconds: float = _setting(
+        _decimal(0.005, 2, "seconds"),
+        "How long to wait for a connection to that Redis, and for each answer, before going on without.",
+        default=0.05,
     )
     cache_max_entries: int = _setting(
         _whole(100, 10_000_000, "entries"), "Values that a worker keeps in memory at most.", default=10_000
@@ -664,10 +722,18 @@ class Settings:
         "How often what may be tried, where that is to differ from what is declared; see the page about them.",
         default=None,
     )
+    rate_limits: str | None = _setting(
+        _RATE_LIMITS,
+        "The same as JSON in the place of a file: what it names goes before what the file says.",
+        default=None,
+        at_run_time=True,
+        json_text=True,
+    )
     require_if_match: bool = _setting(
         _SWITCH,
         "Whether changes of things that have a version need the header `If-Match`; without it they are answered 428.",
         default=False,
+        at_run_time=True,
     )
     cors_allowed_origins: tuple[str, ...] = _setting(
         _ORIGINS,
@@ -688,7 +754,7 @@ class Settings:
 
     # passwords, sessions, tokens
     password_min_characters: int = _setting(
-        _whole(8, 64, "characters"), "The least length of a new password.", default=15
+        _whole(8, 64, "characters"), "The least length of a new password.", default=15, at_run_time=True
     )
     password_history: int = _setting(
         _whole(0, 10, "passwords"),
@@ -717,6 +783,7 @@ class Settings:
         "Words that are no password here, such as names of your company and products; the issuer's host and the"
         " audience are among them already.",
         default=(),
+        at_run_time=True,
     )
     breach_check: BreachCheck = _setting(
         _choice(BreachCheck),
@@ -733,10 +800,10 @@ class Settings:
         _whole(60, 3_600, "seconds"), "How long an access token is good, less up to a twentieth by random.", default=600
     )
     session_idle_days: float = _setting(
-        _decimal(0.01, 365, "days"), "How long a session lasts without a refresh.", default=14.0
+        _decimal(0.01, 365, "days"), "How long a session lasts without a refresh.", default=14.0, at_run_time=True
     )
     session_absolute_days: float = _setting(
-        _decimal(0.01, 3_650, "days"), "How long a session lasts in any case.", default=90.0
+        _decimal(0.01, 3_650, "days"), "How long a session lasts in any case.", default=90.0, at_run_time=True
     )
     deleted_account_days: float = _setting(
         _decimal(0, 3_650, "days"), "How long a deleted account can be restored before it is erased.", default=30.0
@@ -754,10 +821,17 @@ class Settings:
         "How fast `userservice import` goes at most, so that what else is at work has room; 0 for as fast as it can.",
         default=200.0,
     )
+    registration_open: bool = _setting(
+        _SWITCH,
+        "Whether anybody may register; invitations and imports go on without it.",
+        default=True,
+        at_run_time=True,
+    )
     hide_registered_emails: bool = _setting(
         _SWITCH,
         "Whether registering answers the same whether the address has an account or not; its owner gets a mail.",
         default=False,
+        at_run_time=True,
     )
     wildcards_in_any_role: bool = _setting(
         _SWITCH, "Whether roles other than those of the system may grant wildcards such as invoice:*.", default=False
@@ -768,6 +842,7 @@ class Settings:
         (lambda text: _one_of(text.upper(), ("DEBUG", "INFO", "WARNING", "ERROR")), "DEBUG, INFO, WARNING or ERROR"),
         "The least level that is logged.",
         default="INFO",
+        at_run_time=True,
     )
     log_format: LogFormat = _setting(
         _choice(LogFormat), "JSON for machines, or text for people.", default=LogFormat.JSON
@@ -793,11 +868,11 @@ class Settings:
         ]
         if problems:
             raise ConfigurationError(tuple(problems))
-        return cls(**values)
+        return cls(given=frozenset(values), **values)
 
     def masked(self) -> tuple[tuple[str, str], ...]:
         """Return every variable with its value as text, secrets masked, in the order of the declarations."""
-        return tuple((variable(field), _shown(field, getattr(self, field.name))) for field in attrs.fields(Settings))
+        return tuple((variable(field), _shown(field, getattr(self, field.name))) for field in setting_fields())
 
     @property
     def replicas(self) -> tuple[ReplicaAddress, ...]:
@@ -812,7 +887,10 @@ class Settings:
         Raises:
             ConfigurationError: Naming everything that is wrong with the file.
         """
-        return RatePolicy() if self.rate_limits_file is None else _read_policy(self.rate_limits_file)
+        document = {} if self.rate_limits_file is None else _document_of(self.rate_limits_file)
+        if self.rate_limits is not None:
+            document = _laid_over(document, json.loads(self.rate_limits))
+        return RatePolicy.parse(document, source=f"{PREFIX}RATE_LIMITS_FILE")
 
     @property
     def service_words(self) -> tuple[str, ...]:
@@ -841,22 +919,35 @@ class Settings:
         return self.public_url or self.issuer
 
 
-def _read_policy(path: Path) -> RatePolicy:
+def setting_fields() -> tuple[attrs.Attribute[Any], ...]:
+    """Return the settings, in the order of the declarations."""
+    return tuple(field for field in attrs.fields(Settings) if _METADATA in field.metadata)
+
+
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *below* with what *above* names in its place, class by class."""
+    both = dict(below)
+    for name, value in above.items():
+        under = both.get(name)
+        both[name] = {**under, **value} if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
+def _document_of(path: Path) -> dict[str, Any]:
     source = f"{PREFIX}RATE_LIMITS_FILE"
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError((f"{source} names {str(path)!r}, which cannot be read: {error.strerror}",)) from error
     except ValueError as error:
         raise ConfigurationError((f"{source} names {str(path)!r}, which is no TOML in UTF-8: {error}",)) from error
-    return RatePolicy.parse(document, source=source)
 
 
 def _faults_of_policy(path: Path | None) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        _read_policy(path)
+        RatePolicy.parse(_document_of(path), source=f"{PREFIX}RATE_LIMITS_FILE")
     except ConfigurationError as error:
         return error.problems
     return ()
@@ -890,13 +981,13 @@ class _Reader:
     def read(self) -> dict[str, Any]:
         self._set_aside_service_links()
         values = {}
-        for field in attrs.fields(Settings):
+        for field in setting_fields():
             text = self._text(field)
             if text is not None:
                 try:
                     values[field.name] = declaration_of(field).parse(text)
-                except ValueError:
-                    self._blame(field, _refusal(field, text))
+                except ValueError as error:
+                    self._blame(field, _refusal(field, text, error))
             elif field.default is attrs.NOTHING and field.name not in self.faulty:
                 self._blame(field, f"{variable(field)} is missing: expected {declaration_of(field).expected}")
         self._refuse_unknown()
@@ -947,7 +1038,7 @@ class _Reader:
             )
 
     def _refuse_unknown(self) -> None:
-        fields = attrs.fields(Settings)
+        fields = setting_fields()
         plain = {variable(field) for field in fields}
         files = {f"{variable(field)}{_FILE_SUFFIX}" for field in fields if declaration_of(field).is_secret}
         for name in sorted(self._given.keys() - plain - files):
@@ -963,10 +1054,11 @@ def _guess(name: str, known: set[str]) -> str:
     return f": did you mean {PREFIX}{close[0]}?" if close else ""
 
 
-def _refusal(field: attrs.Attribute[Any], text: str) -> str:
+def _refusal(field: attrs.Attribute[Any], text: str, error: ValueError) -> str:
     declaration = declaration_of(field)
     shown = "" if declaration.is_secret else f" {reprlib.repr(text)}"
-    return f"{variable(field)} has a value{shown} that cannot be used: expected {declaration.expected}"
+    explained = f"; {error}" if isinstance(error, _ExplainedError) else ""
+    return f"{variable(field)} has a value{shown} that cannot be used: expected {declaration.expected}{explained}"
 
 
 def _contradictions(values: Mapping[str, Any], *, unknown: set[str]) -> Iterator[str]:
@@ -980,9 +1072,8 @@ def _contradictions(values: Mapping[str, Any], *, unknown: set[str]) -> Iterator
     profile = values.get("profile", Profile.PRODUCTION)
     if profile is Profile.PRODUCTION and "profile" not in unknown:
         yield from _unfit_for_production(values, unknown=unknown)
-    idle, absolute = (values.get(name, getattr(attrs.fields(Settings), name).default) for name in _SESSION_ENDS)
-    if idle > absolute and not unknown.intersection(_SESSION_ENDS):
-        yield f"{PREFIX}SESSION_IDLE_DAYS is {idle:g}: expected no more than {PREFIX}SESSION_ABSOLUTE_DAYS={absolute:g}"
+    if not unknown.intersection(_SESSION_ENDS):
+        yield from _session_contradictions(values)
 
     lookup = values.get("breach_check_url", "")
     if lookup.startswith("http://") and urlsplit(lookup).hostname not in _THIS_MACHINE:
@@ -999,6 +1090,12 @@ def _contradictions(values: Mapping[str, Any], *, unknown: set[str]) -> Iterator
 
     if values.get("refresh_token_cookie", False):
         yield from _unfit_for_cookies(values.get("issuer", "https:"))
+
+
+def _session_contradictions(values: Mapping[str, Any]) -> Iterator[str]:
+    idle, absolute = (values.get(name, getattr(attrs.fields(Settings), name).default) for name in _SESSION_ENDS)
+    if idle > absolute:
+        yield f"{PREFIX}SESSION_IDLE_DAYS is {idle:g}: expected no more than {PREFIX}SESSION_ABSOLUTE_DAYS={absolute:g}"
 
 
 def _faults_of_replicas(addresses: Sequence[str]) -> Iterator[str]:
@@ -1167,3 +1264,115 @@ def _one_of(text: str, allowed: tuple[str, ...]) -> str:
     if text not in allowed:
         raise ValueError
     return text
+
+
+# --- at run time ------------------------------------------------------------------------------------------------------
+
+
+class RunTimeCatalogue:
+    """
+    What may change while processes run; a `ports.settings.SettingCatalogue`.
+
+    What the environment gives goes before what the database holds, which goes before the default.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Go out from *settings*, as the environment gives them."""
+        self._settings = settings
+        self._fields = {field.name: field for field in setting_fields() if declaration_of(field).at_run_time}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that may change, in the order of the reference."""
+        return tuple(self._fields)
+
+    def text_of(self, name: str, value: object) -> str | Fault:
+        """Return the text of *value*, which is of JSON, or why the setting cannot have it in this process."""
+        at = ("values", camel_case(name))
+        field = self._fields.get(name)
+        if field is None:
+            known = ", ".join(map(camel_case, self._fields))
+            return Fault(at, "setting-not-at-run-time", f"What may change at run time: {known}.")
+        if name in self._settings.given:
+            message = f"{variable(field)} is given by the environment, which goes before."
+            return Fault(at, "setting-pinned", message)
+        text = _text_of(value)
+        try:
+            declaration_of(field).parse(text)
+        except ValueError as error:
+            explained = f"; {error}" if isinstance(error, _ExplainedError) else ""
+            return Fault(at, "setting-value", f"Expected {declaration_of(field).expected}{explained}.")
+        return text
+
+    def refused(self, stored: Mapping[str, str]) -> Mapping[str, str]:
+        """Return which of the *stored* texts cannot be used, also beside each other, and why; never raises."""
+        _, refused = self._read(stored)
+        return refused
+
+    def effective(self, stored: Mapping[str, str]) -> tuple[Settings, Mapping[str, str]]:
+        """
+        Return the settings with what the database holds, and what of it was refused, and why.
+
+        What is refused counts as not there: unknown names, as another version may know, and values that the
+        declaration does not take. It never raises.
+        """
+        values, refused = self._read(stored)
+        return attrs.evolve(self._settings, **values), refused
+
+    def show(self, stored: Mapping[str, str]) -> tuple[ShownSetting, ...]:
+        """Return all settings that may change, as they are where *stored* is in the database."""
+        settings, refused = self.effective(stored)
+        return tuple(self._shown(field, settings, stored, refused.get(field.name)) for field in self._fields.values())
+
+    def _shown(
+        self, field: attrs.Attribute[Any], settings: Settings, stored: Mapping[str, str], problem: str | None
+    ) -> ShownSetting:
+        declaration, value = declaration_of(field), getattr(settings, field.name)
+        source = SettingSource.DEFAULT
+        if field.name in self._settings.given:
+            source = SettingSource.ENVIRONMENT
+        elif field.name in stored and problem is None:
+            source = SettingSource.DATABASE
+        if declaration.is_json and value is not None:
+            value = json.loads(value)
+        return ShownSetting(
+            name=field.name,
+            value=list(value) if isinstance(value, tuple) else value,
+            source=source,
+            expected=declaration.expected,
+            description=declaration.description,
+            stored=stored.get(field.name),
+            problem=problem,
+        )
+
+    def _read(self, stored: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+        values: dict[str, Any] = {}
+        refused: dict[str, str] = {}
+        for name, text in stored.items():
+            field = self._fields.get(name)
+            if field is None:
+                refused[name] = "no setting of this version that may change at run time"
+            elif name not in self._settings.given:
+                try:
+                    values[name] = declaration_of(field).parse(text)
+                except ValueError:
+                    refused[name] = f"expected {declaration_of(field).expected}"
+        ends = {name: values.get(name, getattr(self._settings, name)) for name in _SESSION_ENDS}
+        for problem in _session_contradictions(ends):
+            for name in _SESSION_ENDS:
+                if values.pop(name, None) is not None:
+                    refused[name] = problem
+        return values, refused
+
+
+def _text_of(value: object) -> str:
+    """Return *value*, as JSON gives it, as the environment would give it."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case list():
+            return ",".join(map(_text_of, value))
+        case dict():
+            return json.dumps(value)
+        case _:
+            return str(value)

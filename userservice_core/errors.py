@@ -435,6 +435,13 @@ class AccountDeactivatedError(ForbiddenError):
     default_detail = "This account was deactivated by its owner. Confirm by mail to use it again."
 
 
+class RegistrationClosedError(ForbiddenError):
+    """The settings let nobody register."""
+
+    code = "registration-closed"
+    default_detail = "Nobody can register at present. Ask whoever runs the service for an invitation."
+
+
 class PasswordChangeRequiredError(ForbiddenError):
     """Right password, but it must be replaced before anything else."""
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.endurance.installation import Installation
+from tests.endurance.primary_cut import primary_cut
 from tests.endurance.revocations import revocations
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.servers.kafka import KafkaBroker
+    from tests.servers.toxiproxy import Toxiproxy
 
 
 @pytest.mark.parametrize(("rounds", "is_cut"), [(200, False), (10, True)], ids=["notified", "cut"])
@@ -27,6 +29,18 @@ def test_what_is_ended_is_refused_everywhere(
     installation = Installation.on(database, kafka_broker, tmp_path)
 
     tally = revocations(installation, rounds=rounds, seed=4711, is_cut=is_cut)
+
+    print(tally.figures)
+    tally.require_clean()
+
+
+def test_without_the_primary_nothing_stands_for_long(
+    database: str, kafka_broker: KafkaBroker, toxiproxy: Toxiproxy, tmp_path: Path
+) -> None:
+    """Instances that cannot reach it take what they know for five seconds, then refuse; sensitive routes at once."""
+    installation = Installation.on(database, kafka_broker, tmp_path)
+
+    tally = primary_cut(installation, toxiproxy, rounds=1, seed=4711)
 
     print(tally.figures)
     tally.require_clean()

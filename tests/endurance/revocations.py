@@ -61,7 +61,7 @@ def revocations(installation: Installation, *, rounds: int, seed: int, is_cut: b
         environment["USERSERVICE_CACHE_URL"] = f"redis://127.0.0.1:{free_port()}/0"
     cut = attrs.evolve(installation, environment=environment)
     with _instances(cut) as instances, ThreadPoolExecutor(_INSTANCES) as threads:
-        scene = _Scene.of(cut, instances, chance)
+        scene = Scene.of(cut, instances, chance)
         waits: list[float] = []
         ghosts = 0
         for number, kind in zip(range(rounds), itertools.cycle(_KINDS), strict=False):
@@ -126,7 +126,7 @@ class _Probe:
 
 
 @attrs.define
-class _Scene:
+class Scene:
     """An administrator, a user, and four instances that know both."""
 
     instances: Sequence[Answering]
@@ -137,15 +137,15 @@ class _Scene:
     is_suspended: bool = False
 
     @classmethod
-    def of(cls, installation: Installation, instances: Sequence[Answering], chance: random.Random) -> _Scene:
+    def of(cls, installation: Installation, instances: Sequence[Answering], chance: random.Random) -> Scene:
         """Register the two."""
         relay = fork(processes.relay, installation.environment, "r", str(installation.mails), log=installation.log)
         for email in ("root@example.com", "ada@example.com"):
-            _sent(instances[0], "POST", "/auth/register", {"email": email, "password": PASSWORD})
+            sent(instances[0], "POST", "/auth/register", {"email": email, "password": PASSWORD})
         eventually(lambda: len(installation.mailed("verify_email")) == 2, what="two mails")
         end(relay)
         for mail in installation.mailed("verify_email"):
-            _sent(instances[0], "POST", "/auth/verify-email", {"token": mail["token"]})
+            sent(instances[0], "POST", "/auth/verify-email", {"token": mail["token"]})
         with contextlib.closing(psycopg.connect(installation.dsn, autocommit=True)) as connection:
             connection.execute(
                 "INSERT INTO user_roles (user_id, role_id) SELECT user_id, %s FROM users WHERE email = %s",
@@ -163,18 +163,18 @@ class _Scene:
     def sign_in_administrator(self) -> None:
         """Anew, since what an administrator does here wants a sign-in of late."""
         credentials = {"email": "root@example.com", "password": PASSWORD}
-        self.administrator = _sent(self.instances[0], "POST", "/auth/login", credentials)["accessToken"]
+        self.administrator = sent(self.instances[0], "POST", "/auth/login", credentials)["accessToken"]
 
     def sign_in(self) -> str:
         """Return an access token of a new session of the user."""
         credentials = {"email": "ada@example.com", "password": self.password}
-        return str(_sent(self.any_instance(), "POST", "/auth/login", credentials)["accessToken"])
+        return str(sent(self.any_instance(), "POST", "/auth/login", credentials)["accessToken"])
 
     def signed_in(self) -> str:
         """Return an access token of a new session that every instance has taken."""
         token = self.sign_in()
         for instance in self.instances:
-            _sent(instance, "GET", _ME, None, token=token)
+            sent(instance, "GET", _ME, None, token=token)
         return token
 
     def any_instance(self) -> Answering:
@@ -183,7 +183,7 @@ class _Scene:
 
     def administrate(self, method: str, path: str, body: object = None) -> None:
         """Do it on any instance."""
-        _sent(self.any_instance(), method, path, body, token=self.administrator)
+        sent(self.any_instance(), method, path, body, token=self.administrator)
 
     def mend(self) -> None:
         """Let the user in again."""
@@ -192,7 +192,8 @@ class _Scene:
             self.is_suspended = False
 
 
-def _sent(instance: Answering, method: str, path: str, body: object, *, token: str | None = None) -> Any:  # noqa: ANN401 - JSON
+def sent(instance: Answering, method: str, path: str, body: object, *, token: str | None = None) -> Any:  # noqa: ANN401 - JSON
+    """Return the JSON of a good answer."""
     status, content = instance.send(method, path, body, token=token)
     assert status < 300, f"{method} {path}: {status} {content}"
     return content
@@ -202,35 +203,35 @@ def _end_of_session(token: str) -> _Probe:
     return _Probe(token=token, path=_ME, refusal=401, sensitive=("GET", _EXPORT))
 
 
-def _sign_out(scene: _Scene) -> _Probe:
+def _sign_out(scene: Scene) -> _Probe:
     token = scene.signed_in()
-    _sent(scene.any_instance(), "POST", "/auth/logout", {}, token=token)
+    sent(scene.any_instance(), "POST", "/auth/logout", {}, token=token)
     return _end_of_session(token)
 
 
-def _take_sessions(scene: _Scene) -> _Probe:
+def _take_sessions(scene: Scene) -> _Probe:
     token = scene.signed_in()
     scene.administrate("DELETE", f"{scene.path}/sessions")
     return _end_of_session(token)
 
 
-def _suspend(scene: _Scene) -> _Probe:
+def _suspend(scene: Scene) -> _Probe:
     token = scene.signed_in()
     scene.administrate("PATCH", scene.path, {"status": "suspended", "statusReason": "a test"})
     scene.is_suspended = True
     return _end_of_session(token)
 
 
-def _change_password(scene: _Scene) -> _Probe:
+def _change_password(scene: Scene) -> _Probe:
     token, other = scene.signed_in(), scene.sign_in()
     (password,) = set(_PASSWORDS) - {scene.password}
     body = {"currentPassword": scene.password, "newPassword": password}
-    _sent(scene.any_instance(), "POST", "/auth/change-password", body, token=other)
+    sent(scene.any_instance(), "POST", "/auth/change-password", body, token=other)
     scene.password = password
     return _end_of_session(token)
 
 
-def _take_role(scene: _Scene) -> _Probe:
+def _take_role(scene: Scene) -> _Probe:
     token = scene.signed_in()
     scene.administrate("POST", f"{scene.path}/roles", {"roleIds": [str(ADMIN_ROLE.id)]})
     for instance in scene.instances:
@@ -243,7 +244,7 @@ def _is_taken(instance: Answering, token: str) -> bool:
     return bool(instance.send("GET", _ROLES, None, token=token)[0] == 200)
 
 
-_KINDS: Final[tuple[Callable[[_Scene], _Probe], ...]] = (
+_KINDS: Final[tuple[Callable[[Scene], _Probe], ...]] = (
     _sign_out,
     _take_role,
     _suspend,

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from userservice_core.config import HashingCost, LogFormat, Profile, ReplicaAddress, Settings, declaration_of, variable
+from userservice_core.config import (
+    HashingCost,
+    LogFormat,
+    Profile,
+    ReplicaAddress,
+    Settings,
+    declaration_of,
+    setting_fields,
+    variable,
+)
 from userservice_core.errors import ConfigurationError
 
 DSN = "postgresql://service:hunter2@database.example.com:5432/users"
@@ -21,7 +30,7 @@ PRODUCTION = {
     "USERSERVICE_KEYRING": "{}",
     "USERSERVICE_MAIL_URL": "smtps://mail.example.com",
 }
-FIELDS = attrs.fields(Settings)
+FIELDS = setting_fields()
 
 
 def problems_of(environ: dict[str, str]) -> tuple[str, ...]:
@@ -130,7 +139,7 @@ def test_a_value_is_read_as_what_it_means(name: str, text: str, value: object) -
 def test_a_value_that_cannot_be_used_is_named_with_what_is_expected(name: str, text: str) -> None:
     """The line holds the variable, the value and what is expected."""
     variable_name = f"USERSERVICE_{name.upper()}"
-    expected = declaration_of(getattr(FIELDS, name)).expected
+    expected = declaration_of(getattr(attrs.fields(Settings), name)).expected
 
     assert problems_of({**LEAST, variable_name: text}) == (
         f"{variable_name} has a value {text!r} that cannot be used: expected {expected}",

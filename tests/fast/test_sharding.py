@@ -25,7 +25,7 @@ BY_ANOTHER_KEY: Final = {"user_emails": "email_key", "idempotency_keys": "owner_
 
 ON_EACH_SERVER: Final = {
     *("roles", "permissions", "role_permissions", "access_epoch", "signing_keys"),
-    *("service_clients", "client_secrets", "client_permissions"),
+    *("service_clients", "client_secrets", "client_permissions", "setting_changes"),
 }
 """Small tables that all users share: each server has a copy."""
 
@@ -34,6 +34,7 @@ OF_THE_INSTALLATION: Final = {
     "audit_details": "as above",
     "revocations": "one log of the installation, read in its order",
     "rate_counters": "counts what was tried, mostly by nobody; Redis holds it where there is more than one server",
+    "job_leases": "a row a job, by the clock of one server",
     "outbox": "relayed in lanes",
     "outbox_lane": "as above",
     "outbox_relay": "as above",
@@ -60,6 +61,7 @@ ACROSS_USERS: Final = {
     **dict.fromkeys(
         ("user_dumps._SIGN_INS", "user_dumps._PROFILES", "user_dumps._ADDRESSES"), "all users, page by page, to a file"
     ),
+    "users._COMMON_WORDS": "reads no row of them, but what the server that is asked knows of their addresses",
     "users._LIST_KNOWN": "an import asks who of a batch is there, before it changes any of them",
     "sign_ins._SAMPLE": "looks at some passwords' parameters, for the pace of answers",
     "roles._DELETE": "refused while it is held, which the foreign key checks",

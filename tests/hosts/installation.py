@@ -139,7 +139,6 @@ class Installation:
         )
         return UserService(
             pipeline=pipeline,
-            use_cases=service.use_cases,
             health=service.health,
             metrics=service.metrics,
             start=service.start,

@@ -116,6 +116,9 @@ def _with_second_factor(desk: _Desk) -> str:
 
 
 _DEEDS: Final[dict[str, Callable[[_Desk], Callable[[], Response]]]] = {
+    "update_settings": lambda desk: (
+        lambda: desk.send("PATCH", "/admin/settings", {"values": {"logLevel": "DEBUG"}, "reason": "an incident"})
+    ),
     "create_role": lambda desk: lambda: desk.send("POST", "/admin/roles", {"name": "Clerk"}),
     "replace_role": lambda desk: _prepared(desk, desk.role(), "PUT", "/admin/roles/{}", {"name": "Chief"}),
     "update_role": lambda desk: _prepared(desk, desk.role(), "PATCH", "/admin/roles/{}", {"name": "Chief"}),

@@ -21,6 +21,7 @@ from tests.endurance.outages import (
     slowed,
     stopped,
 )
+from tests.endurance.primary_cut import primary_cut
 from tests.endurance.revocations import revocations
 from tests.soak.outcomes import Part
 from tests.soak.servers import database, folder, servers
@@ -40,6 +41,7 @@ _STOPPED_SECONDS: Final = 120.0
 _BROKER_KILLS: Final = 20
 _SLOW_SECONDS: Final = 120.0
 _SILENT_SECONDS: Final = 60.0
+_CUTS: Final = 40
 
 
 def _kills() -> Trials:
@@ -90,6 +92,16 @@ def _revoke(run: ServersOfRun, *, rounds: int, is_cut: bool, seed: int) -> Tally
         return revocations(Installation.on(dsn, run.kafka(), logs), rounds=rounds, seed=seed, is_cut=is_cut)
 
 
+def _cut_primary() -> Trials:
+    with servers() as run:
+        yield _CUTS, partial(_revoke_without_primary, run)
+
+
+def _revoke_without_primary(run: ServersOfRun, *, seed: int) -> Tally:
+    with database(run) as dsn, folder() as logs:
+        return primary_cut(Installation.on(dsn, run.kafka(), logs), run.toxiproxy(), rounds=_CUTS, seed=seed)
+
+
 def _groups() -> Trials:
     with servers() as run:
         yield 1, partial(_come_and_go, run)
@@ -110,4 +122,5 @@ PARTS: Final = (
     Part("events-broker-rebalances", partial(_outages, [killed_in_rebalance] * _BROKER_KILLS)),
     Part("events-revocations", partial(_revocations, is_cut=False)),
     Part("events-revocations-cut", partial(_revocations, is_cut=True)),
+    Part("events-revocations-without-primary", _cut_primary),
 )

@@ -336,8 +336,11 @@ def _decode_role_map(data: bytes) -> RoleMap:
     return RoleMap(document.epoch, {RoleId(role): frozenset(names) for role, names in document.permissions.items()})
 
 
+LONGEST_KEPT_SECONDS: Final = 30
+"""After which even what nobody was told to forget is read again."""
+
 ROLE_MAP: Namespace[RoleMap] = Namespace(
-    name="role-map", ttl_seconds=300, encode=_encode_role_map, decode=_decode_role_map
+    name="role-map", ttl_seconds=LONGEST_KEPT_SECONDS, encode=_encode_role_map, decode=_decode_role_map
 )
 """Which permissions each role grants; one value, under the empty key, fenced by the access epoch."""
 
@@ -355,7 +358,7 @@ def _decode_client_map(data: bytes) -> ClientMap:
 
 
 CLIENT_MAP: Namespace[ClientMap] = Namespace(
-    name="client-map", ttl_seconds=300, encode=_encode_client_map, decode=_decode_client_map
+    name="client-map", ttl_seconds=LONGEST_KEPT_SECONDS, encode=_encode_client_map, decode=_decode_client_map
 )
 """What each client may do; one value, under the empty key, fenced by the access epoch."""
 
@@ -365,7 +368,7 @@ def _decode_held_roles(data: bytes) -> tuple[RoleId, ...]:
 
 
 HELD_ROLES: Namespace[tuple[RoleId, ...]] = Namespace(
-    name="held-roles", ttl_seconds=300, encode=msgspec.json.encode, decode=_decode_held_roles
+    name="held-roles", ttl_seconds=LONGEST_KEPT_SECONDS, encode=msgspec.json.encode, decode=_decode_held_roles
 )
 """Which roles a live user holds; one value a user, under the user's id, fenced by the version of their access."""
 

@@ -87,7 +87,7 @@ class AccessChange:
                 id=AuditEntryId(self.ids.new()),
                 at=self.now,
                 action=action,
-                actor=_as_audited(self.actor),
+                actor=as_audited(self.actor),
                 subject=subject,
                 outcome=Outcome.SUCCEEDED if refusal is None else Outcome.REFUSED,
                 reason=refusal,
@@ -179,7 +179,8 @@ class AccessChange:
         self.transaction.revocations.add(access_changed(user, now=self.now))
 
 
-def _as_audited(actor: Agent) -> Actor:
+def as_audited(actor: Agent) -> Actor:
+    """Return *actor* as the audit log and histories name them."""
     match actor:
         case Operator() | Requester():
             return SYSTEM

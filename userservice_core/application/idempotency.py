@@ -11,7 +11,7 @@ from uuid import UUID
 import attrs
 
 from userservice_core.errors import IdempotencyKeyReusedError
-from userservice_core.ports.idempotency import AnsweredBeforeError, CallId, Claim
+from userservice_core.ports.idempotency import AnsweredBeforeError, CallId, Claim, UndoneError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,7 @@ KEPT_FOR: Final = timedelta(hours=24)
 """How long an answer is kept."""
 
 _PURGE_BATCH: Final = 1_000
+_TRIES: Final = 6
 
 
 @attrs.frozen(kw_only=True)
@@ -82,13 +83,29 @@ class IdempotentCalls:
         Return what *attempt* returns, or what it returned to this call before.
 
         If it raises, nothing of what it did remains. What it returns is kept as *encode* writes it; where that is
-        None, as for a refusal, what it did remains, and the next call with the key is another attempt.
+        None, as for a refusal, what it did remains, and the next call with the key is another attempt. If the database
+        undoes what it did through no fault of its own, it is called again, some times.
 
         Raises:
             IdempotencyKeyReusedError: If the key named a call with another content.
             IdempotencyKeyInUseError: If the same call is under way elsewhere, and for longer than could be waited.
             OutcomeUnknownError: If it is not known whether it took effect; the same call again will tell.
         """
+        for _ in range(1, _TRIES):
+            try:
+                return self._once(call, attempt=attempt, encode=encode, decode=decode)
+            except UndoneError:
+                continue
+        return self._once(call, attempt=attempt, encode=encode, decode=decode)
+
+    def _once(
+        self,
+        call: KeyedCall,
+        *,
+        attempt: Callable[[], T],
+        encode: Callable[[T], bytes | None],
+        decode: Callable[[bytes], T],
+    ) -> T:
         found = self._find(call)
         if found is not None:
             return decode(found)

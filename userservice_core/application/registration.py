@@ -13,7 +13,7 @@ from userservice_core.domain.ids import AuditEntryId, EventId, UserId
 from userservice_core.domain.one_time_tokens import TokenPurpose
 from userservice_core.domain.passwords import known_words, normalise_password
 from userservice_core.domain.users import User
-from userservice_core.errors import EmailTakenError, Fault, InvalidInputError
+from userservice_core.errors import EmailTakenError, Fault, InvalidInputError, RegistrationClosedError
 from userservice_core.ports.failpoints import failpoint
 
 if TYPE_CHECKING:
@@ -44,8 +44,10 @@ class Registration:
         clock: Clock,
         ids: IdGenerator,
         hides_emails: bool = False,
+        is_open: bool = True,
     ) -> None:
-        """Say by *hides_emails* which of the two ways to register is to be offered."""
+        """Say by *hides_emails* which of the two ways to register is to be offered, and by *is_open* whether one is."""
+        self._is_open = is_open
         self.hides_emails = hides_emails
         self._uow = uow
         self._users = users
@@ -63,11 +65,13 @@ class Registration:
         The address of a deleted account is taken; its owner is mailed a link that restores it.
 
         Raises:
+            RegistrationClosedError: If nobody can register.
             InvalidInputError: If the address or the password breaks a rule; names every one.
             EmailTakenError: If an account holds the address.
             OverloadedError: If too many passwords are being hashed already; nothing was stored.
             BreachCheckUnavailableError: If it cannot be told whether the password was leaked, and must be.
         """
+        self._require_open()
         address = self._validate(email, password)
         failpoint("register.validated")
         # What is taken is usually known before the costly hash; the database decides in any case.
@@ -93,9 +97,11 @@ class Registration:
         none where the account cannot be used. Either way a password is hashed and a transaction committed.
 
         Raises:
+            RegistrationClosedError: If nobody can register.
             InvalidInputError: If the address or the password breaks a rule; names every one.
             OverloadedError: If too many passwords are being hashed already; nothing was stored.
         """
+        self._require_open()
         address = self._validate(email, password)
         began = self._pacer.start()
         password_hash = self._hasher.hash(normalise_password(password))
@@ -117,6 +123,10 @@ class Registration:
             # Somebody else has registered the address since it was looked up, and is told, too.
             self._uow.run(work)
         self._pacer.hold("registration", since=began)
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise RegistrationClosedError
 
     def _validate(self, email: str, password: str) -> EmailAddress:
         address = None

@@ -30,6 +30,7 @@ from userservice_core.application.registration import Registration
 from userservice_core.application.retention import Retention
 from userservice_core.application.role_assignments import RoleAssignments
 from userservice_core.application.roles import Roles
+from userservice_core.application.run_time_settings import RunTimeSettings
 from userservice_core.application.service_clients import ServiceClients
 from userservice_core.application.sessions import Sessions
 from userservice_core.application.user_directory import UserDirectory
@@ -68,6 +69,7 @@ class UseCases:
     idempotent_calls: IdempotentCalls
     refusals: Refusals
     rate_limits: RateLimits
+    run_time_settings: RunTimeSettings
     service_clients: ServiceClients
     client_tokens: ClientTokens
     audit_trail: AuditTrail

@@ -58,6 +58,7 @@ class SubjectKind(enum.StrEnum):
     ROLE = "role"
     PERMISSION = "permission"
     CLIENT = "client"
+    SETTINGS = "settings"
 
 
 @attrs.frozen
@@ -88,6 +89,10 @@ class Subject:
         return cls(SubjectKind.CLIENT, client_id)
 
 
+SETTINGS: Final = Subject(SubjectKind.SETTINGS, UUID("01900000-0000-7000-8000-030000000001"))
+"""The settings that the database holds, all together."""
+
+
 class Outcome(enum.StrEnum):
     """Whether an action was done."""
 
@@ -116,6 +121,7 @@ class AuditAction(enum.StrEnum):
     SIGNING_KEY_ADDED = "signing_key.added"
     SIGNING_KEY_PROMOTED = "signing_key.promoted"
     SIGNING_KEY_REVOKED = "signing_key.revoked"
+    SETTINGS_CHANGED = "settings.changed"
     USER_CREATED = "user.created"
     USER_UPDATED = "user.updated"
     USER_STATUS_CHANGED = "user.status_changed"

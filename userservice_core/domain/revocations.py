@@ -17,6 +17,7 @@ class RevocationKind(enum.StrEnum):
     KEY = "kid"
     ROLE_MAP = "roles"
     USER_ACCESS = "access"
+    SETTINGS = "settings"
 
 
 @attrs.frozen(kw_only=True)
@@ -25,9 +26,9 @@ class Revocation:
     One thing to forget, written in the transaction that causes it.
 
     Attributes:
-        subject: The session, user, client or key id as text; for ROLE_MAP the empty string.
+        subject: The session, user, client or key id as text; for ROLE_MAP and SETTINGS the empty string.
         not_before: Tokens issued before this instant are refused (kinds `sid` and `kid`: all of them).
-        version: For ROLE_MAP and USER_ACCESS: what is cached under a lower version is outdated. Else 0.
+        version: For ROLE_MAP, USER_ACCESS and SETTINGS: what is known under a lower version is outdated. Else 0.
         expires_at: When no token it concerns can be alive any more, clock skew included; then the row may go.
     """
 

@@ -308,6 +308,8 @@ _SYSTEM_PERMISSION_NAMES = (
     "client:create_secret",
     "client:delete_secret",
     "audit:read",
+    "setting:read",
+    "setting:update",
 )
 
 SYSTEM_PERMISSIONS: tuple[Permission, ...] = tuple(

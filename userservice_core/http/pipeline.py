@@ -78,6 +78,7 @@ MAX_SIGN_IN_AGE: Final = timedelta(minutes=5)
 _UNMATCHED: Final = "unmatched"
 _STATUSES_WITHOUT_BODY: Final = frozenset({204, 304})
 _UNAVAILABLE_STATUS: Final = 503
+_CHECKING_THREADS: Final = 4
 
 _PROTECTION: Final[Headers] = (
     ("x-content-type-options", "nosniff"),
@@ -175,12 +176,14 @@ class Pipeline:
         options: HttpOptions,
         routes: Iterable[Route] = ROUTES,
         consistency: Consistency | None = None,
+        before_work: Callable[[], None] | None = None,
     ) -> None:
         """
         Serve *routes*; only tests give others than the service's own.
 
         Args:
             consistency: Which copies of the data a request may read; None where there is one.
+            before_work: Called before a request is worked on, where nothing keeps the service up to date meanwhile.
         """
         served = (*routes, METRICS_ROUTE) if options.expose_metrics else tuple(routes)
         self._cookie = None
@@ -201,6 +204,7 @@ class Pipeline:
         self._clock = clock
         self._options = options
         self._consistency = consistency
+        self._before_work = before_work
         self._limits = Limits(body_bytes=options.max_body_bytes, header_bytes=options.max_header_bytes)
         self._fixed_headers = _PROTECTION + (_TRANSPORT_SECURITY if options.issuer.startswith("https://") else ())
         self._workers = {
@@ -208,7 +212,19 @@ class Pipeline:
                 "database", threads=options.database_threads, queue=options.database_queue
             ),
             Bulkhead.HASHING: BoundedWorkers("hashing", threads=options.hashing_threads, queue=options.hashing_queue),
+            # Nearly all are answered from memory, and must not stand behind those who wait for the database.
+            Bulkhead.CHECKS: BoundedWorkers("checks", threads=_CHECKING_THREADS, queue=options.database_queue),
         }
+
+    @property
+    def use_cases(self) -> UseCases:
+        """What requests that begin now are served by."""
+        return self._services.use_cases
+
+    def serve_by(self, use_cases: UseCases, *, require_if_match: bool) -> None:
+        """Serve requests that begin from now on by these; those at work end by what they began with."""
+        self._options = attrs.evolve(self._options, require_if_match=require_if_match)
+        self._services = attrs.evolve(self._services, use_cases=use_cases)
 
     @property
     def max_body_bytes(self) -> int:
@@ -322,6 +338,8 @@ class Pipeline:
     # --- at work ----------------------------------------------------------------------------------------------------
 
     def _serve(self, exchange: _Exchange, route: Route) -> Response:
+        if self._before_work is not None:
+            self._before_work()
         if self._consistency is None:
             return self._served(exchange, route)
         token = token_of(exchange.request, takes_cookie=self._options.consistency_cookie)

@@ -63,6 +63,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "email-not-verified": 403,
     "account-suspended": 403,
     "account-deactivated": 403,
+    "registration-closed": 403,
     "password-change-required": 403,
     "cross-site-request": 403,
     "not-found": 404,

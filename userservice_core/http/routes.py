@@ -34,6 +34,7 @@ from userservice_core.http.handlers import (
     profiles,
     roles,
     sessions,
+    settings,
     system,
     user_directory,
     users,
@@ -77,6 +78,7 @@ class Bulkhead(enum.Enum):
 
     DATABASE = "database"
     HASHING = "hashing"
+    CHECKS = "checks"
 
 
 class CookieUse(enum.Enum):
@@ -239,7 +241,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Caller.ANYONE,
         body=wire.RegisterBody,
         answers={201: wire.UserAnswer, 202: None},
-        problems=(errors.EmailTakenError, errors.BreachCheckUnavailableError),
+        problems=(errors.RegistrationClosedError, errors.EmailTakenError, errors.BreachCheckUnavailableError),
         rate_class=RateClass.SIGN_IN,
         bulkhead=Bulkhead.HASHING,
     ),
@@ -735,6 +737,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("authorization:query"),
         body=wire.CheckPermissionsBody,
         answers={200: wire.CheckPermissionsAnswer},
+        bulkhead=Bulkhead.CHECKS,
         rate_class=RateClass.READ,
         repeatable=True,
     ),
@@ -747,6 +750,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         who=Holder("authorization:query"),
         body=wire.CheckPermissionsBatchBody,
         answers={200: wire.CheckPermissionsBatchAnswer},
+        bulkhead=Bulkhead.CHECKS,
         rate_class=RateClass.READ,
         repeatable=True,
     ),
@@ -760,6 +764,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         query=wire.EffectivePermissionsQuery,
         answers={200: wire.EffectivePermissionsAnswer},
         problems=(errors.UserNotFoundError,),
+        bulkhead=Bulkhead.CHECKS,
         rate_class=RateClass.READ,
     ),
     Route(
@@ -1327,6 +1332,33 @@ ROUTES: Final[tuple[Route, ...]] = (
         sends=("etag", "link"),
         rate_class=RateClass.READ,
         replica_ok=True,
+    ),
+    Route(
+        method="GET",
+        path="/admin/settings",
+        operation_id="get_settings",
+        summary="Show the settings that may change at run time",
+        handler=settings.get_settings,
+        who=Holder("setting:read"),
+        answers={200: wire.SettingsAnswer},
+        sends=("etag",),
+        rate_class=RateClass.READ,
+    ),
+    Route(
+        method="PATCH",
+        path="/admin/settings",
+        operation_id="update_settings",
+        summary="Change settings while the service runs; every process follows within seconds",
+        handler=settings.update_settings,
+        who=Holder("setting:update"),
+        body=wire.SettingsPatchBody,
+        conditional=True,
+        answers={200: wire.SettingsAnswer},
+        sends=("etag",),
+        rate_class=RateClass.WRITE,
+        sensitive=True,
+        fresh=True,
+        audit=AuditAction.SETTINGS_CHANGED,
     ),
     Route(
         method="GET",

@@ -39,6 +39,34 @@ _TIME: Final = "2026-03-01T12:00:00Z"
 _ONE_TIME_PASSWORD: Final = Term("The six digits that the authenticator shows; each counts once.", "492039")
 
 TERMS: Final[Mapping[str, Term]] = {
+    # --- settings at run time -----------------------------------------------------------------------------------------
+    "settings": Term(
+        "All settings that may change at run time.",
+        [
+            {
+                "name": "logLevel",
+                "value": "DEBUG",
+                "source": "database",
+                "expected": "DEBUG, INFO, WARNING or ERROR",
+                "description": "The least level that is logged.",
+                "problem": None,
+            }
+        ],
+    ),
+    "values": Term(
+        "New values by the names of settings; null takes away what the database holds.", {"logLevel": "DEBUG"}
+    ),
+    "value": Term("What counts, as JSON has it.", "DEBUG"),
+    "source": Term("Where the value comes from; what the environment gives goes before the database.", "database"),
+    "expected": Term("What the setting may be, in words.", "DEBUG, INFO, WARNING or ERROR"),
+    "problem": Term("Why what the database holds is of no use here; null where it is used, or nothing is there.", None),
+    "unusable": Term(
+        "What the database holds besides, by name, and why it is of no use here: another version may know it.", {}
+    ),
+    "SettingsPatchBody.reason": Term("Why, in at most 500 characters, for whoever reads the history.", "an incident"),
+    "SettingItem.name": Term("The setting's name.", "logLevel"),
+    "SettingItem.description": Term("What the setting decides.", "The least level that is logged."),
+    "SettingsAnswer.version": Term("Raised by each change; 0 where there was none.", 3),
     # --- accounts ---------------------------------------------------------------------------------------------------
     "attributes": Term("What administrators noted about the user, as a JSON object.", {"department": "sales"}),
     "createdAt": Term("When it was made, in UTC.", _TIME),

@@ -16,7 +16,9 @@ from msgspec import UNSET, UnsetType
 from userservice_core.application.audit_trail import Activity, Doer
 from userservice_core.domain.address_kinds import AddressType
 from userservice_core.domain.audit import ActorKind, AuditAction, Outcome, SubjectKind
+from userservice_core.domain.event_data import camel_case
 from userservice_core.domain.lists import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET_ROWS
+from userservice_core.domain.settings import SettingSource
 from userservice_core.domain.users import UserStatus
 from userservice_core.ports.security import PrincipalKind
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from userservice_core.application.authentication import SignedIn
     from userservice_core.application.authorization import CheckedPermissions
     from userservice_core.application.passwords import PasswordChanged
+    from userservice_core.application.run_time_settings import ShownSettings
     from userservice_core.application.service_clients import NewSecret
     from userservice_core.domain.addresses import Address
     from userservice_core.domain.clients import ServiceClient
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.profiles import UserProfile
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.sessions import Session
+    from userservice_core.domain.settings import ShownSetting
     from userservice_core.domain.users import User
     from userservice_core.ports.audit import AuditRecord
     from userservice_core.ports.mfa import Enrolment
@@ -872,6 +876,53 @@ class AuditEntryAnswer(Body, frozen=True, kw_only=True):
             user_agent=record.origin.user_agent,
             request_id=record.request_id,
             details_erased=record.is_erased,
+        )
+
+
+class SettingsPatchBody(Body, frozen=True, kw_only=True):
+    """Which settings are to be different (RFC 7396: null takes away what the database holds), and why."""
+
+    values: dict[str, Any]
+    reason: LongText
+
+
+class SettingItem(Body, frozen=True, kw_only=True):
+    """A setting that may change at run time."""
+
+    name: str
+    value: Any
+    source: SettingSource
+    expected: str
+    description: str
+    problem: str | None
+
+    @classmethod
+    def of(cls, setting: ShownSetting) -> SettingItem:
+        """Show *setting*."""
+        return cls(
+            name=camel_case(setting.name),
+            value=setting.value,
+            source=setting.source,
+            expected=setting.expected,
+            description=setting.description,
+            problem=setting.problem,
+        )
+
+
+class SettingsAnswer(Body, frozen=True, kw_only=True):
+    """The settings that may change at run time, as the process sees them that answers."""
+
+    version: int
+    settings: tuple[SettingItem, ...]
+    unusable: dict[str, str]
+
+    @classmethod
+    def of(cls, shown: ShownSettings) -> SettingsAnswer:
+        """Show them."""
+        return cls(
+            version=shown.version,
+            settings=tuple(map(SettingItem.of, shown.settings)),
+            unusable=dict(shown.unusable),
         )
 
 

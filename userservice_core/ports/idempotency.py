@@ -8,6 +8,8 @@ from uuid import UUID
 
 import attrs
 
+from userservice_core.errors import DatabaseUnavailableError
+
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
@@ -56,6 +58,10 @@ class AnsweredBeforeError(Exception):
         self.answer = answer
 
 
+class UndoneError(DatabaseUnavailableError):
+    """Nothing of the call remains, through no fault of its own: at once, it may succeed."""
+
+
 class JoinedTransaction(Protocol):
     """The one transaction of a call."""
 
@@ -83,8 +89,9 @@ class JoiningUnitOfWork(Protocol):
             AnsweredBeforeError: From the first transaction, or the end of the block, if the claim has an answer.
             IdempotencyKeyInUseError: From there too, if another call holds the claim for longer than could be waited.
             OutcomeUnknownError: From the end of the block, as from :meth:`UnitOfWork.run`.
-            DatabaseUnavailableError: Also if the connection broke after the first transaction was run; nothing is
-                changed then.
+            UndoneError: If the server rolled it back, as after a deadlock, or the connection broke before the commit;
+                a moment has passed, in which whoever was in the way may have ended.
+            DatabaseUnavailableError: As from :meth:`UnitOfWork.run`.
         """
         ...
 

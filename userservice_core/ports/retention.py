@@ -15,6 +15,28 @@ REVOCATIONS_KEPT_FOR: Final = timedelta(hours=1)
 """How long a revocation is kept after the last token it concerns has expired: room for clocks that differ."""
 
 
+class PurgeLease(Protocol):
+    """
+    Says who purges, so that instances do not all look for the same rows at once.
+
+    It is a courtesy and no lock: a holder that froze goes on beside the next one, and what they do is safe for that.
+    Times are the database's. Safe to be called by several processes at once.
+    """
+
+    def take(self, *, holder: str, seconds: float, rest_seconds: float = 0.0) -> bool:
+        """
+        Hold the lease for *seconds* from now, also where *holder* holds it already.
+
+        Returns:
+            False where somebody else holds it, or where nobody does and a whole run ended less than *rest_seconds* ago.
+        """
+        ...
+
+    def give_back(self, *, holder: str, is_done: bool) -> None:
+        """End holding the lease, if *holder* does; *is_done* notes that a whole run has ended now."""
+        ...
+
+
 class ExpiredRows(Protocol):
     """Removes what has expired. Safe to be called by several processes at once; rows that others hold are left out."""
 

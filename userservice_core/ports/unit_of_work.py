@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.revocations import RevocationWriter
     from userservice_core.ports.roles import PermissionRepository, RoleRepository
     from userservice_core.ports.sessions import SessionRepository
+    from userservice_core.ports.settings import SettingRepository
     from userservice_core.ports.signing_keys import SigningKeyRepository
     from userservice_core.ports.users import UserRepository
 
@@ -82,6 +83,11 @@ class Transaction(Protocol):
     @property
     def clients(self) -> ClientRepository:
         """Service clients."""
+        ...
+
+    @property
+    def settings(self) -> SettingRepository:
+        """Settings that change at run time."""
         ...
 
     @property

@@ -9,10 +9,19 @@ import attrs
 import pytest
 
 from tests.fast.application.conftest import World
-from userservice_core.application.retention import ERASED_PER_TRANSACTION, Removed
+from userservice_core.application.retention import (
+    ERASED_PER_TRANSACTION,
+    LEASE_SECONDS,
+    Removed,
+    Retention,
+    RetentionPeriods,
+)
 from userservice_core.domain.audit import SYSTEM, AuditAction
 from userservice_core.domain.users import UserStatus
-from userservice_core.errors import UserNotFoundError
+from userservice_core.errors import DatabaseUnavailableError, UserNotFoundError
+from userservice_core.infrastructure import memory
+from userservice_core.infrastructure.system.clock import Uuid7Generator
+from userservice_core.testing.clocks import NOON, FakeClock
 from userservice_core.testing.samples import sample_user
 
 if TYPE_CHECKING:
@@ -118,7 +127,7 @@ def test_many_are_erased_in_batches(keeping: Keeping) -> None:
 
     first = keeping.world.use_cases.retention.apply(is_stopped=lambda: next(stops))
 
-    assert first == Removed(users=2 * ERASED_PER_TRANSACTION, rows=0)
+    assert first == Removed(users=2 * ERASED_PER_TRANSACTION, rows=0, is_whole=False)
     assert keeping.apply() == 1
 
 
@@ -134,3 +143,73 @@ def test_rows_that_expired_go_too(keeping: Keeping) -> None:
 
     rows = world.installed.store.rows
     assert (rows.sessions, rows.one_time_tokens, rows.revocations) == ({}, {}, [])
+
+
+class _Relays:
+    """Two relays, with users of whom a batch and one more are due, and a clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.store = memory.InMemoryStore(monotonic=lambda: self.seconds)
+        self.lease = memory.InMemoryPurgeLease(self.store)
+        self.one, self.other = self._purging("one"), self._purging("other")
+        uow = memory.InMemoryUnitOfWork(self.store, clock=FakeClock())
+        for _ in range(ERASED_PER_TRANSACTION + 1):
+            user = sample_user(deleted_at=NOON - timedelta(days=31))
+            uow.run(lambda transaction, user=user: transaction.users.add(user))  # type: ignore[misc]
+
+    def _purging(self, name: str) -> Retention:
+        clock = FakeClock()
+        return Retention(
+            uow=memory.InMemoryUnitOfWork(self.store, clock=clock),
+            rows=memory.InMemoryExpiredRows(self.store),
+            answers=memory.InMemoryAnswerStore(self.store),
+            lease=self.lease,
+            holder=name,
+            clock=clock,
+            ids=Uuid7Generator(),
+            periods=RetentionPeriods(),
+            remembered_passwords=0,
+        )
+
+
+def test_one_relay_at_a_time_purges() -> None:
+    """The other does nothing, and nothing either until the rest after a whole run is over."""
+    relays = _Relays()
+    during: list[Removed] = []
+
+    def look() -> bool:
+        during.append(relays.other.apply())
+        return False
+
+    assert relays.one.apply(is_stopped=look) == Removed(users=ERASED_PER_TRANSACTION + 1)
+    assert during == [Removed(is_whole=False)] * 2
+    assert relays.other.apply(rest_seconds=60) == Removed(is_whole=False)
+    relays.seconds += 60
+    assert relays.other.apply(rest_seconds=60) == Removed()
+
+
+def test_a_run_that_freezes_is_followed_and_ends() -> None:
+    """Another takes over when the lease has ended; who thaws then has finished its batch, and does no more."""
+    relays = _Relays()
+
+    def freeze() -> bool:
+        relays.seconds += LEASE_SECONDS
+        assert relays.lease.take(holder="other", seconds=LEASE_SECONDS)
+        return False
+
+    assert relays.one.apply(is_stopped=freeze) == Removed(users=ERASED_PER_TRANSACTION, is_whole=False)
+    assert relays.other.apply() == Removed(users=1)
+
+
+def test_a_run_that_fails_gives_the_lease_back() -> None:
+    """And counts for nothing: the next need not rest."""
+    relays = _Relays()
+
+    def fail() -> bool:
+        raise DatabaseUnavailableError
+
+    with pytest.raises(DatabaseUnavailableError):
+        relays.one.apply(is_stopped=fail)
+
+    assert relays.other.apply(rest_seconds=3_600) == Removed(users=1)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tests.consumer_suite import TYPE, ConsumerSuite, running, until
+from tests.consumer_suite import QUICK, TYPE, ConsumerSuite, running, until
 from tests.outbox_records import outbox_record
+from userservice_core.errors import UnavailableError
 from userservice_core.infrastructure.memory import (
     InMemoryEventPublisher,
     InMemoryEventSource,
@@ -99,6 +100,30 @@ class TestInMemoryConsumer(ConsumerSuite):
             until(lambda: len(bus.effects()) == 1)
 
         assert bus.dead_letters() == []
+
+    def test_what_is_given_up_is_not_handled_again(
+        self, bus: InMemoryBus, consumer: EventConsumer, metrics: InMemoryMetrics
+    ) -> None:
+        """However often it could not be put aside; its key waits meanwhile, and its cause stays that of the handler."""
+        tries = []
+
+        @consumer.on(TYPE)
+        def failing(event: ConsumedEvent, transaction: Any) -> None:  # noqa: ANN401 - the inbox's own
+            if event.sequence == 1:
+                tries.append(event)
+                raise ValueError("no such thing")
+            bus.write(event, transaction)
+
+        bus.source("g").failure = UnavailableError("away")
+        bus.publish([self.event(bus, "a", 1), self.event(bus, "b", 2)])
+
+        with running(consumer):
+            until(lambda: metrics.counts["consumer", "put-aside-failed"] > 5)
+            bus.source("g").failure = None
+            until(lambda: bool(bus.dead_letters()) and bus.effects() == [("b", 2)])
+
+        assert len(tries) == QUICK.attempts
+        assert bus.dead_letters() == [("a", 1, "ValueError: no such thing")]
 
     def test_what_is_taken_away_comes_again_without_effect(self, bus: InMemoryBus, consumer: EventConsumer) -> None:
         """However often a rebalance takes the partitions."""

@@ -14,6 +14,7 @@ from userservice_core.errors import EventRejectedError, ProgrammingError, Unavai
 from userservice_core.infrastructure.messaging.cloudevents import headers_of
 from userservice_core.infrastructure.messaging.consumer import EventConsumer
 from userservice_core.infrastructure.messaging.lambda_events import lambda_kafka_handler
+from userservice_core.ports.context import current_call
 
 if TYPE_CHECKING:
     from userservice_core.ports.consuming import ConsumedEvent
@@ -142,6 +143,21 @@ def test_an_invocation_without_time_does_nothing(bus: InMemoryBus, consumer: Eve
 
     assert answer == {"batchItemFailures": [{"itemIdentifier": {"partition": "things-0", "offset": 1}}]}
     assert bus.effects() == []
+
+
+def test_a_handler_knows_when_the_invocation_is_over(consumer: EventConsumer) -> None:
+    """So that what it waits for does not use up the time in which the others are told to be done."""
+    left: list[float | None] = []
+
+    @consumer.on(TYPE)
+    def handle(_event: ConsumedEvent) -> None:
+        left.append(current_call().left_seconds())
+
+    lambda_kafka_handler(consumer)(_batch(_record("a", 1, offset=1)), Context(5.0))
+
+    (seconds,) = left
+    assert seconds is not None
+    assert seconds <= 3.0
 
 
 def test_another_event_is_refused(consumer: EventConsumer) -> None:

@@ -14,10 +14,11 @@ from userservice_core.infrastructure.postgres.outbox_store import PostgresOutbox
 from userservice_core.infrastructure.postgres.parked_events import PostgresParkedEventReader
 from userservice_core.infrastructure.postgres.personal_data import PostgresPersonalDataReader
 from userservice_core.infrastructure.postgres.profiles import PostgresProfileReader
-from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows
+from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows, PostgresPurgeLease
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog
 from userservice_core.infrastructure.postgres.roles import PostgresRoleReader
 from userservice_core.infrastructure.postgres.sessions import PostgresSessionStore
+from userservice_core.infrastructure.postgres.settings import PostgresSettingReader
 from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInReader
 from userservice_core.infrastructure.postgres.signing_keys import PostgresSigningKeyReader
 from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
@@ -46,11 +47,13 @@ def backend_of(database: Database) -> Backend:
         roles=PostgresRoleReader(database),
         clients=PostgresClientReader(database),
         signing_keys=PostgresSigningKeyReader(database),
+        settings=PostgresSettingReader(database),
         revocations=PostgresRevocationLog(database),
         audit=PostgresAuditReader(database),
         personal_data=PostgresPersonalDataReader(database),
         user_dumps=PostgresUserDumpReader(database),
         expired_rows=PostgresExpiredRows(database),
+        purge_lease=PostgresPurgeLease(database),
         outbox=lambda: PostgresOutboxStore(database),
         parked_events=PostgresParkedEventReader(database),
     )

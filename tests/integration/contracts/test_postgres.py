@@ -24,10 +24,11 @@ from userservice_core.testing.contracts.one_time_tokens import OneTimeTokensCont
 from userservice_core.testing.contracts.outbox_store import OutboxStoreContract
 from userservice_core.testing.contracts.personal_data import PersonalDataContract
 from userservice_core.testing.contracts.profiles import ProfilesContract
-from userservice_core.testing.contracts.retention import ExpiredRowsContract
+from userservice_core.testing.contracts.retention import ExpiredRowsContract, PurgeLeaseContract
 from userservice_core.testing.contracts.revocations import RevocationsContract
 from userservice_core.testing.contracts.roles import RolesContract
 from userservice_core.testing.contracts.sessions import SessionsContract
+from userservice_core.testing.contracts.settings import SettingsContract
 from userservice_core.testing.contracts.sign_ins import SignInsContract
 from userservice_core.testing.contracts.signal import SignalContract
 from userservice_core.testing.contracts.signing_keys import SigningKeysContract
@@ -108,6 +109,14 @@ class TestClients(_InPostgres, ClientsContract):
 
 class TestSigningKeys(_InPostgres, SigningKeysContract):
     """Signing keys."""
+
+
+class TestSettings(_InPostgres, SettingsContract):
+    """Settings that change at run time."""
+
+
+class TestPurgeLease(_InPostgres, PurgeLeaseContract):
+    """Who purges."""
 
 
 class TestRevocations(_InPostgres, RevocationsContract):

@@ -97,6 +97,9 @@ _BREAKING: Final = {
     " SET permission_id = gen_random_uuid()",
     "pk_signing_keys": _COPY.format("signing_keys"),
     "ck_signing_keys_sealed": "UPDATE signing_keys SET sealed = NULL",
+    "pk_job_leases": _COPY.format("job_leases"),
+    "pk_setting_changes": _COPY.format("setting_changes"),
+    "ck_setting_changes_version": "UPDATE setting_changes SET version = 0",
     "pk_access_epoch": _COPY.format("access_epoch"),
     "ck_access_epoch_singleton": "INSERT INTO access_epoch VALUES (false, 1)",
     "pk_audit_entries": _COPY.format("audit_entries"),
@@ -121,6 +124,8 @@ _MEANING: Final[dict[str, type[UserServiceError]]] = {
     "pk_access_epoch": ConflictError,
     "pk_client_secrets": ConflictError,
     "pk_signing_keys": ConflictError,
+    "pk_job_leases": ConflictError,
+    "pk_setting_changes": ConflictError,
     "pk_client_permissions": ConflictError,
     "pk_mfa_factors": ConflictError,
     "pk_recovery_codes": ConflictError,
@@ -172,6 +177,8 @@ def filled(uow: PostgresUnitOfWork, observer: psycopg.Connection) -> None:
     observer.execute(
         "INSERT INTO audit_details (at, entry_id, before, after) SELECT at, entry_id, '{}', '{}' FROM audit_entries"
     )
+    observer.execute("INSERT INTO job_leases VALUES ('purge', NULL, now(), NULL)")
+    observer.execute("INSERT INTO setting_changes VALUES ('x', 1, NULL, '1', now(), 'system', NULL, 'x')")
     observer.execute("INSERT INTO signing_keys VALUES ('x', 'EdDSA', 's1', now(), now(), NULL)")
     observer.execute(
         "INSERT INTO idempotency_keys VALUES (gen_random_uuid(), decode(repeat('00', 32), 'hex'), 'x', now())"

@@ -49,6 +49,7 @@ _LEFT_OUT: Final = {
     "revocations": "tells for minutes what processes must forget, and nothing of the user but the id",
     "mfa_factors": "holds a secret that makes codes, sealed; that there is one is shown as mfaEnabled",
     "recovery_codes": "holds digests of codes, which let whoever has them try some",
+    "setting_changes": "says who changed the installation, as the audit log does, which is shown",
     "user_emails": "repeats the address of the account",
 }
 """Tables that an export does not show, and why."""

@@ -31,12 +31,13 @@ from userservice_core.infrastructure.memory.readers import (
     InMemoryRevocationLog,
     InMemoryRoleReader,
     InMemorySessionStore,
+    InMemorySettingReader,
     InMemorySigningKeyReader,
     InMemorySignInReader,
     InMemoryUserDumpReader,
     InMemoryUserReader,
 )
-from userservice_core.infrastructure.memory.retention import InMemoryExpiredRows
+from userservice_core.infrastructure.memory.retention import InMemoryExpiredRows, InMemoryPurgeLease
 from userservice_core.infrastructure.memory.store import InMemoryStore
 from userservice_core.infrastructure.memory.unit_of_work import InMemoryUnitOfWork
 
@@ -61,10 +62,12 @@ __all__ = [
     "InMemoryPositionSource",
     "InMemoryPositions",
     "InMemoryProfileReader",
+    "InMemoryPurgeLease",
     "InMemoryRateLimiter",
     "InMemoryRevocationLog",
     "InMemoryRoleReader",
     "InMemorySessionStore",
+    "InMemorySettingReader",
     "InMemorySignInReader",
     "InMemorySignal",
     "InMemorySigningKeyReader",

@@ -33,6 +33,7 @@ class InMemoryEventSource:
 
     Attributes:
         dead_letters: What was put aside, in order, with cause and attempts.
+        failure: What putting aside raises, as long as it is set.
     """
 
     def __init__(self, publisher: InMemoryEventPublisher, *, group: str, topics: Collection[str]) -> None:
@@ -47,6 +48,7 @@ class InMemoryEventSource:
         self._lost: Callable[[frozenset[str]], None] = lambda _: None
         self._first_open = 0
         self.dead_letters: list[tuple[Arrival, str, int]] = []
+        self.failure: Exception | None = None
 
     @property
     def group(self) -> str:
@@ -82,6 +84,8 @@ class InMemoryEventSource:
             return len(self._publisher.published) - self._next + sum(each is not None for each in self._open.values())
 
     def put_aside(self, arrival: Arrival, *, cause: str, attempts: int) -> None:
+        if self.failure is not None:
+            raise self.failure
         with self._lock:
             self.dead_letters.append((arrival, cause, attempts))
 

@@ -14,6 +14,7 @@ from userservice_core.domain.lists import Position, page_of
 from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.revocations import RevocationKind
 from userservice_core.domain.roles import RoleMap, role_name_key
+from userservice_core.domain.settings import SettingChange, StoredSettings
 from userservice_core.errors import (
     AddressNotFoundError,
     ClientNotFoundError,
@@ -294,6 +295,29 @@ class InMemoryClientReader:
 
     def list_clients(self) -> tuple[ServiceClient, ...]:
         return tuple(sorted(self._store.read().clients.values(), key=lambda client: client.id.int))
+
+
+class InMemorySettingReader:
+    """A :class:`~userservice_core.ports.settings.SettingReader`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+
+    def read(self) -> StoredSettings:
+        return settings_of(self._store.read())
+
+    def history(self, *, limit: int) -> tuple[SettingChange, ...]:
+        changes = self._store.read().setting_changes
+        return tuple(sorted(changes, key=lambda change: (-change.version, change.name))[:limit])
+
+
+def settings_of(rows: Rows) -> StoredSettings:
+    """Return what the changes of settings come to."""
+    latest = {change.name: change.after for change in sorted(rows.setting_changes, key=lambda change: change.version)}
+    return StoredSettings(
+        version=max((change.version for change in rows.setting_changes), default=0),
+        texts={name: text for name, text in latest.items() if text is not None},
+    )
 
 
 class InMemorySigningKeyReader:

@@ -17,6 +17,33 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class InMemoryPurgeLease:
+    """A :class:`~userservice_core.ports.retention.PurgeLease`."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+        self._holder: str | None = None
+        self._held_until = self._done_at = float("-inf")
+
+    def take(self, *, holder: str, seconds: float, rest_seconds: float = 0.0) -> bool:
+        with self._store.held():
+            now = self._store.monotonic()
+            is_free = self._holder is None or self._held_until <= now
+            if is_free and self._done_at > now - rest_seconds:
+                return False
+            if not is_free and self._holder != holder:
+                return False
+            self._holder, self._held_until = holder, now + seconds
+            return True
+
+    def give_back(self, *, holder: str, is_done: bool) -> None:
+        with self._store.held():
+            if self._holder == holder:
+                self._holder = None
+                if is_done:
+                    self._done_at = self._store.monotonic()
+
+
 class InMemoryExpiredRows:
     """A :class:`~userservice_core.ports.retention.ExpiredRows`."""
 

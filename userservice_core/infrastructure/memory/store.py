@@ -23,6 +23,7 @@ from userservice_core.domain.profiles import UserProfile
 from userservice_core.domain.revocations import Revocation
 from userservice_core.domain.roles import SYSTEM_PERMISSIONS, SYSTEM_ROLES, AssignedRole, Permission, Role
 from userservice_core.domain.sessions import Session
+from userservice_core.domain.settings import SettingChange
 from userservice_core.domain.signing_keys import StoredSigningKey
 from userservice_core.domain.users import User
 from userservice_core.errors import DeadlineExceededError, ProgrammingError
@@ -113,6 +114,7 @@ class Rows:
     )
     clients: dict[ClientId, ServiceClient] = attrs.field(factory=dict)
     signing_keys: dict[str, StoredSigningKey] = attrs.field(factory=dict)
+    setting_changes: list[SettingChange] = attrs.field(factory=list)
     access_epoch: int = 1
     revocations: list[WrittenRevocation] = attrs.field(factory=list)
     audit: list[AuditRecord] = attrs.field(factory=list)
@@ -141,6 +143,7 @@ class Rows:
             permissions=self.permissions.copy(),
             clients=self.clients.copy(),
             signing_keys=self.signing_keys.copy(),
+            setting_changes=self.setting_changes.copy(),
             access_epoch=self.access_epoch,
             revocations=self.revocations.copy(),
             audit=self.audit.copy(),

@@ -23,6 +23,7 @@ from userservice_core.domain.sessions import Origin
 from userservice_core.domain.users import UserStatus
 from userservice_core.errors import (
     AlreadyExistsError,
+    ConflictError,
     DeadlineExceededError,
     EmailTakenError,
     IdempotencyKeyInUseError,
@@ -45,6 +46,7 @@ from userservice_core.infrastructure.memory.readers import (
     open_sessions,
     profile_of,
     roles_granting,
+    settings_of,
     sign_in_of,
 )
 from userservice_core.infrastructure.memory.store import KeptAnswer, OwnRows, WaitingRecord, WrittenRevocation
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.revocations import Revocation
     from userservice_core.domain.roles import Permission, Role
     from userservice_core.domain.sessions import Session
+    from userservice_core.domain.settings import SettingChange, StoredSettings
     from userservice_core.domain.signing_keys import StoredSigningKey
     from userservice_core.domain.users import User
     from userservice_core.infrastructure.memory.store import InMemoryStore, Rows
@@ -674,6 +677,24 @@ class InMemorySigningKeyRepository:
         self._writes.add(lambda rows: rows.signing_keys.pop(key_id, None))
 
 
+class InMemorySettingRepository:
+    """A :class:`~userservice_core.ports.settings.SettingRepository`."""
+
+    def __init__(self, writes: _Writes) -> None:
+        self._writes = writes
+
+    def read_locked(self) -> StoredSettings:
+        return settings_of(self._writes.read())
+
+    def add(self, change: SettingChange) -> None:
+        def write(rows: Rows) -> None:
+            if any((other.name, other.version) == (change.name, change.version) for other in rows.setting_changes):
+                raise ConflictError
+            rows.setting_changes.append(change)
+
+        self._writes.add(write)
+
+
 class InMemoryRevocationWriter:
     """A :class:`~userservice_core.ports.revocations.RevocationWriter`."""
 
@@ -835,6 +856,7 @@ class InMemoryTransaction:
         self.permissions = InMemoryPermissionRepository(writes)
         self.clients = InMemoryClientRepository(writes)
         self.signing_keys = InMemorySigningKeyRepository(writes)
+        self.settings = InMemorySettingRepository(writes)
         self.revocations = InMemoryRevocationWriter(writes, clock=clock)
         self.audit = InMemoryAuditLog(writes)
         self.parked_events = InMemoryParkedEventRepository(writes)

@@ -23,23 +23,35 @@ def headers_of(record: OutboxRecord) -> Headers:
 
     Beside the required attributes there are the extensions partitionkey, sequence and traceparent.
     """
-    attributes = {
-        "ce_specversion": SPEC_VERSION,
-        "ce_id": str(record.id),
-        "ce_type": record.type,
-        "ce_source": record.source,
-        "ce_time": _rfc_3339(record.occurred_at),
-        "ce_subject": record.subject,
-        "ce_partitionkey": record.key,
-        "ce_sequence": None if record.sequence is None else str(record.sequence),
-        "ce_traceparent": record.traceparent,
-        "content-type": "application/json",
-    }
-    return [(name, value.encode()) for name, value in attributes.items() if value is not None]
+    headers = [
+        _SPEC_VERSION_HEADER,
+        ("ce_id", str(record.id).encode()),
+        ("ce_type", record.type.encode()),
+        ("ce_source", record.source.encode()),
+        ("ce_time", _rfc_3339(record.occurred_at)),
+        ("ce_subject", record.subject.encode()),
+        ("ce_partitionkey", record.key.encode()),
+    ]
+    if record.sequence is not None:
+        headers.append(("ce_sequence", b"%d" % record.sequence))
+    if record.traceparent is not None:
+        headers.append(("ce_traceparent", record.traceparent.encode()))
+    headers.append(_JSON_HEADER)
+    return headers
 
 
-def _rfc_3339(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+_SPEC_VERSION_HEADER: Final = ("ce_specversion", SPEC_VERSION.encode())
+_JSON_HEADER: Final = ("content-type", b"application/json")
+
+
+def _rfc_3339(at: datetime) -> bytes:
+    text = at.isoformat()
+    if not text.endswith(_UTC_OFFSET):
+        text = at.astimezone(UTC).isoformat()
+    return text.replace(_UTC_OFFSET, "Z").encode()
+
+
+_UTC_OFFSET: Final = "+00:00"
 
 
 def event_of(

@@ -59,7 +59,8 @@ class ConfluentTopicAdmin:
     def states(self, names: Sequence[str]) -> Mapping[str, TopicState]:
         try:
             known = self._client.list_topics(timeout=_ANSWER_SECONDS).topics
-            existing = [name for name in names if name in known]
+            # One that is just being made is listed before it has partitions.
+            existing = [name for name in names if name in known and known[name].partitions]
             if not existing:
                 return {}
             resources = [ConfigResource(ResourceType.TOPIC, name) for name in existing]

@@ -351,22 +351,26 @@ class EventConsumer:
 
     def _handle_one(self, waiting: Waiting) -> bool:
         """Handle an arrival, or put it aside; returns False where it is to be tried again."""
+        if waiting.given_up is not None:
+            waiting.failures += 1
+            return self._ended(waiting, is_put_aside=self._is_kept_aside(waiting), cause=waiting.given_up)
         try:
             (outcome,) = self._apply([waiting.arrival])
             if outcome is Outcome.BEHIND:
                 self._put_aside(waiting.arrival, cause=_BEHIND, attempts=0)
         except Exception as error:  # noqa: BLE001 - a handler may raise anything
-            return self._failed(waiting, error)
+            return self._ended(waiting, is_put_aside=self._is_put_aside(waiting, error), cause=_cause(error))
         self._finish(waiting, outcome)
         return True
 
-    def _failed(self, waiting: Waiting, error: Exception) -> bool:
-        if self._is_put_aside(waiting, error):
+    def _ended(self, waiting: Waiting, *, is_put_aside: bool, cause: str) -> bool:
+        """Go on after a failure: behind an arrival that is put aside, else with the same one after a pause."""
+        if is_put_aside:
             self._queues.done(waiting)
             self._source.done(waiting.arrival)
             return True
         pause = self._retries.pause_seconds(waiting.failures)
-        _log.warning("an event is tried again in %.1f s: %s: %s", pause, _shown(waiting.arrival), _cause(error))
+        _log.warning("an event is tried again in %.1f s: %s: %s", pause, _shown(waiting.arrival), cause)
         self._queues.again(waiting, after_seconds=pause)
         return False
 
@@ -376,10 +380,13 @@ class EventConsumer:
         self._source.done(waiting.arrival)
         self._count(outcome.value)
 
-    def _apply(self, arrivals: Sequence[Arrival], *, is_replay: bool = False) -> tuple[Outcome, ...]:
+    def _apply(
+        self, arrivals: Sequence[Arrival], *, is_replay: bool = False, deadline: float | None = None
+    ) -> tuple[Outcome, ...]:
         event = arrivals[0].event
+        traceparent = None if event is None else event.traceparent
         with (
-            call_context(CallContext(traceparent=None if event is None else event.traceparent)),
+            call_context(CallContext(deadline=deadline, traceparent=traceparent)),
             contextlib.nullcontext() if self._metrics is None else self._metrics.timing("consumer_handler"),
         ):
             return self._application.apply(arrivals, is_replay=is_replay)
@@ -418,19 +425,21 @@ class EventConsumer:
         held_up: set[tuple[str, str]] = set()
         for each in waiting:
             key = key_of(each.arrival)
-            if key in held_up or time.monotonic() >= deadline or not self._handle_given(each):
+            if key in held_up or time.monotonic() >= deadline or not self._handle_given(each, deadline):
                 left.append(each)
                 held_up.add(key)
         return left
 
-    def _handle_given(self, waiting: Waiting) -> bool:
+    def _handle_given(self, waiting: Waiting, deadline: float) -> bool:
         arrival = waiting.arrival
         passed = self._handlers.passed(arrival)
         if passed is not None:
             self._count(passed.value)
             return True
+        if waiting.given_up is not None:
+            return self._is_kept_aside(waiting)
         try:
-            (outcome,) = self._apply([arrival])
+            (outcome,) = self._apply([arrival], deadline=deadline)
             if outcome is Outcome.BEHIND:
                 self._put_aside(arrival, cause=_BEHIND, attempts=0)
         except Exception as error:  # noqa: BLE001 - a handler may raise anything
@@ -445,8 +454,13 @@ class EventConsumer:
         if not self._is_hopeless(error, waiting.attempts):
             self._count("outage" if self._is_outage(error) else "retried")
             return False
+        waiting.given_up = _cause(error)
+        return self._is_kept_aside(waiting)
+
+    def _is_kept_aside(self, waiting: Waiting) -> bool:
+        """Keep what is given up among the dead letters; where that fails, it alone is to be tried again."""
         try:
-            self._put_aside(waiting.arrival, cause=_cause(error), attempts=waiting.attempts)
+            self._put_aside(waiting.arrival, cause=waiting.given_up or "", attempts=waiting.attempts)
         except Exception as failure:  # noqa: BLE001 - then it comes again
             self._count("put-aside-failed")
             _log.warning("an event could not be put aside: %s: %s", _shown(waiting.arrival), _cause(failure))

@@ -32,11 +32,13 @@ class Waiting:
     Attributes:
         attempts: How often it failed for what it is.
         failures: How often it failed for whatever reason.
+        given_up: Why nobody is to handle it any more, once that is so: it is to be put aside, and waits for that.
     """
 
     arrival: Arrival
     attempts: int = 0
     failures: int = 0
+    given_up: str | None = None
 
 
 @attrs.define(eq=False)

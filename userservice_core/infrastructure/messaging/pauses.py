@@ -38,6 +38,10 @@ class Pauses(Generic[K]):
         self._monotonic = monotonic
         self._pauses: dict[K, _Pause] = {}
 
+    def __bool__(self) -> bool:
+        """Whether anything is remembered to have failed."""
+        return bool(self._pauses)
+
     def failed(self, what: K) -> float:
         """Begin the next pause of *what*, and return its length in seconds."""
         earlier = self._pauses.get(what)

@@ -485,30 +485,41 @@ class Database:
             try:
                 return attempt()
             except RetriableError as error:
-                # Two that met once should not meet again.
-                pause = random.uniform(0, _FIRST_PAUSE_SECONDS * 2**number)  # noqa: S311 - no secret
-                if pause >= _deadline() - time.monotonic():
+                if not self.pause_before_retry(error, number=number):
                     raise
-                self.count("database_retry", outcome=type(error).__name__)
-                time.sleep(pause)
         return attempt()
+
+    def pause_before_retry(self, error: DatabaseUnavailableError, *, number: int = 2) -> bool:
+        """
+        Wait for a moment after a failure, so that two who met once do not meet again; tell whether there was the time.
+
+        Args:
+            error: The failure.
+            number: How many there were; the more, the longer.
+        """
+        pause = random.uniform(0, _FIRST_PAUSE_SECONDS * 2**number)  # noqa: S311 - no secret
+        if pause >= _deadline() - time.monotonic():
+            return False
+        self.count("database_retry", outcome=type(error).__name__)
+        time.sleep(pause)
+        return True
 
     @contextlib.contextmanager
     def _slot(self, deadline: float) -> Iterator[None]:
         """Wait for a connection to be free, before SQLAlchemy's pool would, which knows no deadlines."""
+        patience_seconds = min(self._pool_timeout_seconds, deadline - time.monotonic())
+        if patience_seconds <= 0:
+            raise DeadlineExceededError
         if not self._slots.take_free():
-            self._wait_for_slot(deadline)
+            self._wait_for_slot(patience_seconds)
         try:
             yield
         finally:
             self._slots.give_back()
 
-    def _wait_for_slot(self, deadline: float) -> None:
-        patience = min(self._pool_timeout_seconds, deadline - time.monotonic())
-        if patience <= 0:
-            raise DeadlineExceededError
+    def _wait_for_slot(self, patience_seconds: float) -> None:
         with contextlib.nullcontext() if self._metrics is None else self._metrics.timing("database_pool_wait"):
-            is_taken = self._slots.take(patience_seconds=patience)
+            is_taken = self._slots.take(patience_seconds=patience_seconds)
         if not is_taken:
             self.count("database_pool_wait", outcome="refused")
             raise OverloadedError

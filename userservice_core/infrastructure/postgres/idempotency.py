@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from userservice_core.errors import DatabaseUnavailableError
     from userservice_core.infrastructure.postgres.database import Database
     from userservice_core.infrastructure.postgres.statements import Step
     from userservice_core.ports.idempotency import CallId, Claim
@@ -130,6 +131,10 @@ class PostgresJoinedTransaction:
         else:
             self._open.write(_KEEP(**_named(self._claim.call_id), answer=self._answer))
         self._open.commit()
+
+    def was_undone_by(self, error: DatabaseUnavailableError) -> bool:
+        """Whether *error* says that nothing remains of what was open, and that it may succeed another time."""
+        return self._open is not None and (isinstance(error, RetriableError) or self._open.is_lost)
 
     def _begin(self, work: Callable[[OpenTransaction], None]) -> None:
         with contextlib.ExitStack() as resources:

@@ -90,6 +90,10 @@ _IDLE_SLOTS: Final = Statement(
     )
 )
 _BEGIN: Final = Statement(text("BEGIN"))
+# A partition's statistics are of another moment: mostly it is empty or was full. Believing that there are but a few
+# records, the planner would have each wave sort all that wait of a lane, and not take the first of them from the index.
+# Without the other setting, versions before 18 would compile the statement, for the price they put on what is left.
+_BY_INDEX: Final = Statement(text("SELECT set_config('enable_sort', 'off', true), set_config('jit', 'off', true)"))
 _SHORT_WAIT: Final = Statement(text("SET LOCAL lock_timeout = '50ms'"))
 _COMMIT: Final = Statement(text("COMMIT"))
 _LOCK_SLOT: Final = [
@@ -118,7 +122,7 @@ class PostgresOutboxStore:
     def read(
         self, leases: Sequence[Lease], *, limit: int, without_topics: Sequence[str] = ()
     ) -> tuple[OutboxRecord, ...]:
-        rows = self._database.fetch_all(_READ, **held(leases), records=limit, without_topics=list(without_topics))
+        rows = self._rows(_READ, **held(leases), records=limit, without_topics=list(without_topics))
         return tuple(record_of(row) for row in rows)
 
     def delete(self, leases: Sequence[Lease], records: Sequence[OutboxRecord]) -> int:
@@ -144,6 +148,19 @@ class PostgresOutboxStore:
         self._leases.forget_members()
         for (slot,) in self._database.fetch_all(_IDLE_SLOTS):
             self._empty(slot)
+
+    def _rows(self, statement: Statement, **params: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - any column
+        """Run a read that takes its rows from indexes, in one round trip; raises as `Database.fetch_all`."""
+
+        def attempt() -> list[tuple[Any, ...]]:
+            with self._database.lend() as link:
+                try:
+                    *_, read, _ = link.run_all([_BEGIN(), _BY_INDEX(), statement(**params), _COMMIT()])
+                    return read.fetchall()
+                finally:
+                    link.roll_back()
+
+        return self._database.retrying(attempt)
 
     def _empty(self, slot: int) -> None:
         """

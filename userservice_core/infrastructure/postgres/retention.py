@@ -76,6 +76,48 @@ _FORGET: Final = Statement(
 )
 
 
+# A holder that gave it back, or whose time is over, holds it no more; who holds it goes on without a rest.
+_TAKE: Final = Statement(
+    text(
+        """
+        INSERT INTO job_leases AS lease (job, holder, held_until)
+        VALUES ('purge', :holder, now() + make_interval(secs => :seconds))
+        ON CONFLICT (job) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until
+        WHERE (lease.holder = excluded.holder AND lease.held_until > now())
+            OR (
+                (lease.holder IS NULL OR lease.held_until <= now())
+                AND (lease.done_at IS NULL OR lease.done_at <= now() - make_interval(secs => :rest_seconds))
+            )
+        RETURNING 1
+        """
+    )
+)
+_GIVE_BACK: Final = Statement(
+    text(
+        """
+        UPDATE job_leases SET holder = NULL, done_at = CASE WHEN :is_done THEN now() ELSE done_at END
+        WHERE job = 'purge' AND holder = :holder
+        RETURNING 1
+        """
+    )
+)
+
+
+class PostgresPurgeLease:
+    """A row in the database; a `ports.retention.PurgeLease`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def take(self, *, holder: str, seconds: float, rest_seconds: float = 0.0) -> bool:
+        # Repeated after a lost connection, it holds what it holds already.
+        row = self._database.fetch_one(_TAKE, holder=holder, seconds=seconds, rest_seconds=rest_seconds)
+        return row is not None
+
+    def give_back(self, *, holder: str, is_done: bool) -> None:
+        self._database.fetch_one(_GIVE_BACK, holder=holder, is_done=is_done)
+
+
 class PostgresExpiredRows:
     """Removes rows in autocommit; a `ports.retention.ExpiredRows`."""
 

@@ -51,6 +51,9 @@ _INSERT: Final = Statement(
 )
 
 
+_KINDS: Final = frozenset(RevocationKind)
+
+
 class PostgresRevocationLog:
     """Reads revocations in autocommit; a `ports.revocations.RevocationLog`."""
 
@@ -68,7 +71,8 @@ class PostgresRevocationLog:
                 expires_at=expires_at,
             )
             for _, kind, subject, not_before, version, expires_at in rows
-            if kind is not None
+            # What a later version tells of is nothing that this one knows.
+            if kind in _KINDS
         )
         return RevocationBatch(revocations=tuple(written), read_at=rows[0][0])
 

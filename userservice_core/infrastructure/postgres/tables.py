@@ -117,7 +117,12 @@ users: Final = Table(
 
 # For lists: what they are sorted by, with what tells equals apart, so that a page begins where the last one ended.
 Index("ix_users_created_at", users.c.created_at, users.c.user_id)
-Index("ix_users_email_key", users.c.email_key, users.c.user_id)
+Index(
+    "ix_users_email_key_covering",
+    users.c.email_key,
+    users.c.user_id,
+    postgresql_include=["status", "created_at", "deleted_at"],
+)
 # With what rows are sorted by and who is left out, so that those that a status finds are gathered from the index alone.
 Index(
     "ix_users_status_covering",
@@ -491,6 +496,31 @@ signing_keys: Final = Table(
     Column("revoked_at", _TIME),
     PrimaryKeyConstraint("kid"),
     CheckConstraint("(sealed IS NULL) = (revoked_at IS NOT NULL)", name="sealed"),
+)
+
+setting_changes: Final = Table(
+    "setting_changes",
+    metadata,
+    Column("name", _KEY, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+    Column("at", _TIME, nullable=False),
+    Column("actor_kind", _KEY, nullable=False),
+    Column("actor_id", Uuid),
+    Column("reason", Text, nullable=False),
+    PrimaryKeyConstraint("name", "version"),
+    CheckConstraint("version > 0", name="version"),
+)
+
+job_leases: Final = Table(
+    "job_leases",
+    metadata,
+    Column("job", _KEY, nullable=False),
+    Column("holder", Text),
+    Column("held_until", _TIME, nullable=False),
+    Column("done_at", _TIME),
+    PrimaryKeyConstraint("job"),
 )
 
 # --- audit ------------------------------------------------------------------------------------------------------------

@@ -81,6 +81,11 @@ class OpenTransaction:
             self._link.roll_back()
         self._resources.__exit__(kind, error, trace)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether its connection is of no use any more."""
+        return self._link is not None and self._link.is_lost
+
     def read_locked(self, lock: Step, read: Step) -> tuple[Cursor, Cursor]:
         """
         Lock rows, then read: two statements in one round trip.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
+from userservice_core.errors import DatabaseUnavailableError
 from userservice_core.infrastructure.postgres.addresses import PostgresAddressRepository
 from userservice_core.infrastructure.postgres.audit import PostgresAuditLog
 from userservice_core.infrastructure.postgres.clients import PostgresClientRepository
@@ -22,11 +23,13 @@ from userservice_core.infrastructure.postgres.profiles import PostgresProfileRep
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationWriter
 from userservice_core.infrastructure.postgres.roles import PostgresPermissionRepository, PostgresRoleRepository
 from userservice_core.infrastructure.postgres.sessions import PostgresSessionRepository
+from userservice_core.infrastructure.postgres.settings import PostgresSettingRepository
 from userservice_core.infrastructure.postgres.sign_ins import PostgresSignInRepository
 from userservice_core.infrastructure.postgres.signing_keys import PostgresSigningKeyRepository
 from userservice_core.infrastructure.postgres.transactions import OpenTransaction
 from userservice_core.infrastructure.postgres.users import PostgresUserRepository
 from userservice_core.ports.context import current_call, deadline_after
+from userservice_core.ports.idempotency import UndoneError
 from userservice_core.ports.revocations import OUTBOX_CHANNEL, REVOCATIONS_CHANNEL
 
 if TYPE_CHECKING:
@@ -58,6 +61,7 @@ class PostgresTransaction:
         self.permissions = PostgresPermissionRepository(transaction, recorder)
         self.clients = PostgresClientRepository(transaction)
         self.signing_keys = PostgresSigningKeyRepository(transaction)
+        self.settings = PostgresSettingRepository(transaction)
         self.revocations = PostgresRevocationWriter(transaction)
         self.audit = PostgresAuditLog(transaction)
         self.parked_events = PostgresParkedEventRepository(transaction)
@@ -123,18 +127,31 @@ class PostgresUnitOfWork:
     @contextlib.contextmanager
     def joined(self, claim: Claim) -> Iterator[PostgresJoinedTransaction]:
         """Make one transaction of all that is run within the block; see `ports.idempotency.JoiningUnitOfWork`."""
+        calls: list[_Call] = []
+        try:
+            with self._joined(claim, calls) as joined:
+                yield joined
+        except DatabaseUnavailableError as error:
+            if not calls[0].transaction.was_undone_by(error) or not self._database.pause_before_retry(error):
+                raise
+            raise UndoneError from error
+        (call,) = calls
+        for transaction in call.done:
+            self._tell_of(transaction)
+
+    @contextlib.contextmanager
+    def _joined(self, claim: Claim, calls: list[_Call]) -> Iterator[PostgresJoinedTransaction]:
         with contextlib.ExitStack() as resources:
             if current_call().deadline is None:
                 resources.enter_context(deadline_after(DEFAULT_DEADLINE_SECONDS))
             call = _Call(PostgresJoinedTransaction(self._database, claim, resources))
+            calls.append(call)
             token = self._call.set(call)
             try:
                 yield call.transaction
                 call.transaction.commit()
             finally:
                 self._call.reset(token)
-        for transaction in call.done:
-            self._tell_of(transaction)
 
     def _attempt(self, work: Callable[[Transaction], T]) -> tuple[T, PostgresTransaction]:
         with OpenTransaction(self._database) as open_transaction:

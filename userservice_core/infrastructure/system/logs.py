@@ -78,10 +78,7 @@ def configure_logging(
     for old in root.handlers[:]:
         root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(level.upper())
-    # They tell of every connection, partition and plug-in; what goes wrong is told by whoever uses them.
-    for talkative in ("kafka", "alembic.runtime.plugins"):
-        logging.getLogger(talkative).setLevel(max(logging.WARNING, root.level))
+    _set_level(level)
     # Of every try to connect, several lines each, and without what it was for.
     logging.getLogger("kafka.net").setLevel(logging.CRITICAL)
     structlog.configure(
@@ -94,6 +91,21 @@ def configure_logging(
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def change_level(level: str) -> None:
+    """Write from now on what has this level and more; nothing where the logging of the process is somebody else's."""
+    handlers = logging.getLogger().handlers
+    if any(isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter) for handler in handlers):
+        _set_level(level)
+
+
+def _set_level(level: str) -> None:
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    # They tell of every connection, partition and plug-in; what goes wrong is told by whoever uses them.
+    for talkative in ("kafka", "alembic.runtime.plugins"):
+        logging.getLogger(talkative).setLevel(max(logging.WARNING, root.level))
 
 
 def mask_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

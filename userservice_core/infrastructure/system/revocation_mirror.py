@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from userservice_core.domain.ids import ClientId, SessionId, UserId
     from userservice_core.ports.clock import Clock
+    from userservice_core.ports.metrics import Metrics
     from userservice_core.ports.revocations import RevocationLog, Signal
 
 _log = structlog.get_logger("userservice.revocations")
@@ -37,7 +38,7 @@ _LEAST_PAUSE_SECONDS = 0.01
 _CLOCK_MARGIN = timedelta(minutes=1)
 """Rows expire by the database's clock; this machine's may be ahead of it."""
 
-_KINDS_OF_CACHES = frozenset({RevocationKind.ROLE_MAP, RevocationKind.USER_ACCESS})
+_KINDS_OF_CACHES = frozenset({RevocationKind.ROLE_MAP, RevocationKind.USER_ACCESS, RevocationKind.SETTINGS})
 
 
 class RevocationMirror:
@@ -56,6 +57,7 @@ class RevocationMirror:
         *,
         on_revocation: Callable[[Revocation], None],
         on_gap: Callable[[], None],
+        metrics: Metrics | None = None,
         poll_seconds: float = POLL_SECONDS,
         max_age_seconds: float = MAX_AGE_SECONDS,
     ) -> None:
@@ -66,9 +68,10 @@ class RevocationMirror:
             log: Where revocations are written.
             signal: Wakes the reader early; None to only poll.
             clock: For forgetting what has expired.
-            on_revocation: Told once of each row that caches have to act on: of roles, of a user's access, of a key. One
-                that raises is told again with the next read.
+            on_revocation: Told once of each row that others than the mirror act on: of roles, of a user's access, of
+                settings, of a key. One that raises is told again with the next read.
             on_gap: Told after the log could not be read for longer than the mirror may be old.
+            metrics: Counts reads that failed, and gaps.
             poll_seconds: Between two reads.
             max_age_seconds: Since the last good read, after which memory is not trusted.
         """
@@ -77,6 +80,7 @@ class RevocationMirror:
         self._clock = clock
         self._on_revocation = on_revocation
         self._on_gap = on_gap
+        self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._max_age_seconds = max_age_seconds
         # One thread writes; a look-up of another one is a single step, so it needs no lock.
@@ -173,6 +177,7 @@ class RevocationMirror:
             batch = self._log.read_since(since)
         if self.is_loaded and began > self._good_until:
             self._on_gap()
+            self._count("gap")
         for revocation in batch.revocations:
             self._take(revocation)
         for known in (self._revoked, self._forwarded):
@@ -184,7 +189,12 @@ class RevocationMirror:
             self._failing = False
             _log.info("revocations are read again")
 
+    def _count(self, outcome: str) -> None:
+        if self._metrics is not None:
+            self._metrics.count("revocations_read", outcome=outcome)
+
     def _note_failure(self, error: Exception) -> None:
+        self._count("failed")
         if not self._failing:
             self._failing = True
             _log.warning(

@@ -18,10 +18,11 @@ from userservice_core.ports.one_time_tokens import OneTimeTokenReader
 from userservice_core.ports.personal_data import PersonalDataReader
 from userservice_core.ports.profiles import ProfileReader
 from userservice_core.ports.publishing import OutboxStore, ParkedEventReader
-from userservice_core.ports.retention import ExpiredRows
+from userservice_core.ports.retention import ExpiredRows, PurgeLease
 from userservice_core.ports.revocations import RevocationLog
 from userservice_core.ports.roles import RoleReader
 from userservice_core.ports.sessions import SessionStore
+from userservice_core.ports.settings import SettingReader
 from userservice_core.ports.signing_keys import SigningKeyReader
 from userservice_core.ports.unit_of_work import UnitOfWork
 from userservice_core.ports.user_dumps import UserDumpReader
@@ -64,11 +65,13 @@ class Backend:
     roles: RoleReader
     clients: ClientReader
     signing_keys: SigningKeyReader
+    settings: SettingReader
     revocations: RevocationLog
     audit: AuditReader
     personal_data: PersonalDataReader
     user_dumps: UserDumpReader
     expired_rows: ExpiredRows
+    purge_lease: PurgeLease
     outbox: Callable[[], OutboxStore]
     parked_events: ParkedEventReader
     topic_prefix: str = "userservice."
@@ -95,11 +98,13 @@ class Backend:
             roles=memory.InMemoryRoleReader(store),
             clients=memory.InMemoryClientReader(store),
             signing_keys=memory.InMemorySigningKeyReader(store),
+            settings=memory.InMemorySettingReader(store),
             revocations=memory.InMemoryRevocationLog(store, clock=clock),
             audit=memory.InMemoryAuditReader(store),
             personal_data=memory.InMemoryPersonalDataReader(store),
             user_dumps=memory.InMemoryUserDumpReader(store),
             expired_rows=memory.InMemoryExpiredRows(store),
+            purge_lease=memory.InMemoryPurgeLease(store),
             outbox=lambda: memory.InMemoryOutboxStore(store),
             parked_events=memory.InMemoryParkedEventReader(store),
         )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.ports.retention import REVOCATIONS_KEPT_FOR, TOKENS_KEPT_FOR
 from userservice_core.testing.contracts.backend import StoredContract
+from userservice_core.testing.contracts.races import eventually, race
 from userservice_core.testing.samples import NOW, sample_credential, sample_one_time_token, sample_session, sample_user
 
 if TYPE_CHECKING:
@@ -115,3 +117,49 @@ class ExpiredRowsContract(StoredContract):
     def _empty(backend: Backend, now: datetime) -> None:
         while backend.expired_rows.remove_some(now=now, limit=1_000):
             pass
+
+
+class PurgeLeaseContract(StoredContract):
+    """For :class:`~userservice_core.ports.retention.PurgeLease`."""
+
+    def test_one_holds_it_until_it_is_given_back(self, backend: Backend) -> None:
+        """The holder goes on holding it; who does not hold it gives nothing back."""
+        lease = backend.purge_lease
+        assert lease.take(holder="one", seconds=60)
+        assert lease.take(holder="one", seconds=60)
+        lease.give_back(holder="other", is_done=True)
+        assert not lease.take(holder="other", seconds=60)
+
+        lease.give_back(holder="one", is_done=False)
+        assert lease.take(holder="other", seconds=60)
+        lease.give_back(holder="other", is_done=False)
+
+    def test_it_ends_by_itself(self, backend: Backend) -> None:
+        """So that nobody waits for the dead for long."""
+        lease = backend.purge_lease
+        assert lease.take(holder="dead", seconds=0.05)
+
+        assert eventually(lambda: lease.take(holder="other", seconds=60))
+        assert not lease.take(holder="dead", seconds=60)
+        lease.give_back(holder="other", is_done=False)
+
+    def test_after_a_whole_run_there_is_a_rest(self, backend: Backend) -> None:
+        """For whoever asks for one; who holds the lease goes on, and a run that was not whole counts for nothing."""
+        lease = backend.purge_lease
+        assert lease.take(holder="one", seconds=60)
+        lease.give_back(holder="one", is_done=True)
+        assert not lease.take(holder="one", seconds=60, rest_seconds=3_600)
+        assert eventually(lambda: lease.take(holder="other", seconds=60, rest_seconds=0.01))
+        assert lease.take(holder="other", seconds=60, rest_seconds=3_600)
+        lease.give_back(holder="other", is_done=False)
+        assert not lease.take(holder="one", seconds=60, rest_seconds=3_600)
+        assert lease.take(holder="one", seconds=60)
+        lease.give_back(holder="one", is_done=False)
+
+    def test_of_many_at_once_one_gets_it(self, backend: Backend) -> None:
+        """Whoever they are."""
+        lease = backend.purge_lease
+        done = race([partial(lease.take, holder=str(number), seconds=60) for number in range(8)])
+
+        assert sorted(map(str, done)) == ["False"] * 7 + ["True"]
+        lease.give_back(holder=str(done.index(True)), is_done=False)
