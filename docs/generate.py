@@ -392,8 +392,8 @@ def performance_reference() -> str:
     rows = (
         (
             result.figure.title,
-            f"{result.value:,.4g} {result.figure.unit}",
-            f"{result.limit or 0:,.4g} {result.figure.unit}: {result.figure.limit}",
+            f"{_number(result.value)} {result.figure.unit}",
+            f"{_number(result.limit or 0)} {result.figure.unit}: {result.figure.limit}",
             f"{result.ratio:.2f}",
             str(result.figure.goal),
             told(result.missed_by),
@@ -404,6 +404,10 @@ def performance_reference() -> str:
         if result.ratio is not None and result.figure.goal is not None
     )
     return _table(head, rows)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits say enough
 
 
 # --- what they share --------------------------------------------------------------------------------------------------
