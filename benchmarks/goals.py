@@ -25,6 +25,5 @@ ROWS: Final = {
 
 NOT_HERE: Final = {
     "scale-out": "there is no figure yet",
-    "filters": "pages are counted by the server and do not depend on the machine: `python -m benchmarks.lists`",
 }
 """Why a row has no figure among the benches."""
