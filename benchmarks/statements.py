@@ -25,11 +25,12 @@ import psycopg
 from benchmarks.dataset.in_flight import add_in_flight
 from benchmarks.dataset.loading import load
 from benchmarks.dataset.people import People
+from userservice_core.domain.lists import COUNTED_ROWS
 from userservice_core.infrastructure import postgres
 from userservice_core.infrastructure.postgres.database import Database
 from userservice_core.infrastructure.postgres.embedded import EmbeddedPostgres
 from userservice_core.infrastructure.postgres.leases import LeaseStatements
-from userservice_core.infrastructure.postgres.lists import PagedList, Shape
+from userservice_core.infrastructure.postgres.lists import LOOKED_UP_ROWS, SEARCHED_ROWS, PagedList, Shape
 from userservice_core.infrastructure.postgres.migrate import upgrade
 from userservice_core.infrastructure.postgres.statements import Statement
 
@@ -46,6 +47,7 @@ FACTORIES: Final = {
     "lists.PagedList._compiled_count": "the count of a page past the end: a part of the page's own statement",
     "lists.PagedList._compiled_edge": "as above: walks an index of its order",
     "lists.PagedList._compiled_plan": "is only planned",
+    "lists.PagedList._compiled_found": "as the first",
     "lists.PagedList._compiled_search": "as the first",
 }
 """The functions in which statements are made, and why they are found all the same; a test compares."""
@@ -75,6 +77,27 @@ PARTITION_OF_TIME: Final = re.compile(r"audit_(?:entries|details)_(?:\d{4}_\d\d|
 _PARAMETER: Final = re.compile(r"%\((\w+)\)s")
 _FEW_ROWS: Final = 250
 """As many may be sorted: the roles of a user, what a page holds."""
+
+
+_SMALL: Final = {
+    *("access_epoch", "roles", "permissions", "role_permissions"),
+    *("service_clients", "client_secrets", "client_permissions", "signing_keys", "setting_changes", "job_leases"),
+    "pg_namespace",
+    *("outbox_lane", "outbox_relay", "bus_group", "bus_lane", "bus_member"),
+}
+"""Tables that do not grow with users or use: operators make their rows, or they are as many as lanes."""
+
+READ_AS_A_WHOLE: Final = {
+    "bus._DROP_TAKEN": "compares what is kept with what is waited for, which is all of both; once a minute",
+    "outbox_store._BACKLOG": "counts what waits; relays keep that small",
+    **{f"outbox_store._SLOT_HAS_ROWS[{slot}]": "ends at the first row" for slot in range(3)},
+}
+"""Statements that may read a table from its beginning, and why."""
+
+_SORTED: Final = re.compile(r"users\.PostgresUserReader.* where ")
+"""What may sort more than a page: the rows that a filter finds, up to the bound of a total."""
+
+_MOST_SORTED: Final = COUNTED_ROWS + 1
 
 
 def modules() -> Iterator[ModuleType]:
@@ -130,8 +153,9 @@ def list_statements(name: str, paged: PagedList) -> dict[str, Statement]:
                 found[f"{name} {order}{place}"] = paged.statement(shape)
             for each in paged.filters:
                 shape = attrs.evolve(shape, backwards=False, starts=False, filters=frozenset({each}))
-                found[f"{name} {order} where {each}"] = paged.statement(shape)
-                for statement in paged.search_statements(shape)[:1]:
+                first, *further = paged.statements(shape)
+                found[f"{name} {order} where {each}"] = first
+                for statement in further[:1]:
                     found[f"{name} {order} where {each}, searched"] = statement
     return found
 
@@ -256,7 +280,12 @@ def samples(user_id: UUID, email_key: str, moment: datetime, *, session_id: UUID
         "limit": 50,
         "row_limit": 21,
         "row_offset": 0,
-        "searched": 10_000,
+        "searched": SEARCHED_ROWS,
+        "most_found": LOOKED_UP_ROWS,
+        "most_sorted": LOOKED_UP_ROWS,
+        "least": 0.05,
+        "words": "{lantern,ex}",
+        "email_words": "{%lantern.%}",
         "revocations_before": datetime.now(UTC) - timedelta(days=1),
         "tokens_before": datetime.now(UTC) - timedelta(days=1),
         "created_from": moment,
@@ -315,6 +344,28 @@ def _step(node: dict[str, Any]) -> str:
         operation = node.get("Operation")
         return f"{operation.lower()} {relation}" if operation else f"all of {relation}"
     return ""
+
+
+# --- what plans may be ----------------------------------------------------------------------------------------------
+
+
+def whole_tables_of(plans: Mapping[str, Plan]) -> dict[str, set[str]]:
+    """Return which statements read tables as a whole that grow with users or use, unless there is a reason to."""
+    return {
+        name: tables
+        for name, plan in plans.items()
+        if name not in READ_AS_A_WHOLE
+        and (tables := {each for each in plan.whole_tables - _SMALL if not PARTITION_OF_TIME.fullmatch(each)})
+    }
+
+
+def sorts_of(plans: Mapping[str, Plan]) -> dict[str, tuple[str, ...]]:
+    """Return which statements sort more than the roles of a user or a page, but for what a filter finds."""
+    return {
+        name: plan.sorts
+        for name, plan in plans.items()
+        if plan.sorts and not (_SORTED.match(name) and plan.sorted_rows <= _MOST_SORTED)
+    }
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

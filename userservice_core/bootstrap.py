@@ -1580,7 +1580,12 @@ def _consistency(settings: Settings, common: _Common, replicas: ReplicaSet, open
     if settings.cache_url is not None:
         from userservice_core.infrastructure.caching.redis_positions import RedisPositions
 
-        positions = RedisPositions(settings.cache_url, life_seconds=settled_seconds, metrics=common.metrics)
+        positions = RedisPositions(
+            settings.cache_url,
+            life_seconds=settled_seconds,
+            metrics=common.metrics,
+            timeout_seconds=settings.cache_timeout_seconds,
+        )
         opened.callback(positions.close)
         memory = positions
     return Consistency(
@@ -1615,7 +1620,7 @@ def _limiter(settings: Settings, database: Database, metrics: Metrics, opened: E
         return in_database
     from userservice_core.infrastructure.caching.redis_limits import RedisRateLimiter
 
-    in_redis = RedisRateLimiter(settings.cache_url)
+    in_redis = RedisRateLimiter(settings.cache_url, timeout_seconds=settings.cache_timeout_seconds)
     opened.callback(in_redis.close)
     return FallbackRateLimiter(in_redis, in_database, metrics=metrics)
 
@@ -1623,7 +1628,12 @@ def _limiter(settings: Settings, database: Database, metrics: Metrics, opened: E
 def _cache(settings: Settings, metrics: Metrics, opened: ExitStack) -> DogpileCache:
     from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
 
-    cache = DogpileCache(max_entries=settings.cache_max_entries, redis_url=settings.cache_url, metrics=metrics)
+    cache = DogpileCache(
+        max_entries=settings.cache_max_entries,
+        redis_url=settings.cache_url,
+        timeout_seconds=settings.cache_timeout_seconds,
+        metrics=metrics,
+    )
     opened.callback(cache.close)
     return cache
 
@@ -1637,7 +1647,12 @@ def _breached_passwords(settings: Settings, metrics: Metrics, opened: ExitStack)
     from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
 
     # A memory of its own: a range takes as much of it as a hundred of the other values.
-    cache = DogpileCache(max_entries=breached_passwords.CACHED_RANGES, redis_url=settings.cache_url, metrics=metrics)
+    cache = DogpileCache(
+        max_entries=breached_passwords.CACHED_RANGES,
+        redis_url=settings.cache_url,
+        timeout_seconds=settings.cache_timeout_seconds,
+        metrics=metrics,
+    )
     opened.callback(cache.close)
     checker = breached_passwords.RangeBreachedPasswords(
         strict_http.HttpUrl.parse(settings.breach_check_url, of="the breach check"),

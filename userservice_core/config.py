@@ -32,6 +32,7 @@ from userservice_core.domain.rate_limits import RatePolicy
 from userservice_core.domain.settings import SettingSource, ShownSetting
 from userservice_core.domain.signing_keys import SigningAlgorithm
 from userservice_core.errors import ConfigurationError, Fault
+from userservice_core.ports.cache_address import EXPECTED, CacheAddress
 
 PREFIX: Final = "USERSERVICE_"
 _FILE_SUFFIX: Final = "_FILE"
@@ -267,6 +268,11 @@ def _parse_mail_url(text: str) -> str:
         return text
     parse, _ = _url("smtp", "smtps", "smtp+starttls")
     return parse(text)
+
+
+def _parse_cache_url(text: str) -> str:
+    CacheAddress.parse(text)
+    return text.rstrip("/")
 
 
 def _parse_origin(text: str) -> str:
@@ -643,10 +649,16 @@ class Settings:
         default=None,
     )
     cache_url: str | None = _setting(
-        _url("redis", "rediss"),
-        "A Redis or Valkey that all workers share; without it, each caches in its own memory only.",
+        (_parse_cache_url, EXPECTED),
+        "A Redis or Valkey that all workers share: one server, Sentinels that name the primary of a service, or members"
+        " of a Cluster; without it, each caches in its own memory only.",
         default=None,
         secret=True,
+    )
+    cache_timeout_seconds: float = _setting(
+        _decimal(0.005, 2, "seconds"),
+        "How long to wait for a connection to that Redis, and for each answer, before going on without.",
+        default=0.05,
     )
     cache_max_entries: int = _setting(
         _whole(100, 10_000_000, "entries"), "Values that a worker keeps in memory at most.", default=10_000

@@ -61,6 +61,7 @@ ACROSS_USERS: Final = {
     **dict.fromkeys(
         ("user_dumps._SIGN_INS", "user_dumps._PROFILES", "user_dumps._ADDRESSES"), "all users, page by page, to a file"
     ),
+    "users._COMMON_WORDS": "reads no row of them, but what the server that is asked knows of their addresses",
     "users._LIST_KNOWN": "an import asks who of a batch is there, before it changes any of them",
     "sign_ins._SAMPLE": "looks at some passwords' parameters, for the pace of answers",
     "roles._DELETE": "refused while it is held, which the foreign key checks",

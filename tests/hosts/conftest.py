@@ -6,12 +6,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.held_connections import HeldConnections
 from tests.hosts.installation import HOSTS, Installation
 from userservice_core.testing.clocks import FakeClock
 from userservice_core.testing.host import PipelineClient
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from userservice_core.testing.host import HostClient
+
+
+@pytest.fixture(autouse=True)
+def _nobody_holds_connections(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever is asked here of any route, nobody hashes or calls out within a transaction."""
+    held = HeldConnections(monkeypatch)
+    yield
+    assert held.wrong == []
 
 
 @pytest.fixture

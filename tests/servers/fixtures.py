@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.servers.kafka import KafkaBroker
     from tests.servers.pgbouncer import PgBouncer
     from tests.servers.postgres import PostgresServer
-    from tests.servers.redis import RedisServer
+    from tests.servers.redis import ClusterRedis, RedisServer, SentinelRedis
     from tests.servers.replication import ReplicatedPostgres
     from tests.servers.toxiproxy import Toxiproxy
 
@@ -154,14 +154,37 @@ def redis_server(servers_of_run: ServersOfRun) -> RedisServer:
     return started(servers_of_run.redis)
 
 
+@pytest.fixture(scope="session")
+def redis_database(worker_id: str) -> int:
+    """The number of the database that this worker uses of whichever Redis."""
+    return 0 if worker_id == "master" else 1 + int(worker_id.removeprefix("gw"))
+
+
 @pytest.fixture
-def redis_url(redis_server: RedisServer, worker_id: str) -> Iterator[str]:
+def redis_url(redis_server: RedisServer, redis_database: int) -> Iterator[str]:
     """The URL of an empty database of Redis, of this test alone."""
-    number = 0 if worker_id == "master" else 1 + int(worker_id.removeprefix("gw"))
-    url = redis_server.url(number)
+    url = redis_server.url(redis_database)
     yield url
     with redis.Redis.from_url(url, socket_timeout=5) as client:
         client.flushdb()
+
+
+@pytest.fixture(scope="session")
+def valkey_server(servers_of_run: ServersOfRun) -> RedisServer:
+    """The Valkey of the run."""
+    return started(servers_of_run.valkey)
+
+
+@pytest.fixture(scope="session")
+def redis_sentinel(servers_of_run: ServersOfRun) -> SentinelRedis:
+    """Two servers and three Sentinels, of the run; whose keys a test makes up, since they are dropped by nobody."""
+    return started(servers_of_run.redis_sentinel)
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(servers_of_run: ServersOfRun) -> ClusterRedis:
+    """A Cluster of the run; whose keys a test makes up, since they are dropped by nobody."""
+    return started(servers_of_run.redis_cluster)
 
 
 @pytest.fixture(scope="session")

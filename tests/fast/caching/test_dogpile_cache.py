@@ -13,7 +13,7 @@ import redis
 from userservice_core.errors import DeadlineExceededError
 from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
 from userservice_core.infrastructure.caching.lru_backend import PatientMutex
-from userservice_core.infrastructure.caching.redis_values import Breaker
+from userservice_core.infrastructure.caching.redis_client import Breaker
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
 from userservice_core.ports.cache import Namespace, Versioned
 from userservice_core.ports.context import deadline_after

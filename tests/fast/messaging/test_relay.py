@@ -21,7 +21,7 @@ from userservice_core.infrastructure.memory import (
 )
 from userservice_core.infrastructure.memory.store import WaitingRecord
 from userservice_core.infrastructure.messaging import lines
-from userservice_core.infrastructure.messaging.lines import Line
+from userservice_core.infrastructure.messaging.lines import Line, WaveSize
 from userservice_core.infrastructure.messaging.relay import LEASE_SECONDS, Relay
 from userservice_core.ports.publishing import LANES, Delivery, OutboxRecord, Reach
 from userservice_core.ports.revocations import OUTBOX_CHANNEL
@@ -108,7 +108,7 @@ def _running(relay: Relay) -> Iterator[None]:
 
 
 def _wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -223,6 +223,33 @@ def test_a_bus_that_fails_is_left_alone_and_found_again(scene: _Scene) -> None:
 
 
 # --- leases -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_wave_that_outlasts_its_time_is_followed_by_smaller_ones() -> None:
+    """Half of what arrived, then the double as long as that is quick; refusals and distance change nothing."""
+    size = WaveSize(50)
+    records = [outbox_record(key, 1) for key in map(str, range(10))]
+    arrived = [Delivery(record) for record in records]
+    refused = [Delivery(record, "no broker can be reached") for record in records]
+    steps = (
+        (0.1, arrived, 50),
+        (0.1, refused, 50),
+        (20.0, arrived, 50),
+        (30.0, [*arrived[:4], *refused[4:]], 10),
+        (8.0, arrived, 10),
+        (4.0, arrived, 20),
+        (0.1, refused, 20),
+        (30.0, refused, 1),
+        (1.0, arrived, 2),
+        *((1.0, arrived, expected) for expected in (4, 8, 16, 32, 50, 50)),
+    )
+
+    told = []
+    for seconds, deliveries, _ in steps:
+        size.took(seconds, deliveries)
+        told.append(size.records)
+
+    assert told == [expected for _, _, expected in steps]
 
 
 def test_a_relay_that_lost_its_lanes_deletes_nothing_and_discards_its_buffer(scene: _Scene) -> None:

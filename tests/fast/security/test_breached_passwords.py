@@ -52,7 +52,7 @@ class _Checks:
     def __init__(self, url: str, *, fails_open: bool = False, timeout_seconds: float = 1.0) -> None:
         self.metrics = InMemoryMetrics()
         self.clock = _Clock()
-        self._cache = DogpileCache(max_entries=100, redis_url=None, metrics=self.metrics)
+        self._cache = DogpileCache(max_entries=100, redis_url=None, metrics=self.metrics, monotonic=self.clock)
         self._checker = RangeBreachedPasswords(
             HttpUrl.parse(url, of="the breach check"),
             cache=self._cache,
@@ -132,6 +132,27 @@ def test_rows_that_only_pad_are_no_leak(endpoint: KeyEndpoint, checks: _Checks) 
     endpoint.answering = Answering(body=f"{DIGEST[5:]}:0\r\n".encode())
 
     assert not checks.is_breached(LEAKED)
+
+
+def test_an_answer_serves_for_a_day_and_where_there_is_no_other_for_a_week(
+    endpoint: KeyEndpoint, checks: _Checks
+) -> None:
+    """What was leaked is leaked; a prefix that was never asked for is not known."""
+    assert checks.is_breached(LEAKED)
+    checks.clock.now += 86_400
+    endpoint.answering = Answering(status=500)
+    assert checks.is_breached(LEAKED)
+    with pytest.raises(BreachCheckUnavailableError):
+        checks.is_breached("another password of which nobody was asked")
+    checks.clock.now += 6 * 86_400 - 1
+    assert checks.is_breached(LEAKED)
+    checks.clock.now += 2
+    with pytest.raises(BreachCheckUnavailableError):
+        checks.is_breached(LEAKED)
+    endpoint.answering = Answering(body=b"0" * 35 + b":1")
+
+    assert not checks.is_breached(LEAKED)
+    assert (checks.count("stale"), checks.count("unavailable"), len(endpoint.requests)) == (2, 4, 6)
 
 
 def test_a_range_is_asked_for_once(endpoint: KeyEndpoint, checks: _Checks) -> None:

@@ -116,6 +116,16 @@ class _Answer:
     is_cached: bool
 
 
+@attrs.frozen
+class _Load:
+    """What was read of the source."""
+
+    key: str
+    value: int
+    began: float
+    ended: float
+
+
 @attrs.define
 class _Scene:
     """One process with its cache, and a writer elsewhere."""
@@ -125,19 +135,36 @@ class _Scene:
     cache: DogpileCache
     mirror: RevocationMirror
     answers: list[_Answer] = attrs.Factory(list)
+    loads: list[_Load] = attrs.Factory(list)
 
     def ask(self, key: str) -> None:
         """Ask as use cases do: the cache as long as it hears of changes, else the source."""
         asked_at = time.monotonic()
         if is_cached := self.mirror.is_current():
-            value = self.cache.get(_NAMES, key, lambda: Versioned(self.truth.now(key), self.truth.now(key)))
+            value = self.cache.get(_NAMES, key, lambda: self._load(key))
         else:
             value = self.truth.now(key)
         self.answers.append(_Answer(asked_at, key, value, is_cached))
 
     def outdated(self, *, by_seconds: float) -> list[_Answer]:
         """Return answers that were not true any more for so long when they were asked for."""
-        return [each for each in self.answers if each.value < self.truth.at(each.key, each.asked_at - by_seconds)]
+        return [
+            each
+            for each in self.answers
+            if each.value < self.truth.at(each.key, each.asked_at - by_seconds) and not self._was_loaded_for(each)
+        ]
+
+    def _load(self, key: str) -> Versioned[int]:
+        began, value = time.monotonic(), self.truth.now(key)
+        self.loads.append(_Load(key, value, began, time.monotonic()))
+        return Versioned(value, value)
+
+    def _was_loaded_for(self, answer: _Answer) -> bool:
+        """Tell whether somebody was loading it when it was asked for, and shared it; a busy machine may take long."""
+        return any(
+            (load.key, load.value) == (answer.key, answer.value) and load.began <= answer.asked_at <= load.ended
+            for load in self.loads
+        )
 
 
 @pytest.fixture
@@ -204,7 +231,7 @@ def test_no_answer_is_older_than_the_last_good_read_may_be(scene: _Scene, metric
     assert {each.is_cached for each in scene.answers} == {True, False}
     assert scene.outdated(by_seconds=0), "nothing was ever outdated, so nothing was tested"
     assert metrics.counts["revocations_read", "failed"] > 0
-    assert metrics.counts["revocations_read", "gap"] == 1
+    assert metrics.counts["revocations_read", "gap"] >= 1
 
 
 def test_what_nobody_hears_of_ends_by_itself() -> None:

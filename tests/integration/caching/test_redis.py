@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.servers.redis import RedisServer
 
-KEY = "userservice:cache:names:k"
+KEY = "userservice:cache:{names:k}"
 
 
 def _decode(data: bytes) -> str:
@@ -57,7 +57,7 @@ def process(redis_url: str) -> Iterator[Callable[[], DogpileCache]]:
     caches: list[DogpileCache] = []
 
     def make() -> DogpileCache:
-        caches.append(DogpileCache(max_entries=100, redis_url=redis_url, metrics=InMemoryMetrics()))
+        caches.append(DogpileCache(max_entries=100, redis_url=redis_url, metrics=InMemoryMetrics(), timeout_seconds=5))
         return caches[-1]
 
     yield make
@@ -68,7 +68,7 @@ def process(redis_url: str) -> Iterator[Callable[[], DogpileCache]]:
 @pytest.fixture
 def values(redis_url: str) -> Iterator[RedisValues]:
     """The shared layer alone."""
-    values = RedisValues(redis_url, metrics=InMemoryMetrics())
+    values = RedisValues(redis_url, metrics=InMemoryMetrics(), timeout_seconds=5)
     yield values
     values.close()
 
@@ -136,7 +136,7 @@ def test_a_value_ends_at_one_time_for_all(
     def now() -> float:
         return clock.now().timestamp()
 
-    values = RedisValues(redis_url, metrics=InMemoryMetrics(), now=now)
+    values = RedisValues(redis_url, metrics=InMemoryMetrics(), timeout_seconds=5, now=now)
     values.store("names", "other", SharedValue(1, 100.0, b"text:x"))
     left = []
     for step in (0, 60, 39.5, 0.5):

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from userservice_core.domain.rate_limits import Limit
 from userservice_core.errors import UnavailableError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.servers.postgres import PostgresServer
+    from tests.servers.redis import ClusterRedis, RedisServer, SentinelRedis
     from tests.servers.run import ServersOfRun
 
 
@@ -40,6 +42,11 @@ def pool(dsn: str) -> Iterator[Database]:
     """The connections of a process."""
     with contextlib.closing(Database(dsn)) as opened:
         yield opened
+
+
+def _patient(url: str) -> RedisRateLimiter:
+    """One that a busy machine does not drive to the database."""
+    return RedisRateLimiter(url, timeout_seconds=5)
 
 
 class _InRealTime(RateLimiterContract):
@@ -70,14 +77,89 @@ class TestRedis(_InRealTime):
     @pytest.fixture
     def limiter(self, redis_url: str) -> Iterator[RedisRateLimiter]:
         """That of one process."""
-        with contextlib.closing(RedisRateLimiter(redis_url)) as opened:
+        with contextlib.closing(_patient(redis_url)) as opened:
             yield opened
 
     @pytest.fixture
     def other_limiter(self, redis_url: str) -> Iterator[RedisRateLimiter]:
         """That of another one."""
-        with contextlib.closing(RedisRateLimiter(redis_url)) as opened:
+        with contextlib.closing(_patient(redis_url)) as opened:
             yield opened
+
+
+class TestValkey(_InRealTime):
+    """Which runs the same script."""
+
+    @pytest.fixture
+    def limiter(self, valkey_server: RedisServer) -> Iterator[RedisRateLimiter]:
+        """That of one process."""
+        with contextlib.closing(_patient(valkey_server.url())) as opened:
+            yield opened
+
+    @pytest.fixture
+    def other_limiter(self, valkey_server: RedisServer) -> Iterator[RedisRateLimiter]:
+        """That of another one."""
+        with contextlib.closing(_patient(valkey_server.url())) as opened:
+            yield opened
+
+
+class TestRedisBehindSentinels(_InRealTime):
+    """Which name the primary."""
+
+    @pytest.fixture
+    def limiter(self, redis_sentinel: SentinelRedis) -> Iterator[RedisRateLimiter]:
+        """That of one process."""
+        with contextlib.closing(_patient(redis_sentinel.url())) as opened:
+            yield opened
+
+    @pytest.fixture
+    def other_limiter(self, redis_sentinel: SentinelRedis) -> Iterator[RedisRateLimiter]:
+        """That of another one."""
+        with contextlib.closing(_patient(redis_sentinel.url())) as opened:
+            yield opened
+
+
+class TestRedisCluster(_InRealTime):
+    """One script a counter, each at the node that has it."""
+
+    @pytest.fixture
+    def limiter(self, redis_cluster: ClusterRedis) -> Iterator[RedisRateLimiter]:
+        """That of one process."""
+        with contextlib.closing(_patient(redis_cluster.url())) as opened:
+            yield opened
+
+    @pytest.fixture
+    def other_limiter(self, redis_cluster: ClusterRedis) -> Iterator[RedisRateLimiter]:
+        """That of another one."""
+        with contextlib.closing(_patient(redis_cluster.url())) as opened:
+            yield opened
+
+
+@pytest.mark.parametrize("garbage", ["text", "hash", "words", "infinity", "tomorrow"])
+def test_garbage_in_the_place_of_a_counter_counts_as_nothing(redis_url: str, garbage: str) -> None:
+    """It is replaced, and the limit holds from then on."""
+    counter, other = Counter("tests:garbage", Limit(2, 60)), Counter("tests:good", Limit(5, 60))
+    key = f"userservice:limit:{counter.key}"
+    with (
+        contextlib.closing(_patient(redis_url)) as limiter,
+        redis.Redis.from_url(redis_url, socket_timeout=5) as client,
+    ):
+        match garbage:
+            case "text":
+                client.set(key, "\x00garbage")
+            case "hash":
+                client.hset(key, "a", "b")
+            case "words":
+                client.rpush(key, "a", "b", "c")
+            case "infinity":
+                client.rpush(key, "inf", "9e99", "nan")
+            case _:
+                client.rpush(key, *[int((time.time() + 86_400) * 1_000_000)] * 3)
+        limiter.take_back([counter])
+        waits = [limiter.hit([counter, other]) for _ in range(6)]
+
+    assert [wait == 0.0 for wait in waits] == [True, True, False, False, False, False]
+    assert all(wait <= 60 for wait in waits)
 
 
 def test_without_redis_the_database_counts(pool: Database) -> None:

@@ -15,6 +15,7 @@ from tests.integration.messaging.effects import PostgresEffects
 from tests.integration.messaging.outboxes import wait_until, waiting, write
 from tests.outbox_records import outbox_record
 from userservice_core.infrastructure.memory import InMemoryMetrics
+from userservice_core.infrastructure.messaging import lines
 from userservice_core.infrastructure.messaging.confluent_events import ConfluentEventSource
 from userservice_core.infrastructure.messaging.confluent_publisher import ConfluentEventPublisher
 from userservice_core.infrastructure.messaging.consumer import EventConsumer
@@ -44,6 +45,7 @@ pytestmark = [
 _KEYS: Final = "abcde"
 _PATIENCE_SECONDS: Final = 1.5
 _REQUEST_SECONDS: Final = 1.0
+_LARGE: Final = b'"%s"' % (b"x" * 500)
 
 
 @attrs.frozen
@@ -127,7 +129,7 @@ def test_no_line_that_breaks_loses_an_event(
 
     def write_some() -> None:
         for number in (next(numbers), next(numbers)):
-            write(observer, *(outbox_record(key, number, topic=name, payload=b'"%s"' % (b"x" * 500)) for key in _KEYS))
+            write(observer, *(outbox_record(key, number, topic=name, payload=_LARGE) for key in _KEYS))
 
     try:
         for toxic in (_SILENT, _CUT_REQUEST, _CUT_ANSWER, _RESET):
@@ -147,6 +149,43 @@ def test_no_line_that_breaks_loses_an_event(
     for key in _KEYS:
         sequences = [arrival.sequence for arrival in arrivals if arrival.key == key]
         assert list(dict.fromkeys(sequences)) == list(range(1, last)), key
+
+
+def test_a_narrow_line_carries_a_backlog(
+    monkeypatch: pytest.MonkeyPatch,
+    pool: Database,
+    observer: psycopg.Connection,
+    topics: Topics,
+    line: Line,
+) -> None:
+    """Far more than it takes in the time for a wave: waves become as small as it needs, and all arrives in order."""
+    monkeypatch.setattr(lines, "_LONG_WAVE_SECONDS", _REQUEST_SECONDS / 2)
+    name, metrics, keys = topics.create(), InMemoryMetrics(), [f"k{number}" for number in range(100)]
+    publisher = KafkaEventPublisher(
+        [line.address],
+        client_id="test",
+        patience_seconds=_PATIENCE_SECONDS,
+        request_timeout_seconds=_REQUEST_SECONDS,
+    )
+    relay_line = RelayLine(name="bus", publisher=publisher)
+    relay = Relay(PostgresOutboxStore(pool), [relay_line], None, relay_id="r", metrics=metrics)
+    with observer.transaction():
+        for number in (1, 2, 3):
+            write(observer, *(outbox_record(key, number, topic=name, payload=_LARGE) for key in keys))
+    stop = threading.Event()
+    thread = threading.Thread(target=relay.run, args=(stop,))
+    with line.toxic("bandwidth", rate=60, upstream=True):
+        thread.start()
+        try:
+            wait_until(lambda: waiting(observer) == 0, seconds=60)
+        finally:
+            stop.set()
+            thread.join()
+
+    assert metrics.counts["relay_bus", "failed"] > 0
+    arrivals = topics.arrivals()
+    for key in keys:
+        assert list(dict.fromkeys(each.sequence for each in arrivals if each.key == key)) == [1, 2, 3]
 
 
 def test_no_line_that_breaks_doubles_an_effect(

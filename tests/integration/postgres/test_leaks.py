@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg import sql
 
+from tests.held_connections import HeldConnections
 from tests.hosts.leaks import Canaries, Watched, knock_everywhere, live_a_life, logged, require_clean_answers
 from userservice_core.bootstrap import bootstrap, new_key_ring
 from userservice_core.config import Settings
 from userservice_core.domain.ids import SessionId, UserId
+from userservice_core.http.routes import ROUTES
 from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.infrastructure.security.sealing import AesGcmSecretSealer
 from userservice_core.infrastructure.system.clock import SystemEntropy, Uuid7Generator
@@ -36,8 +38,13 @@ def _tables(observer: psycopg.Connection) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.asvs("14.2.4", "16.2.5")
-def test_no_secret_is_in_a_table(database: str, observer: psycopg.Connection) -> None:
-    """Passwords, tokens, links and secrets of clients, whatever was done with them, in whatever spelling."""
+def test_no_secret_is_in_a_table(database: str, observer: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Passwords, tokens, links and secrets of clients, whatever was done with them, in whatever spelling.
+
+    As every route is called here, it is also looked that none takes a second connection, or holds one while it hashes.
+    """
+    held = HeldConnections(monkeypatch)
     ring, ids = new_key_ring(), Uuid7Generator()
     environment = {
         "USERSERVICE_PROFILE": "test",
@@ -89,6 +96,10 @@ def test_no_secret_is_in_a_table(database: str, observer: psycopg.Connection) ->
             )
             knock_everywhere(watched, administrator=administrator)
 
+    assert {route.operation_id for route in ROUTES} <= {exchange.operation for exchange in watched.seen}
+    assert held.wrong == []
+    assert held.lent > len(ROUTES)
+    assert held.slow > 10
     require_clean_answers(watched)
     assert watched.canaries.found_in("\n".join(lines), and_personal=True) == set()
     tables = dict(_tables(observer))

@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import json
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -15,15 +15,16 @@ import pytest
 from benchmarks.statements import (
     FACTORIES,
     PAGE,
-    PARTITION_OF_TIME,
+    READ_AS_A_WHOLE,
     USERS,
     Plan,
     modules,
     plan_of,
     samples_of,
+    sorts_of,
     statements,
+    whole_tables_of,
 )
-from userservice_core.domain.lists import COUNTED_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,25 +32,6 @@ if TYPE_CHECKING:
     from tests.servers.postgres import PostgresServer
     from tests.servers.run import ServersOfRun
     from userservice_core.infrastructure.postgres.statements import Statement
-
-_SMALL: Final = {
-    *("access_epoch", "roles", "permissions", "role_permissions"),
-    *("service_clients", "client_secrets", "client_permissions", "signing_keys", "setting_changes", "job_leases"),
-    *("outbox_lane", "outbox_relay", "bus_group", "bus_lane", "bus_member"),
-}
-"""Tables that do not grow with users or use: operators make their rows, or they are as many as lanes."""
-
-_WHOLE: Final = {
-    "bus._DROP_TAKEN": "compares what is kept with what is waited for, which is all of both; once a minute",
-    "outbox_store._BACKLOG": "counts what waits; relays keep that small",
-    **{f"outbox_store._SLOT_HAS_ROWS[{slot}]": "ends at the first row" for slot in range(3)},
-}
-"""Statements that may read a table from its beginning, and why."""
-
-_SORTED: Final = re.compile(r"users\.PostgresUserReader.* where ")
-"""What may sort more than a page: the rows that a filter finds, up to the bound of a total."""
-
-_MOST_SORTED: Final = COUNTED_ROWS + 1
 
 
 @pytest.fixture(scope="module")
@@ -63,22 +45,14 @@ def plans(postgres_server: PostgresServer, servers_of_run: ServersOfRun) -> dict
 
 def test_no_growing_table_is_read_as_a_whole(plans: dict[str, Plan]) -> None:
     """Each statement has an index for what it looks for."""
-    whole = {
-        name: tables
-        for name, plan in plans.items()
-        if name not in _WHOLE
-        and (tables := {each for each in plan.whole_tables - _SMALL if not PARTITION_OF_TIME.fullmatch(each)})
-    }
-
     assert len(plans) > 250
-    assert whole == {}
-    assert set(plans) >= set(_WHOLE)
+    assert whole_tables_of(plans) == {}
+    assert set(plans) >= set(READ_AS_A_WHOLE)
 
 
 def test_nothing_is_sorted_that_an_index_has_in_order(plans: dict[str, Plan]) -> None:
     """No more rows than a user has roles, or a page has rows; what a filter finds may be sorted, for it is bounded."""
-    assert {name: plan.sorts for name, plan in plans.items() if plan.sorts and not _SORTED.match(name)} == {}
-    assert max(plan.sorted_rows for plan in plans.values()) <= _MOST_SORTED
+    assert sorts_of(plans) == {}
 
 
 def test_the_reference_has_every_statement(plans: dict[str, Plan]) -> None:

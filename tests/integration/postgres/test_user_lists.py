@@ -16,7 +16,6 @@ from userservice_core.domain.ids import UserId
 from userservice_core.domain.lists import PageRequest, Position, Sort, Start
 from userservice_core.domain.roles import ADMIN_ROLE, USER_ROLE
 from userservice_core.domain.users import UserStatus
-from userservice_core.infrastructure.postgres import lists
 from userservice_core.infrastructure.postgres.database import Database
 from userservice_core.infrastructure.postgres.users import PostgresUserReader
 from userservice_core.ports.users import USER_SORTS, UserFilter
@@ -172,30 +171,73 @@ def test_a_filter_has_an_index(database_with_plans: _Explaining, users: UserFilt
 
 @pytest.mark.parametrize("by", USER_SORTS)
 @pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize(
+    ("wanted", "condition"),
+    [
+        (UserFilter(status=UserStatus.SUSPENDED), "status = 'suspended' AND deleted_at IS NULL"),
+        (UserFilter(deleted=True), "deleted_at IS NOT NULL"),
+        (UserFilter(role_id=ADMIN_ROLE.id, deleted=None), f"holds '{ADMIN_ROLE.id}'"),
+        (UserFilter(role_id=USER_ROLE.id, deleted=True), f"holds '{USER_ROLE.id}' AND deleted_at IS NOT NULL"),
+        (
+            UserFilter(email_parts=("01.user", "42.user@exa"), created_from=NOW + timedelta(seconds=_MIDDLE)),
+            (
+                "(email_key LIKE '%01.user%' OR email_key LIKE '%42.user@exa%')"
+                f" AND created_at >= '{NOW + timedelta(seconds=_MIDDLE)}' AND deleted_at IS NULL"
+            ),
+        ),
+        (
+            UserFilter(
+                role_id=USER_ROLE.id,
+                email_parts=("example.org",),
+                status=UserStatus.SUSPENDED,
+                created_before=NOW + timedelta(seconds=_MIDDLE),
+            ),
+            (
+                f"holds '{USER_ROLE.id}' AND status = 'suspended' AND deleted_at IS NULL"
+                f" AND created_at < '{NOW + timedelta(seconds=_MIDDLE)}'"
+            ),
+        ),
+    ],
+    ids=["status", "deleted", "role", "role of deleted", "part and time", "all"],
+)
 def test_a_search_for_few_among_many_goes_on_where_it_was_given_up(
     database_with_plans: _Explaining,
-    monkeypatch: pytest.MonkeyPatch,
     by: str,
     descending: bool,  # noqa: FBT001 - parametrized
+    wanted: UserFilter,
+    condition: str,
 ) -> None:
     """
     Where more are found than are counted, a page looks at so many rows and no more, and its cursor leads on.
 
-    Each row is on one page, forwards and backwards, and the pages are the same as if all of them had been gathered.
+    Each row is on one page, forwards and backwards, and the pages are those of a list that is gathered and sorted.
     """
-    monkeypatch.setattr(lists, "SEARCHED_ROWS", 1_500)
-    sort, wanted = Sort(by=by, descending=descending), UserFilter(status=UserStatus.SUSPENDED)
-    gathered = _reader(database_with_plans).list_page(wanted, PageRequest(sort=sort, limit=100))
-    searching = PostgresUserReader(database_with_plans, counted_rows=5)
-    last = gathered.rows[-1]
-    keys: dict[str, SortKey] = {"createdAt": last.user.created_at, "email": last.user.email.key}
-    beside = Position(key=keys.get(by, last.state.last_login_at), id=last.user.id)
-    behind = Start(beside=beside, backwards=True, inclusive=True)
-    ordered = [each.user.id for each in gathered.rows]
+    sort = Sort(by=by, descending=descending)
+    gathered = PostgresUserReader(database_with_plans, counted_rows=_ROWS, looked_up_rows=_ROWS)
+    searching = PostgresUserReader(database_with_plans, counted_rows=5, searched_rows=3_000, looked_up_rows=2_000)
+    ordered = _ordered(database_with_plans, condition, sort)
+    first = gathered.list_page(wanted, PageRequest(sort=sort, limit=100))
+    last_key, last_id = ordered[-1]
+    behind = Start(beside=Position(key=last_key, id=last_id), backwards=True, inclusive=True)
+    ids = [user_id for _, user_id in ordered]
 
-    assert len(ordered) == _ROWS // 1_000
-    assert _walked(searching, wanted, PageRequest(sort=sort, limit=3)) == ordered
-    assert _walked(searching, wanted, PageRequest(sort=sort, limit=3, start=behind)) == ordered
+    assert first.total == len(ids)
+    assert not first.total_is_estimate
+    assert [each.user.id for each in first.rows] == ids[:100]
+    assert _walked(searching, wanted, PageRequest(sort=sort, limit=30)) == ids
+    assert _walked(searching, wanted, PageRequest(sort=sort, limit=30, start=behind)) == ids
+
+
+def _ordered(database: Database, condition: str, sort: Sort) -> list[tuple[SortKey, UserId]]:
+    """Return keys and ids of a list as the server sorts all that there are."""
+    key = {"createdAt": "created_at", "email": "email_key"}.get(sort.by, "last_login_at")
+    direction = "DESC" if sort.descending else "ASC"
+    where = re.sub(r"holds ('[^']+')", r"user_id IN (SELECT user_id FROM user_roles WHERE role_id = \1)", condition)
+    with database.lend() as link:
+        return link.connection.execute(
+            f"SELECT {key}, user_id FROM users JOIN login_states USING (user_id) WHERE {where}"  # noqa: S608
+            f" ORDER BY {key} {direction} NULLS LAST, user_id {direction}".encode()
+        ).fetchall()
 
 
 def _walked(reader: PostgresUserReader, wanted: UserFilter, request: PageRequest) -> list[UserId]:

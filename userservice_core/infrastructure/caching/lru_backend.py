@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "userservice.lru"
 LOCK_TIMEOUT_SECONDS: Final = 5.0
+"""How long whoever loads a value can hold up another process that wants it."""
 
 
 @attrs.frozen
@@ -62,6 +63,7 @@ class LruBackend(CacheBackend):
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         self._entries = _Entries(arguments["max_entries"])
         self._monotonic: Callable[[], float] = arguments.get("monotonic", time.monotonic)
+        self._lock_seconds: float = arguments.get("lock_seconds", LOCK_TIMEOUT_SECONDS)
         self._fences: dict[str, NamespaceFence] = {}
         self._forgot_at = float("-inf")
         self._lock = threading.Lock()
@@ -114,7 +116,8 @@ class LruBackend(CacheBackend):
     def get_mutex(self, key: str) -> CacheMutex:
         """Return the lock of one key; dogpile asks once for each key in use, and shares it among the threads."""
         del key
-        return PatientMutex()
+        # Who loads may first have waited for another process, and those behind them are not to lose patience together.
+        return PatientMutex(2 * self._lock_seconds)
 
     # --- as the cache sees it ---------------------------------------------------------------------------------------
 
@@ -172,13 +175,13 @@ class LruBackend(CacheBackend):
 
 class PatientMutex(CacheMutex):
     """
-    Lets one thread load a key while others wait: no longer than their call may last, and at most five seconds.
+    Lets one thread load a key while others wait: no longer than their call may last, and at most ten seconds.
 
     Whoever has waited that long loads on their own, since the one at work seems to be stuck; dogpile does not look at
     what :meth:`acquire` returns, so that thread's :meth:`release` must not free what another one holds.
     """
 
-    def __init__(self, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> None:
+    def __init__(self, timeout_seconds: float = 2 * LOCK_TIMEOUT_SECONDS) -> None:
         self._lock = threading.Lock()
         self._owner: int | None = None
         self._timeout_seconds = timeout_seconds

@@ -5,31 +5,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from userservice_core.errors import UnavailableError
-from userservice_core.infrastructure.caching.redis_values import TIMEOUT_SECONDS, Breaker
+from userservice_core.infrastructure.caching.redis_client import TIMEOUT_SECONDS, LuaScript, connect
+from userservice_core.infrastructure.caching.redis_cluster import ClusterRedis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from redis.commands.core import Script
-
     from userservice_core.ports.limits import Counter
 
 # Each counter is a list of times in microseconds, the newest in front. The entry at its limit tells whether there is
-# room: it must have left the window. The clock is the server's, so processes whose clocks differ count alike.
-_HIT: Final = """
+# room: it must have left the window. The clock is the server's, so processes whose clocks differ count alike. What was
+# not written here (another type, no number, a time that is yet to come by more than a window) counts as nothing.
+_HIT: Final = LuaScript(
+    """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local wait = 0
 for place, key in ipairs(KEYS) do
     local times = tonumber(ARGV[2 * place - 1])
     local window = tonumber(ARGV[2 * place]) * 1000000
-    local deciding = redis.call('LINDEX', key, times - 1)
-    if deciding and tonumber(deciding) + window > now then
-        wait = math.max(wait, tonumber(deciding) + window - now)
+    local deciding = redis.pcall('LINDEX', key, times - 1)
+    if deciding then
+        local at = type(deciding) == 'string' and tonumber(deciding)
+        if at and at <= now + window then
+            deciding = at
+        else
+            redis.call('DEL', key)
+            deciding = false
+        end
+    end
+    if deciding and deciding + window > now then
+        wait = math.max(wait, deciding + window - now)
     else
         redis.call('LPUSH', key, string.format('%.0f', now))
         redis.call('LTRIM', key, 0, times - 1)
@@ -38,53 +46,52 @@ for place, key in ipairs(KEYS) do
 end
 return string.format('%.0f', wait)
 """
+)
 
-_TAKE_BACK: Final = """
+_TAKE_BACK: Final = LuaScript(
+    """
 for _, key in ipairs(KEYS) do
-    redis.call('LPOP', key)
+    redis.pcall('LPOP', key)
 end
 """
+)
 
 _PREFIX: Final = "userservice:limit:"
 
 
 class RedisRateLimiter:
     """
-    One script, and so one exchange, a hit; a `ports.limits.RateLimiter`.
+    One script, and so one exchange, a hit; in a cluster one a counter. A `ports.limits.RateLimiter`.
 
-    Each exchange has 50 ms, and after three failures in a row Redis is left alone for a second.
+    Each exchange has its time-out, and after three failures in a row Redis is left alone for a second.
     """
 
-    def __init__(self, url: str) -> None:
-        self._client = redis.Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-        )
-        self._hit = self._client.register_script(_HIT)
-        self._take_back = self._client.register_script(_TAKE_BACK)
-        self._breaker = Breaker()
+    def __init__(self, url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._client = connect(url, timeout_seconds=timeout_seconds)
+        # A script has all its keys in one slot. Counters with one tag would be in one slot, all of them, on one node;
+        # each counts by itself, so nothing needs them together (docs/adr/0053).
+        self._is_spread = isinstance(self._client, ClusterRedis)
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
     def hit(self, counters: Sequence[Counter]) -> float:
-        limits = [number for counter in counters for number in (counter.limit.times, counter.limit.seconds)]
-        return int(self._ask(self._hit, counters, limits)) / 1_000_000
+        waits = [
+            int(self._ask(_HIT, some, [number for each in some for number in (each.limit.times, each.limit.seconds)]))
+            for some in self._batches(counters)
+        ]
+        return max(waits, default=0) / 1_000_000
 
     def take_back(self, counters: Sequence[Counter]) -> None:
-        self._ask(self._take_back, counters, [])
+        for some in self._batches(counters):
+            self._ask(_TAKE_BACK, some, [])
 
-    def _ask(self, script: Script, counters: Sequence[Counter], arguments: list[int]) -> Any:  # noqa: ANN401 - as Lua answers
-        if not self._breaker.admits():
-            raise UnavailableError
+    def _batches(self, counters: Sequence[Counter]) -> Sequence[Sequence[Counter]]:
+        return [[counter] for counter in counters] if self._is_spread else [counters]
+
+    def _ask(self, script: LuaScript, counters: Sequence[Counter], arguments: list[int]) -> Any:  # noqa: ANN401 - as Lua answers
         try:
-            answer = script(keys=[f"{_PREFIX}{counter.key}" for counter in counters], args=arguments)
+            return script(self._client, [f"{_PREFIX}{counter.key}" for counter in counters], arguments)
         except (redis.RedisError, OSError) as error:
-            self._breaker.failed()
             raise UnavailableError from error
-        self._breaker.succeeded()
-        return answer

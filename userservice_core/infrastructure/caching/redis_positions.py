@@ -6,11 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from userservice_core.errors import UnavailableError
-from userservice_core.infrastructure.caching.redis_values import TIMEOUT_SECONDS, Breaker
+from userservice_core.infrastructure.caching.redis_client import TIMEOUT_SECONDS, LuaScript, connect
 from userservice_core.ports.consistency import Position
 
 if TYPE_CHECKING:
@@ -23,7 +21,8 @@ _PREFIX: Final = "userservice:position:"
 
 # Two requests of a session may end in another order than their commits: the position that is further on stays. A fixed
 # number of digits compares as text, where a number of Lua would lose those past 2^53.
-_REMEMBER: Final = """
+_REMEMBER: Final = LuaScript(
+    """
 local held = redis.pcall('GET', KEYS[1])
 if type(held) == 'string' and #held == #ARGV[1] and string.sub(held, 1, 20) == string.sub(ARGV[1], 1, 20)
         and held > ARGV[1] then
@@ -33,27 +32,22 @@ end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
+)
 
 
 class RedisPositions:
     """
     One exchange to remember, one to recall; a `ports.consistency.PositionMemory`.
 
-    Each exchange has 50 ms, and after three failures in a row Redis is left alone for a second.
+    Each exchange has its time-out, and after three failures in a row Redis is left alone for a second.
     """
 
-    def __init__(self, url: str, *, life_seconds: float, metrics: Metrics) -> None:
+    def __init__(
+        self, url: str, *, life_seconds: float, metrics: Metrics, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> None:
         """Keep each position for *life_seconds*, by which every replica that serves has it."""
-        self._client = redis.Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-        )
-        self._remember = self._client.register_script(_REMEMBER)
+        self._client = connect(url, timeout_seconds=timeout_seconds)
         self._life_milliseconds = int(life_seconds * 1000)
-        self._breaker = Breaker()
         self._metrics = metrics
 
     def close(self) -> None:
@@ -64,7 +58,7 @@ class RedisPositions:
         text = f"{position.system_id:020d}:{position.timeline:010d}:{position.offset:020d}"
         arguments: list[str | int] = [text, self._life_milliseconds]
         try:
-            self._ask(lambda: self._remember(keys=[f"{_PREFIX}{writer}"], args=arguments))
+            self._ask(lambda: _REMEMBER(self._client, [f"{_PREFIX}{writer}"], arguments))
         except UnavailableError:
             self._metrics.count("position_memory", outcome="failed")
 
@@ -74,12 +68,7 @@ class RedisPositions:
         return None if match is None else Position(int(match[1]), int(match[2]), int(match[3]))
 
     def _ask(self, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - as Redis answers
-        if not self._breaker.admits():
-            raise UnavailableError
         try:
-            answer = call()
+            return call()
         except (redis.RedisError, OSError) as error:
-            self._breaker.failed()
             raise UnavailableError from error
-        self._breaker.succeeded()
-        return answer

@@ -27,6 +27,8 @@ _LONGEST_POLL_SECONDS: Final = 0.25
 _PAUSE_AFTER_ERROR_SECONDS: Final = 0.1
 _MOST_PASSED_OVER: Final = 10_000
 _TOLD_AGAIN_SECONDS: Final = 60.0
+_LONG_WAVE_SECONDS: Final = 5.0
+"""Half the time that a publisher waits for the answer to one request, so that twice as much still fits into that."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,7 +39,8 @@ class Line:
     Attributes:
         name: For logs and metrics.
         without_topics: The topics that other lines take.
-        records_per_lane: And topic, at most, in one wave; as many are repeated if the relay dies in it.
+        records_per_lane: And topic, at most, in one wave; as many are repeated if the relay dies in it. Fewer through
+            a line that takes too long for so many, see :class:`WaveSize`.
     """
 
     name: str
@@ -62,6 +65,32 @@ class HeldLeases:
         return leases if time.monotonic() < valid_until else ()
 
 
+class WaveSize:
+    """
+    How many records of a lane, and topic, go into a wave: as many as allowed, or as few as the line bears.
+
+    A wave that outlasts its publisher's patience is given up, and what was on its way goes out once more. Through a
+    line that is too narrow that would be the same each time; so the next one has half of what arrived, and later ones
+    grow again while there is time to spare. What takes long because of the distance, and arrives, changes nothing.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Begin with *most*."""
+        self.records = most
+        self._most = most
+
+    def took(self, seconds: float, deliveries: Sequence[Delivery]) -> None:
+        """Learn from a wave, how long it took, and what became of it."""
+        failed = sum(
+            delivery.error is not None and delivery.retriable and delivery.reach is Reach.BUS for delivery in deliveries
+        )
+        if seconds < _LONG_WAVE_SECONDS:
+            # One that failed sooner was refused, and says nothing of how much the line carries.
+            self.records = self.records if failed else min(self._most, 2 * self.records)
+        elif failed:
+            self.records = max(1, self.records * (len(deliveries) - failed) // (2 * len(deliveries)))
+
+
 class RunningLine:
     """A line at work, with what it leaves alone for a while because it failed."""
 
@@ -74,6 +103,7 @@ class RunningLine:
         self._woken = threading.Event()
         self._told: dict[tuple[Reach, str], tuple[str | None, float]] = {}
         self._passed_over = 0
+        self._size = WaveSize(line.records_per_lane)
         # A bus that is back is to be found at once; a topic that is missing makes each wave wait for it.
         self._bus = Pauses[None](first_seconds=0.1, longest_seconds=1.0)
         self._topics = Pauses[str](first_seconds=1.0, longest_seconds=30.0)
@@ -104,15 +134,17 @@ class RunningLine:
         if not records:
             return 0
         failpoint("relay.read")
+        began = time.monotonic()
         deliveries = self._line.publisher.publish(records)
         failpoint("relay.published")
+        self._size.took(time.monotonic() - began, deliveries)
         return self._settle(leases, deliveries)
 
     def _read(self, leases: Sequence[Lease]) -> Sequence[OutboxRecord]:
         """Read past the records of keys that are left alone, so that they do not hide what is behind them."""
         found = self._store.read(
             leases,
-            limit=self._line.records_per_lane + self._passed_over,
+            limit=self._size.records + self._passed_over,
             without_topics=(*self._line.without_topics, *self._topics.current()),
         )
         left_alone = self._keys.current()

@@ -117,7 +117,12 @@ users: Final = Table(
 
 # For lists: what they are sorted by, with what tells equals apart, so that a page begins where the last one ended.
 Index("ix_users_created_at", users.c.created_at, users.c.user_id)
-Index("ix_users_email_key", users.c.email_key, users.c.user_id)
+Index(
+    "ix_users_email_key_covering",
+    users.c.email_key,
+    users.c.user_id,
+    postgresql_include=["status", "created_at", "deleted_at"],
+)
 # With what rows are sorted by and who is left out, so that those that a status finds are gathered from the index alone.
 Index(
     "ix_users_status_covering",

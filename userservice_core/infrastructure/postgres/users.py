@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+import attrs
 import msgspec
 from sqlalchemy import (
     ARRAY,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Integer,
     Text,
     Uuid,
+    and_,
     any_,
     bindparam,
     delete,
@@ -35,7 +37,14 @@ from userservice_core.domain.users import UserStatus
 from userservice_core.errors import UserNotFoundError
 from userservice_core.infrastructure.postgres.errors import USERS_VERSION, RetriableError
 from userservice_core.infrastructure.postgres.idempotency import removal_of_answers_to
-from userservice_core.infrastructure.postgres.lists import Gathering, PagedList, SortColumn
+from userservice_core.infrastructure.postgres.lists import (
+    LOOKED_UP_ROWS,
+    SEARCHED_ROWS,
+    Gathering,
+    PagedList,
+    Path,
+    SortColumn,
+)
 from userservice_core.infrastructure.postgres.rows import OVERVIEW_COLUMNS, USER_COLUMNS, overview_of, user_of
 from userservice_core.infrastructure.postgres.statements import Statement
 from userservice_core.infrastructure.postgres.tables import login_states, roles, user_emails, user_roles, users
@@ -133,19 +142,98 @@ _FILTERS: Final[dict[str, ColumnElement[bool]]] = {
     "is_not_deleted": users.c.deleted_at.is_(None),
     "ids": users.c.user_id == any_(bindparam("ids", type_=ARRAY(Uuid))),
 }
+_OF_USERS: Final = {name: condition for name, condition in _FILTERS.items() if name != "role_id"}
+_RANGE: Final = frozenset({"created_from", "created_before"})
+_KEYS_OF_USERS: Final = {"createdAt": users.c.created_at, "email": users.c.email_key}
+_BY_CREATION: Final = (users.c.created_at, users.c.user_id)
+# Deleted users are found beside those that hold a role by an index that has nobody else, so that no user is looked up.
+_GONE: Final = users.alias("gone")
+_HOLDERS_OF_ROLE: Final = user_roles.outerjoin(
+    _GONE,
+    and_(
+        _GONE.c.deleted_at.is_not(None),
+        _GONE.c.created_at == user_roles.c.user_created_at,
+        _GONE.c.user_id == user_roles.c.user_id,
+    ),
+)
+_HOLDS: Final = user_roles.c.role_id == bindparam("role_id")
+
+
+def _path(*answers: str, known: Collection[str] = tuple(_OF_USERS), **further: Any) -> Path:  # noqa: ANN401 - as a path has
+    """Return a path by an index of the users, in the order in which they came, that knows what *known* names."""
+    conditions = {name: _OF_USERS[name] for name in (*answers, *known)}
+    path = Path(
+        table=users,
+        row_id=users.c.user_id,
+        answers=frozenset(answers),
+        within=_RANGE,
+        conditions=conditions,
+        order=_BY_CREATION,
+        sort="createdAt",
+        keys=_KEYS_OF_USERS,
+    )
+    return attrs.evolve(path, **further)
+
+
+_BY_EMAIL_PARTS: Final = _path(
+    "email_parts",
+    within=frozenset(),
+    conditions={
+        **_OF_USERS,
+        # IS TRUE keeps the trigrams of the whole from being looked up, and changes nothing of what is expected.
+        "email_parts": and_(
+            users.c.email_key.like(any_(bindparam("email_words", type_=ARRAY(Text)))),
+            users.c.email_key.like(any_(bindparam("email_parts", type_=ARRAY(Text)))).is_(true()),
+        ),
+    },
+    # Without an order, the search in the table ends with the last row that is wanted.
+    order=(),
+    sort=None,
+    is_scattered=True,
+)
+_BY_ROLE: Final = Path(
+    table=_HOLDERS_OF_ROLE,
+    row_id=user_roles.c.user_id,
+    answers=frozenset({"role_id"}),
+    within=_RANGE,
+    conditions={
+        "role_id": _HOLDS,
+        "created_from": user_roles.c.user_created_at >= bindparam("created_from"),
+        "created_before": user_roles.c.user_created_at < bindparam("created_before"),
+        "is_deleted": _GONE.c.user_id.is_not(None),
+        "is_not_deleted": _GONE.c.user_id.is_(None),
+    },
+    order=(user_roles.c.user_created_at, user_roles.c.user_id),
+    sort="createdAt",
+    keys={"createdAt": user_roles.c.user_created_at},
+)
+_IN_INDEXES: Final = ("is_deleted", "is_not_deleted", "email_parts", "email_key", *_RANGE)
+_IN_CREATION: Final = _path()
+_IN_EMAIL: Final = _path(
+    known=("status", *_IN_INDEXES), within=frozenset(), order=(users.c.email_key, users.c.user_id), sort="email"
+)
+_IN_LAST_SIGN_IN: Final = Path(
+    table=login_states,
+    row_id=login_states.c.user_id,
+    conditions={},
+    keys={"lastLoginAt": login_states.c.last_login_at},
+    is_scattered=True,
+)
 _GATHERING: Final = Gathering(
     filtered=users,
     row_id=users.c.user_id,
-    order=(users.c.created_at, users.c.user_id),
-    keys={"createdAt": users.c.created_at, "email": users.c.email_key, "lastLoginAt": login_states.c.last_login_at},
-    held_in={
-        "role_id": (
-            user_roles,
-            user_roles.c.user_id,
-            user_roles.c.role_id == bindparam("role_id"),
-            (user_roles.c.user_created_at, user_roles.c.user_id),
-        )
-    },
+    keys={**_KEYS_OF_USERS, "lastLoginAt": login_states.c.last_login_at},
+    paths=(
+        _path("ids", within=frozenset(), sort=None),
+        _path("email_key", within=frozenset(), sort=None),
+        _BY_EMAIL_PARTS,
+        _BY_ROLE,
+        _path("status", known=_IN_INDEXES),
+        _path("is_deleted", known=("email_parts", "email_key", *_RANGE)),
+        _IN_CREATION,
+    ),
+    walks={"createdAt": _IN_CREATION, "email": _IN_EMAIL, "lastLoginAt": _IN_LAST_SIGN_IN},
+    held_in={"role_id": (user_roles.c.user_id, _HOLDS)},
 )
 # Deleted users are few: they are erased after a while.
 _FOUND_BY_MOST: Final = frozenset({"is_not_deleted"})
@@ -153,6 +241,28 @@ _NO_ROLE: Final = UUID(int=0)
 _FIND_ROLE: Final = Statement(select(roles.c.role_id).where(roles.c.name_key == bindparam("role_name")))
 _ESCAPED: Final = r"\\\1"
 _PATTERN_CHARACTERS: Final = re.compile(r"([\\%_])")
+
+# Words as the index of trigrams knows them.
+_WORD: Final = re.compile(r"[^\W_]+")
+_WORD_OR_NOT: Final = re.compile(r"[^\W_]+|[\W_]+")
+_LEAST_TRIGRAM: Final = 3
+_COMMON_AMONG_KNOWN: Final = 0.05
+# The statistics have some of the addresses. An index that finds a part of an address by what a twentieth of all have,
+# like the end of a domain, reads more than it saves; so such words are left to be compared with what it finds.
+_COMMON_WORDS: Final = Statement(
+    text(
+        """
+        SELECT array_agg(word) FILTER (WHERE (
+            SELECT count(*) FILTER (WHERE strpos(key, word) > 0) >= CAST(:least AS double precision) * count(*)
+            FROM unnest(known) AS key
+        ))
+        FROM unnest(CAST(:words AS text[])) AS word, (
+            SELECT CAST(CAST(histogram_bounds AS text) AS text[]) AS known FROM pg_stats
+            WHERE schemaname = current_schema() AND tablename = 'users' AND attname = 'email_key'
+        ) AS statistics
+        """
+    )
+)
 
 _LIST_KNOWN: Final = Statement(
     select(users.c.user_id, users.c.email_key).where(
@@ -217,8 +327,23 @@ _DELETE: Final = Statement(delete(users).where(_BY_ID))
 class PostgresUserReader:
     """Reads users in autocommit; a `ports.users.UserReader`."""
 
-    def __init__(self, database: Reads, *, counted_rows: int = COUNTED_ROWS) -> None:
-        """Read from *database*; the total of a list is exact up to *counted_rows*."""
+    def __init__(
+        self,
+        database: Reads,
+        *,
+        counted_rows: int = COUNTED_ROWS,
+        searched_rows: int = SEARCHED_ROWS,
+        looked_up_rows: int = LOOKED_UP_ROWS,
+    ) -> None:
+        """
+        Read from *database*.
+
+        Args:
+            database: Where they are.
+            counted_rows: Up to how many the total of a list is exact.
+            searched_rows: How many are walked along for one page, where a filter finds more than that.
+            looked_up_rows: How many are looked up one by one for one page.
+        """
         self._database = database
         by_user = PagedList(
             database,
@@ -233,6 +358,8 @@ class PostgresUserReader:
             counted=(users, (users.c.created_at, users.c.user_id)),
             filters=_FILTERS,
             counted_rows=counted_rows,
+            searched_rows=searched_rows,
+            looked_up_rows=looked_up_rows,
             gathering=_GATHERING,
             found_by_most=_FOUND_BY_MOST,
         )
@@ -246,6 +373,8 @@ class PostgresUserReader:
             counted=(users, (users.c.created_at, users.c.user_id)),
             filters=_FILTERS,
             counted_rows=counted_rows,
+            searched_rows=searched_rows,
+            looked_up_rows=looked_up_rows,
             gathering=_GATHERING,
             found_by_most=_FOUND_BY_MOST,
         )
@@ -270,7 +399,19 @@ class PostgresUserReader:
             row = self._database.fetch_one(_FIND_ROLE, role_name=role_name_key(users.role_name))
             role_id = _NO_ROLE if row is None else row[0]
             filters["role_id"] = role_id if filters.get("role_id") in {None, role_id} else _NO_ROLE
-        return self._lists[request.sort.by].page(request, filters=filters, make=overview_of)
+        hints = {"email_words": [self._with_rare_words(part) for part in users.email_parts]}
+        return self._lists[request.sort.by].page(request, filters=filters, make=overview_of, hints=hints)
+
+    def _with_rare_words(self, part: str) -> str:
+        """Return the pattern of a part of an address in which words that many addresses have may be any text."""
+        words = [word for word in _WORD.findall(part) if len(word) >= _LEAST_TRIGRAM]
+        common: set[str] = set()
+        if len(words) > 1:
+            row = self._database.fetch_one(_COMMON_WORDS, words=words, least=_COMMON_AMONG_KNOWN)
+            common = set(row[0] or ()) if row else set()
+        if common.issuperset(words):
+            return _pattern_of(part)
+        return _pattern_of(part, common)
 
     def find_by_email(self, email_key: str) -> User | None:
         row = self._database.fetch_one(_FIND_BY_EMAIL, email_key=email_key)
@@ -374,10 +515,18 @@ def _values_of(user: User) -> dict[str, Any]:
     }
 
 
+def _pattern_of(part: str, left_out: Collection[str] = ()) -> str:
+    """Return the pattern of texts that have *part* in them, with any text for the words that are *left_out*."""
+    pieces = [
+        "%" if piece in left_out else _PATTERN_CHARACTERS.sub(_ESCAPED, piece) for piece in _WORD_OR_NOT.findall(part)
+    ]
+    return f"%{''.join(pieces)}%"
+
+
 def _filters_of(wanted: UserFilter) -> dict[str, Any]:
     """Return which of :data:`_FILTERS` apply, and what they compare with."""
     given: dict[str, Any] = {
-        "email_parts": [f"%{_PATTERN_CHARACTERS.sub(_ESCAPED, part)}%" for part in wanted.email_parts] or None,
+        "email_parts": [_pattern_of(part) for part in wanted.email_parts] or None,
         "email_key": wanted.email_key,
         "status": wanted.status and wanted.status.value,
         "role_id": wanted.role_id,

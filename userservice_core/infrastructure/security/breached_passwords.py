@@ -6,6 +6,7 @@ import hashlib
 import re
 import threading
 import time
+from collections import OrderedDict
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,9 @@ MAX_BODY_BYTES: Final = 262_144
 FAILURES_TO_OPEN: Final = 5
 OPEN_SECONDS: Final = 30.0
 CACHED_RANGES: Final = 256
+
+STALE_SECONDS: Final = 7 * 86_400.0
+"""How old an answer may be that is used where there is no newer one to be had: leaked passwords stay leaked."""
 
 _COUNT: Final = "breach_check"
 _PREFIX_DIGITS: Final = 5
@@ -62,12 +66,13 @@ class RangeBreachedPasswords:
 
     The answer is padded with rows of the count 0 to a length that does not tell the prefix either; these are ignored.
     After five failures in a row it is not asked for 30 seconds, then once, and as before when that succeeds. Whatever
-    it does, the caller waits a second at most: threads of its own do the asking, in a bounded number.
+    it does, the caller waits a second at most: threads of its own do the asking, in a bounded number. Meanwhile a
+    prefix that this process has had an answer for in the last seven days is looked up in that.
 
     Args:
         url: What prefixes are put behind.
         fails_open: Whether a password passes that cannot be looked up.
-        monotonic: The clock of the breaker, in seconds.
+        monotonic: The clock of the breaker and of what was answered, in seconds.
     """
 
     def __init__(
@@ -85,21 +90,28 @@ class RangeBreachedPasswords:
         self._metrics = metrics
         self._fails_open = fails_open
         self._timeout_seconds = timeout_seconds
+        self._monotonic = monotonic
         self._breaker = _Breaker(monotonic)
+        self._last_good = _LastGood()
         self._admitted = threading.BoundedSemaphore(_THREADS + _WAITING)
         self._workers = ThreadPoolExecutor(_THREADS, thread_name_prefix="userservice-breaches")
 
     def is_breached(self, password: str) -> bool:
         # How weak SHA-1 is does not matter here: it is the key of the list, and what is sent of it are 20 bits.
         digest = hashlib.sha1(password.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest().upper()
+        prefix = digest[:_PREFIX_DIGITS]
         try:
-            known = self._range(digest[:_PREFIX_DIGITS])
+            known = self._range(prefix)
         except _UnknownError as error:
             self._metrics.count(_COUNT, outcome=str(error))
-            if not self._fails_open:
-                raise BreachCheckUnavailableError from error
-            self._metrics.count(_COUNT, outcome="passed-unchecked")
-            return False
+            stale = self._last_good.find(prefix, since=self._monotonic() - STALE_SECONDS)
+            if stale is None:
+                if not self._fails_open:
+                    raise BreachCheckUnavailableError from error
+                self._metrics.count(_COUNT, outcome="passed-unchecked")
+                return False
+            self._metrics.count(_COUNT, outcome="stale")
+            known = stale
         is_breached = digest[_PREFIX_DIGITS:].encode() in known
         self._metrics.count(_COUNT, outcome="breached" if is_breached else "clean")
         return is_breached
@@ -117,7 +129,7 @@ class RangeBreachedPasswords:
         if not self._admitted.acquire(blocking=False):
             raise _UnknownError("busy")
         try:
-            future = self._workers.submit(self._cache.get, RANGES, prefix, lambda: self._load(prefix))
+            future = self._workers.submit(self._find, prefix)
         except RuntimeError as error:
             self._admitted.release()
             raise _UnknownError("busy") from error
@@ -132,6 +144,11 @@ class RangeBreachedPasswords:
                 self._breaker.failed()
             raise _UnknownError("unavailable") from error
         self._breaker.succeeded()
+        return found
+
+    def _find(self, prefix: str) -> bytes:
+        found = self._cache.get(RANGES, prefix, lambda: self._load(prefix))
+        self._last_good.keep(prefix, found, at=self._monotonic())
         return found
 
     def _load(self, prefix: str) -> Versioned[bytes]:
@@ -160,6 +177,26 @@ def read_range(body: bytes) -> bytes:
 
 class _UnknownError(Exception):
     """It cannot be told; the message is the outcome that is counted."""
+
+
+class _LastGood:
+    """The last answer for each of so many prefixes as are cached; whichever was had longest ago goes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answers: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+
+    def keep(self, prefix: str, known: bytes, *, at: float) -> None:
+        with self._lock:
+            self._answers[prefix] = (at, known)
+            self._answers.move_to_end(prefix)
+            if len(self._answers) > CACHED_RANGES:
+                self._answers.popitem(last=False)
+
+    def find(self, prefix: str, *, since: float) -> bytes | None:
+        with self._lock:
+            had_at, known = self._answers.get(prefix, (float("-inf"), b""))
+        return known if had_at >= since else None
 
 
 class _Breaker:
