@@ -62,7 +62,7 @@ bench-compare: servers ## Tell what got slower since another commit: REF=commit
 	@$(BIN)/python -m benchmarks.compare $(ARGS) "$(REF)"
 
 bench-capacity: servers ## Measure what `userservice capacity` plans with
-	@$(BIN)/python -m benchmarks.capacity $(ARGS)
+	@$(BIN)/python -m benchmarks --only planning,scale-out --name capacity $(ARGS)
 
 audit: $(DEV_STAMP) ## Look the pinned dependencies up among known vulnerabilities, and list newer ones
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement constraints.txt

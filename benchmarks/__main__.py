@@ -3,7 +3,8 @@ Measure figures, each beside its limit: ``python -m benchmarks``, which ``make b
 
 Everything is on this machine: load, server, database. So a figure by itself says little; its ratio to a limit that was
 measured in the same round says what the service costs. Rounds alternate between limit and figure, and medians are
-reported. Nothing fails by being slow; the exit status is 1 only where something could not be measured by a fault.
+reported. Nothing fails by being slow; the exit status is 1 only where something could not be measured by a fault,
+or, if that is asked for, where a request failed.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def main() -> int:
     kept = write_document(file, entries, order=[figure.name for figure in all_figures()])
     file.with_suffix(".html").write_text(page_of([result_of(entry) for entry in kept], versions=versions))
     print(f"Written to {file} and {file.with_suffix('.html').name} in {time.perf_counter() - began:.0f} s")
-    return int(failures > 0)
+    faults = sum(result.faults for result in results) if given.no_faults else 0
+    return int(failures > 0 or faults > 0)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, help=f"processes that serve ({usual.workers})")
     parser.add_argument("--users", type=int, help=f"in the database that lists are measured with ({usual.users})")
     parser.add_argument("--flood", type=int, help=f"sign-ins before the memory is read ({usual.flood})")
+    parser.add_argument(
+        "--no-faults", action="store_true", help="end with 1 if a request was not answered as it was to be"
+    )
     parser.add_argument("--name", default="latest", help="of the files in benchmarks/results")
     parser.add_argument("--baseline", type=Path, default=_RESULTS / "baseline.json", help="results to compare with")
     return parser
@@ -89,7 +94,8 @@ def _effort(given: argparse.Namespace) -> Effort:
 
 
 def _tell(measured: Measured, *, seconds: float) -> None:
-    names = ", ".join(figure.name for figure in measured.bench.figures)
+    first, *further = (figure.name for figure in measured.bench.figures)
+    names = f"{first} and {len(further)} more" if further else first
     if measured.cannot is not None:
         print(f"{names}: cannot be measured here: {measured.cannot}", file=sys.stderr)
     elif measured.failed is not None:

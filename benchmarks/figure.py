@@ -104,16 +104,27 @@ class Bench:
     measure: Callable[[Scene], Iterator[Mapping[str, Round]]]
     most_rounds: int | None = None
 
+    @property
+    def is_of_goals(self) -> bool:
+        """Whether one of the figures belongs to the goals; the others are measured when they are asked for."""
+        return any(figure.row is not None for figure in self.figures)
+
 
 _FEW: Final = 2
 
 
 @attrs.frozen(kw_only=True)
 class Result:
-    """What came of a figure."""
+    """
+    What came of a figure.
+
+    Attributes:
+        others: Processors that other programs of this machine kept busy meanwhile.
+    """
 
     figure: Figure
     rounds: tuple[Round, ...]
+    others: float = 0.0
 
     @property
     def value(self) -> float:

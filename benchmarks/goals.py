@@ -23,7 +23,5 @@ ROWS: Final = {
     "scale-out": "workers add up: so many of them do nine tenths of so many times one",
 }
 
-NOT_HERE: Final = {
-    "scale-out": "there is no figure yet",
-}
+NOT_HERE: Final[dict[str, str]] = {}
 """Why a row has no figure among the benches."""

@@ -19,18 +19,16 @@ if TYPE_CHECKING:
 
 def table_of(results: Iterable[Result]) -> str:
     """Return the results as lines of a table."""
-    names = (
-        f"{'figure':<26} {'value':>11} {'limit':>11} {'unit':<6} {'ratio':>6} {'goal':>7} {'spread':>7} {'faults':>6}"
-    )
-    lines = [f"{names}  the goal is"]
+    numbers = f"{'value':>11} {'limit':>11} {'unit':<6} {'ratio':>6} {'goal':>7} {'spread':>7}"
+    lines = [f"{'figure':<44} {numbers} {'faults':>6} {'others':>6}  the goal is"]
     for result in results:
         figure = result.figure
         goal = "" if figure.goal is None else str(figure.goal)
         limit = "" if result.limit is None else f"{result.limit:,.2f}"
         ratio = "" if result.ratio is None else f"{result.ratio:.2f}"
         lines.append(
-            f"{figure.name:<26} {result.value:>11,.2f} {limit:>11} {figure.unit:<6} {ratio:>6} {goal:>7}"
-            f" {result.spread:>7.0%} {result.faults:>6}  {told(result.missed_by)}"
+            f"{figure.name:<44} {result.value:>11,.2f} {limit:>11} {figure.unit:<6} {ratio:>6} {goal:>7}"
+            f" {result.spread:>7.0%} {result.faults:>6} {result.others:>6.2f}  {told(result.missed_by)}"
         )
         if result.details:
             lines.append(f"  {', '.join(f'{name} {value:,.2f}' for name, value in result.details.items())}")
@@ -64,6 +62,7 @@ def entry_of(result: Result, *, versions: Mapping[str, object]) -> dict[str, Any
         "spread": round(result.spread, 4),
         "faults": result.faults,
         "details": {name: round(value, 4) for name, value in result.details.items()},
+        "others": round(result.others, 3),
         "row": figure.row,
         "rounds": [attrs.asdict(each) for each in result.rounds],
         "versions": dict(versions),
@@ -83,6 +82,7 @@ def result_of(entry: Mapping[str, Any]) -> Result:
             row=entry["row"],
         ),
         rounds=tuple(Round(**each) for each in entry["rounds"]),
+        others=entry["others"],
     )
 
 

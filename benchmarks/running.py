@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from benchmarks.figure import Bench, CannotMeasureError, Result
+from benchmarks.usage import watch_others
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -47,7 +48,7 @@ def measure(areas: Iterable[Area], wanted: Collection[str], scene: Scene) -> Ite
 def _measure(bench: Bench, wanted: Collection[str], scene: Scene) -> Measured:
     began = time.perf_counter()
     number = min(scene.effort.rounds, bench.most_rounds or scene.effort.rounds)
-    rounds = bench.measure(scene)
+    rounds, used_by_others = bench.measure(scene), watch_others()
     try:
         measured = list(itertools.islice(rounds, number))
     except CannotMeasureError as error:
@@ -58,8 +59,9 @@ def _measure(bench: Bench, wanted: Collection[str], scene: Scene) -> Measured:
         close = getattr(rounds, "close", None)
         if close is not None:
             close()
+    others = used_by_others()
     results = tuple(
-        Result(figure=figure, rounds=tuple(each[figure.name] for each in measured))
+        Result(figure=figure, rounds=tuple(each[figure.name] for each in measured), others=others)
         for figure in bench.figures
         if figure.name in wanted
     )

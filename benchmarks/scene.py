@@ -17,6 +17,7 @@ from psycopg import sql
 from benchmarks import processes
 from benchmarks.accounts import create_accounts
 from benchmarks.load import find_client
+from benchmarks.usage import seconds_of
 from userservice_core.bootstrap import configure_logging, effective_cpus, new_key_ring
 from userservice_core.config import Settings
 from userservice_core.infrastructure.postgres import migrate
@@ -220,6 +221,11 @@ class Scene:
         folder.mkdir(exist_ok=True)
         return folder
 
+    @property
+    def bytecode(self) -> dict[str, str]:
+        """Variables with which Python keeps the bytecode of what it loads for the next time, wherever it is loaded."""
+        return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self.folder / "bytecode")}
+
     # --- loads --------------------------------------------------------------------------------------------------------
 
     def send(self, load: Load, *, clients: int) -> Outcome:
@@ -239,23 +245,14 @@ class Scene:
 
 def settle() -> None:
     """Wait until all processes of this run have next to nothing to do, for a time."""
-    deadline, before = time.monotonic() + _SETTLE_SECONDS, _used_seconds()
+    run = psutil.Process()
+    deadline, before = time.monotonic() + _SETTLE_SECONDS, seconds_of(run)
     while time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
-        now = _used_seconds()
+        now = seconds_of(run)
         if now - before < _IDLE * _LOOK_SECONDS:
             return
         before = now
-
-
-def _used_seconds() -> float:
-    """Return the processor time that the processes of this run have used."""
-    used = 0.0
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            used += times.user + times.system
-    return used
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ import click
 import msgspec
 
 import userservice_core.http.errors as http_errors
+from benchmarks.report import read_document, result_of, told
 from docs.asvs import asvs_reference
 from docs.asyncapi import written_asyncapi
 from docs.event_schemas import breaking_changes, event_schemas, schema_file, written
@@ -44,6 +45,7 @@ FOLDER: Final = Path(__file__).parent / "reference"
 SCHEMAS: Final = FOLDER / "events"
 OPENAPI: Final = FOLDER / "openapi.json"
 ASYNCAPI: Final = FOLDER / "asyncapi.json"
+BASELINE: Final = Path(__file__).parents[1] / "benchmarks" / "results" / "baseline.json"
 CODE: Final = Path(__file__).parents[1] / "userservice_core"
 
 _BEGIN: Final = "<!-- From here to the end mark: made by `make docs` from the code. -->"
@@ -380,6 +382,34 @@ def _option(option: click.Option) -> tuple[str, str, str, str]:
     return ", ".join(f"`{name}`" for name in option.opts), value, default, option.help or ""
 
 
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def performance_reference() -> str:
+    """Tell the figures of the baseline, each beside its limit and its goal."""
+    results = [result_of(entry) for entry in read_document(BASELINE)]
+    head = ("figure", "value", "limit", "ratio", "goal", "it is", "spread", "others")
+    rows = (
+        (
+            result.figure.title,
+            f"{_number(result.value)} {result.figure.unit}",
+            f"{_number(result.limit or 0)} {result.figure.unit}: {result.figure.limit}",
+            f"{result.ratio:.2f}",
+            str(result.figure.goal),
+            told(result.missed_by),
+            f"{result.spread:.0%}",
+            f"{result.others:.2f}",
+        )
+        for result in results
+        if result.ratio is not None and result.figure.goal is not None
+    )
+    return _table(head, rows)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits say enough
+
+
 # --- what they share --------------------------------------------------------------------------------------------------
 
 _JSON_TYPES: Final[dict[type, str]] = {
@@ -447,6 +477,7 @@ REFERENCES: Final[dict[str, Callable[[], str]]] = {
     "http-api.md": http_reference,
     "cli.md": cli_reference,
     "asvs.md": asvs_reference,
+    "../explanation/performance.md": performance_reference,
 }
 
 

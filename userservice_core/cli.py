@@ -207,6 +207,7 @@ def serve(app: str, *, with_parent: bool) -> None:
 
     Told to end by SIGTERM, it is not ready any more, and closes each connection after its next answer; what comes is
     served for DRAIN_DELAY_SECONDS. Then it takes no more connections, answers what is at work, and ends with 0.
+    A worker that dies is replaced; one that dies again within seconds ends the server with 1.
     """
     from userservice_core.infrastructure.system.draining import drain_notice
 
@@ -254,6 +255,8 @@ def _serve(settings: Settings, app: str, drain: Callable[[], None]) -> None:
         websockets=False,
         log_access=False,
         workers_kill_timeout=int(_STOP_SECONDS),
+        # One that dies, by the kernel's killer of large processes say, does not take the requests of the others along.
+        respawn_failed_workers=True,
     ).serve()
 
 

@@ -41,7 +41,7 @@ def all_figures() -> tuple[Figure, ...]:
 
 def chosen(every: Sequence[Area], prefixes: Sequence[str]) -> tuple[tuple[Area, ...], frozenset[str]]:
     """
-    Choose by the names of figures, or what they begin with; all without any.
+    Choose by the names of figures, or what they begin with; without any, all benches that belong to the goals.
 
     Returns:
         The areas with the benches that are needed, and the names of the figures that are asked for.
@@ -53,7 +53,13 @@ def chosen(every: Sequence[Area], prefixes: Sequence[str]) -> tuple[tuple[Area, 
     unknown = [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in names)]
     if unknown:
         raise ValueError(f"no figure begins with {' or '.join(map(repr, unknown))}; there are: {', '.join(names)}")
-    wanted = frozenset(name for name in names if not prefixes or name.startswith(tuple(prefixes)))
+    wanted = frozenset(
+        figure.name
+        for area in every
+        for bench in area.benches
+        for figure in bench.figures
+        if (figure.name.startswith(tuple(prefixes)) if prefixes else bench.is_of_goals)
+    )
     needed = (
         Area(area.name, tuple(bench for bench in area.benches if wanted & {figure.name for figure in bench.figures}))
         for area in every

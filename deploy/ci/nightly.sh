@@ -9,11 +9,16 @@ make check
 make test
 make audit
 make soak MINUTES="${SOAK_MINUTES:-5}"
+# Every figure, and which of them are better or worse than the baseline that is kept with the code.
 make bench
 make bench-capacity
-# Against what is released, or last night's commit.
-if [ -n "${COMPARED_WITH:-}" ]; then
-    make bench-compare REF="$COMPARED_WITH"
+# The routes that matter most under a load that lasts, of which no request may fail.
+make bench ONLY=users-me-16,check-permissions,login-right-16,register,refresh-token \
+    ARGS="--rounds 1 --seconds ${LOAD_SECONDS:-60} --no-faults --name load"
+# What got slower since what is released, or since yesterday's last commit.
+before="${COMPARED_WITH:-$(git rev-list --max-count=1 --before='1 day ago' HEAD)}"
+if [ -n "$before" ] && [ "$before" != "$(git rev-parse HEAD)" ]; then
+    make bench-compare REF="$before"
 fi
 
 # The alerts, by what Prometheus has for it: go install github.com/prometheus/prometheus/cmd/promtool@latest

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import threading
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.baseline import compared_with
-from benchmarks.capacity.__main__ import Row, write_results
 from benchmarks.figure import Bench, CannotMeasureError, Figure, Goal, Result, Round, at_least, at_most
 from benchmarks.figures import Area, all_figures, chosen
 from benchmarks.goals import NOT_HERE, ROWS
@@ -79,7 +77,7 @@ _WAIT = Figure(name="a-wait", title="a wait", unit="ms", limit="when idle", goal
 
 
 def _result(figure: Figure, *rounds: tuple[float, float]) -> Result:
-    return Result(figure=figure, rounds=tuple(Round(value=value, limit=limit) for value, limit in rounds))
+    return Result(figure=figure, rounds=tuple(Round(value=value, limit=limit) for value, limit in rounds), others=0.5)
 
 
 def test_a_ratio_is_that_of_the_rounds() -> None:
@@ -240,10 +238,14 @@ def test_what_an_area_has_started_is_shared_in_it_and_ends_with_it() -> None:
 
 
 def test_figures_are_chosen_by_name_or_what_it_begins_with() -> None:
-    """A bench with one of them is measured; a name that is that of none is told."""
+    """Without any, those that belong to the goals; a name that is that of none is told."""
     area = Area("of-a-test", (_bench(lambda _: iter(())),))
 
-    assert chosen([area], [])[1] == {"a-read", "a-wait"}
+    size = Figure(name="a-size", title="a size", unit="B")
+    told = Area("that-is-told", (Bench(figures=(size,), measure=lambda _: iter(())),))
+
+    assert chosen([area, told], []) == ((area,), frozenset({"a-read", "a-wait"}))
+    assert chosen([area, told], ["a-s"]) == ((told,), frozenset({"a-size"}))
     assert chosen([area], ["a-r"]) == ((area,), frozenset({"a-read"}))
     with pytest.raises(ValueError, match="no figure begins with 'b'"):
         chosen([area], ["a-r", "b"])
@@ -265,37 +267,3 @@ def test_every_row_of_the_goals_has_a_figure_or_a_reason_why_not() -> None:
     assert rows | NOT_HERE.keys() == ROWS.keys()
     assert rows & NOT_HERE.keys() == set()
     assert [figure.name for figure in figures if figure.goal and not (figure.limit and figure.row)] == []
-
-
-def test_a_figure_for_planning_is_the_median_of_its_rounds_and_says_whether_its_goal_is_met() -> None:
-    """The spread is what its rounds lie apart, as a share of it."""
-    row = Row(name="sign-ins", unit="1/s", rounds=(18.0, 20.0, 22.0), limit=25.0, goal=0.9)
-
-    assert row.document() == {
-        "figure": "sign-ins",
-        "value": 20.0,
-        "unit": "1/s",
-        "limit": 25.0,
-        "ratio": 0.8,
-        "goal": 0.9,
-        "met": False,
-        "spread": 0.2,
-    }
-
-
-def test_figures_that_were_not_measured_again_are_kept_with_their_machine(tmp_path: Path) -> None:
-    """So that parts can be measured apart, and each figure says where it is from."""
-    file = tmp_path / "results" / "capacity.json"
-    first = [{"figure": "one", "value": 1.0, "unit": "s"}, {"figure": "two", "value": 2.0, "unit": "s"}]
-    write_results(file, first, {"at": "yesterday", "processor": "old"})
-    write_results(file, [{"figure": "two", "value": 3.0, "unit": "s"}], {"at": "today", "processor": "new"})
-    document = json.loads(file.read_text())
-
-    assert {at: machine["processor"] for at, machine in document["machines"].items()} == {
-        "today": "new",
-        "yesterday": "old",
-    }
-    assert document["figures"] == [
-        {"figure": "two", "value": 3.0, "unit": "s", "at": "today"},
-        {"figure": "one", "value": 1.0, "unit": "s", "at": "yesterday"},
-    ]

@@ -58,6 +58,8 @@ _FROM_DEBIAN: Final[tuple[tuple[Callable[[], bool], tuple[str, ...]], ...]] = (
         lambda: _is_there(partial(installed.postgres_folder, versions.OLDEST_POSTGRES)),
         (f"postgresql-{versions.OLDEST_POSTGRES}",),
     ),
+    # The benchmarks send with it; without it, by a client of their own.
+    (lambda: shutil.which("wrk") is not None, ("wrk",)),
     (lambda: shutil.which("java") is not None, ("default-jre-headless",)),
     (lambda: shutil.which("mvn") is not None or _is_there(installed.kafka_classpath), ("maven",)),
 )

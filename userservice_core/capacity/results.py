@@ -15,20 +15,20 @@ from userservice_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PROCESSOR_TIME: Final = "processor time of a request, "
-DATABASE_PROCESSOR_TIME: Final = "processor time of the database for a request, "
-DATABASE_TIME: Final = "time in the database of a request, "
-EVENTS_OF_A_RELAY: Final = "events of a relay"
-EVENTS_OF_A_CONSUMER: Final = "events of a consumer"
-MEMORY_OF_A_WORKER: Final = "memory of a worker"
-START_OF_A_WORKER: Final = "start of a worker"
-SIZE_OF_A_USER: Final = "size of a user in the database"
-SIGN_INS_OF_UNITS: Final = re.compile(r"sign-ins of (\d+) workers of 0\.4 processors")
+PROCESSOR_TIME: Final = "planning-processor-"
+DATABASE_PROCESSOR_TIME: Final = "planning-database-processor-"
+DATABASE_TIME: Final = "planning-database-time-"
+EVENTS_OF_A_RELAY: Final = "planning-relay"
+EVENTS_OF_A_CONSUMER: Final = "planning-consumer"
+MEMORY_OF_A_WORKER: Final = "planning-worker-memory"
+START_OF_A_WORKER: Final = "planning-worker-start"
+SIZE_OF_A_USER: Final = "planning-user-size"
+SIGN_INS_OF_UNITS: Final = re.compile(r"scale-out-(\d+)")
 
 MOST_OF_OTHERS: Final = 0.2
 """Processors that other programs may keep busy while it is measured how workers add up; else it is not counted."""
 
-_UNITS: Final = {
+UNITS: Final = {
     PROCESSOR_TIME: "ms",
     DATABASE_PROCESSOR_TIME: "ms",
     DATABASE_TIME: "ms",
@@ -38,6 +38,11 @@ _UNITS: Final = {
     START_OF_A_WORKER: "s",
     SIZE_OF_A_USER: "B",
 }
+
+
+def figure_of(prefix: str, operation: str) -> str:
+    """Return the name of a figure that there is for each operation."""
+    return prefix + operation.replace("_", "-")
 
 
 @attrs.frozen(kw_only=True)
@@ -94,7 +99,7 @@ class Measured:
             raise ConfigurationError(tuple(problems))
 
         def of_operations(prefix: str) -> dict[str, float]:
-            return {operation: figures[prefix + operation][0] / 1000 for operation in operations}
+            return {operation: figures[figure_of(prefix, operation)][0] / 1000 for operation in operations}
 
         return cls(
             processor_seconds=of_operations(PROCESSOR_TIME),
@@ -110,9 +115,9 @@ class Measured:
 
 
 def _needed(operations: frozenset[str]) -> Iterator[tuple[str, str]]:
-    for name, unit in _UNITS.items():
-        if name.endswith(" "):
-            yield from ((name + operation, unit) for operation in sorted(operations))
+    for name, unit in UNITS.items():
+        if name.endswith("-"):
+            yield from ((figure_of(name, operation), unit) for operation in sorted(operations))
         else:
             yield name, unit
 
@@ -127,7 +132,9 @@ def _figures(text: str) -> Iterator[tuple[str, tuple[float, str]]]:
         raise ConfigurationError(("the results are no list of figures",))
     for figure in figures:
         match figure:
-            case {"others": int() | float() as others} if others > MOST_OF_OTHERS:
+            case {"figure": str(name), "others": int() | float() as others} if (
+                others > MOST_OF_OTHERS and SIGN_INS_OF_UNITS.fullmatch(name)
+            ):
                 continue  # measured while others worked, of which it says more than of the service
             case {"figure": str(name), "value": int() | float() as value, "unit": str(unit)} if value > 0:
                 yield name, (float(value), unit)

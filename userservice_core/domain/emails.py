@@ -12,6 +12,9 @@ from userservice_core.errors import Fault, InvalidInputError
 MAX_EMAIL_OCTETS = 254
 """RFC 5321 §4.5.3.1.3 allows a path of 256 octets, angle brackets included."""
 
+_ACE_PREFIX: Final = "xn--"
+"""Of a label that stands for one in Unicode (RFC 5890 §2.3.2.1)."""
+
 _WRITTEN_TOGETHER: Final = (
     frozenset({"LATIN", "CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"}),
     frozenset({"LATIN", "CJK", "HANGUL"}),
@@ -42,6 +45,8 @@ class EmailAddress:
         each label of the domain are judged by themselves, and Chinese, Japanese and Korean as whole systems of writing,
         which Latin letters may go with.
         """
+        if self.key.isascii() and _ACE_PREFIX not in self.key:
+            return False  # all of its letters are Latin
         local_part, _, domain = self.key.partition("@")
         return any(_is_mixed(part) for part in (local_part, *(_u_label(label) for label in domain.split("."))))
 

@@ -7,6 +7,7 @@ that this side cannot hold, bounded depth. All faults are reported at once, each
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -118,13 +119,26 @@ def decode_query(query: str, shape: type[S]) -> S:
     Raises:
         InvalidInputError: If a parameter is missing, repeated, badly encoded or not of its type.
     """
-    fields = msgspec.structs.fields(shape)
-    arrays = frozenset(field.encode_name for field in fields if _is_array(field.type))
+    arrays, integers = _special_parameters(shape)
     parameters: dict[str, Any] = {**read_query(query, arrays=arrays)}
-    for name in parameters.keys() & {field.encode_name for field in fields if _is_integer(field.type)}:
+    for name in parameters.keys() & integers:
         if _INTEGER.fullmatch(parameters[name]):
             parameters[name] = int(parameters[name])
     return convert_document(parameters, shape)
+
+
+@functools.cache
+def _special_parameters(shape: type[msgspec.Struct]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of the members of a query that are arrays, and of those that are integers."""
+    fields = fields_of(shape)
+    arrays = frozenset(field.encode_name for field in fields if _is_array(field.type))
+    return arrays, frozenset(field.encode_name for field in fields if _is_integer(field.type))
+
+
+@functools.cache
+def fields_of(shape: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """Return what a shape declares; msgspec evaluates its annotations anew whenever it is asked."""
+    return msgspec.structs.fields(shape)
 
 
 def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
@@ -302,7 +316,7 @@ def _shape_faults(document: Any, shape: type[S]) -> Iterator[Fault]:  # noqa: AN
     if not isinstance(document, dict):
         yield Fault((), "invalid-type", "Send a JSON object.")
         return
-    fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
+    fields = {field.encode_name: field for field in fields_of(shape)}
     for name, field in fields.items():
         if name in document:
             yield from _value_faults(document[name], field.type, name)

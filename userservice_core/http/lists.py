@@ -21,6 +21,7 @@ from userservice_core.domain.lists import MAX_OFFSET_ROWS, PageRequest, Position
 from userservice_core.errors import Fault, InvalidInputError
 from userservice_core.http.call import json_response
 from userservice_core.http.conditional import PRIVATE, etag_of_content
+from userservice_core.http.decoding import fields_of
 from userservice_core.http.errors import CursorInvalidError, CursorMismatchError
 from userservice_core.http.wire import ListQuery, PageItem
 from userservice_core.ports.security import CursorSigner
@@ -91,7 +92,7 @@ class AskedList:
     def _selected(self, row: msgspec.Struct) -> msgspec.Struct | dict[str, Any]:
         if self._fields is None:
             return row
-        members = {field.encode_name: field.name for field in msgspec.structs.fields(row)}
+        members = {field.encode_name: field.name for field in fields_of(type(row))}
         return {name: getattr(row, members[name]) for name in self._fields}
 
     def _cursor_to(self, start: Start | None) -> str | None:
@@ -173,7 +174,7 @@ def _page_faults(query: ListQuery) -> Iterator[Fault]:
 def _field_faults(query: ListQuery, shape: type[msgspec.Struct]) -> Iterator[Fault]:
     if query.fields is UNSET:
         return
-    known = {field.encode_name for field in msgspec.structs.fields(shape)}
+    known = {field.encode_name for field in fields_of(shape)}
     if not known.issuperset(query.fields.split(",")):
         yield Fault(("fields",), "unknown-field", f"Name some of these: {', '.join(sorted(known))}.")
 

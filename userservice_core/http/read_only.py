@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from userservice_core.errors import Fault, InvalidInputError
+from userservice_core.http.decoding import fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def changes_of_read_only(sent: msgspec.Struct, shown: msgspec.Struct, names: Iterable[str]) -> tuple[Fault, ...]:
     """Refuse members of *sent* unless they are left out or as in *shown*, so that what was read can be sent back."""
-    wire_names = {field.name: field.encode_name for field in msgspec.structs.fields(sent)}
+    wire_names = {field.name: field.encode_name for field in fields_of(type(sent))}
     return tuple(
         Fault((wire_names[name],), "read-only", "This member cannot be changed here.")
         for name in names

@@ -38,17 +38,17 @@ processor_hour = 0.04
 """
 
 _VALUES = {
-    "processor time of a request, get_current_user": (0.5, "ms"),
-    "processor time of a request, login": (30.0, "ms"),
-    "processor time of the database for a request, get_current_user": (0.1, "ms"),
-    "processor time of the database for a request, login": (2.0, "ms"),
-    "time in the database of a request, get_current_user": (1.0, "ms"),
-    "time in the database of a request, login": (4.0, "ms"),
-    "events of a relay": (1000.0, "1/s"),
-    "events of a consumer": (500.0, "1/s"),
-    "memory of a worker": (100.0, "MiB"),
-    "start of a worker": (3.0, "s"),
-    "size of a user in the database": (4096.0, "B"),
+    "planning-processor-get-current-user": (0.5, "ms"),
+    "planning-processor-login": (30.0, "ms"),
+    "planning-database-processor-get-current-user": (0.1, "ms"),
+    "planning-database-processor-login": (2.0, "ms"),
+    "planning-database-time-get-current-user": (1.0, "ms"),
+    "planning-database-time-login": (4.0, "ms"),
+    "planning-relay": (1000.0, "1/s"),
+    "planning-consumer": (500.0, "1/s"),
+    "planning-worker-memory": (100.0, "MiB"),
+    "planning-worker-start": (3.0, "s"),
+    "planning-user-size": (4096.0, "B"),
 }
 
 
@@ -97,10 +97,10 @@ def test_twice_the_requests_take_twice_the_work_and_never_fewer_pods() -> None:
 def test_everything_that_results_lack_is_said_at_once() -> None:
     """With the names of the figures, so that the benchmark can be run again."""
     with pytest.raises(ConfigurationError) as raised:
-        Measured.parse('[{"figure": "events of a relay", "value": 3, "unit": "1/s"}]', operations=frozenset({"login"}))
+        Measured.parse('[{"figure": "planning-relay", "value": 3, "unit": "1/s"}]', operations=frozenset({"login"}))
 
     assert len(raised.value.problems) == 7
-    assert "the results have no figure 'processor time of a request, login' in ms" in raised.value.problems
+    assert "the results have no figure 'planning-processor-login' in ms" in raised.value.problems
 
 
 @pytest.mark.parametrize("text", ["", "{", "3", '{"figures": 3}'])
@@ -114,7 +114,7 @@ def test_workers_of_a_quota_give_the_scaling_law() -> None:
     """From one, two and four of them; without them, or where others disturbed them, growth counts as linear."""
     figures = [{"figure": name, "value": value, "unit": unit} for name, (value, unit) in _VALUES.items()]
     units = [
-        {"figure": f"sign-ins of {units} workers of 0.4 processors", "value": value, "unit": "1/s"}
+        {"figure": f"scale-out-{units}", "value": value, "unit": "1/s"}
         for units, value in ((1, 10.0), (2, 18.0), (4, 30.0))
     ]
     operations = frozenset({"login"})

@@ -99,7 +99,11 @@ print(metrics.render()[0].decode())
 
 
 def test_one_port_answers_for_all_processes(tmp_path: Path) -> None:
-    """Processes started within the block are counted together, also those that have ended; earlier runs are not."""
+    """
+    Processes started within the block are counted together, also those that have ended; earlier runs are not.
+
+    How much there is of something in a process that has ended is not told: there is none of it any more.
+    """
     folder = tmp_path / "metrics"
     folder.mkdir()
     (folder / "counter_1.db").write_bytes(b"left by an earlier run")
@@ -112,8 +116,10 @@ def test_one_port_answers_for_all_processes(tmp_path: Path) -> None:
             samples = _samples(answer.read().decode())
 
     assert samples["userservice_http_requests_total", ("getMe", "200")] == 2
-    assert samples["userservice_level", ("waiting",)] == 5
+    assert ("userservice_level", ("waiting",)) not in samples
+    assert not list(folder.glob("gauge_*.db"))
     assert _samples(shown_by_worker[1])["userservice_http_requests_total", ("getMe", "200")] == 2
+    assert _samples(shown_by_worker[1])["userservice_level", ("waiting",)] == 5
     assert FOLDER_VARIABLE not in os.environ
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,19 +18,25 @@ from userservice_core.infrastructure.messaging.confluent_clients import (
     require_connection,
     settings_of,
 )
+from userservice_core.infrastructure.messaging.kafka_group import (
+    CONNECT_PATIENCE_SECONDS,
+    MILLISECONDS,
+    POLLED_AT_ONCE,
+    SEND_SECONDS,
+    DeadLetters,
+    GroupMember,
+    Place,
+    name_of,
+    someone_else,
+)
 from userservice_core.infrastructure.messaging.kafka_records import (
     DEAD_LETTER_SUFFIX,
     LARGEST_DEAD_LETTER_BYTES,
     Offsets,
     Raw,
     Record,
-    arrival_of,
-    dead_letter_headers,
     dead_letter_of,
-    dead_letter_topic,
 )
-from userservice_core.infrastructure.messaging.kafka_security import KafkaSecurity
-from userservice_core.infrastructure.messaging.kafka_topics import create_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -42,95 +47,23 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("userservice.consumer")
 
-_POLLED_AT_ONCE: Final = 100
 _REPLAY_POLL_SECONDS: Final = 0.5
-_SEND_SECONDS: Final = 15.0
-_CONNECT_PATIENCE_SECONDS: Final = 5.0
-_MILLISECONDS: Final = 1000
-
-Place = tuple[str, int]
-"""A topic and the number of a partition."""
 
 
-class ConfluentEventSource:
-    """
-    Implements :class:`~userservice_core.ports.consuming.EventSource`.
-
-    As :class:`~userservice_core.infrastructure.messaging.kafka_events.KafkaEventSource` does: partitions move one by
-    one, and a member with a name of its own keeps its partitions over a restart. All members of a group use one client.
-    """
-
-    def __init__(
-        self,
-        bootstrap_servers: Sequence[str],
-        *,
-        group: str,
-        topics: Sequence[str],
-        member_id: str | None = None,
-        foreign_topics: Collection[str] = (),
-        known_as: Mapping[str, str] | None = None,
-        session_seconds: float = 45.0,
-        most_silent_seconds: float = 300.0,
-        security: KafkaSecurity | None = None,
-        client_settings: Mapping[str, Any] | None = None,
-    ) -> None:
-        """
-        Name the brokers; nothing is connected yet.
-
-        Args:
-            bootstrap_servers: `host:port` of some of them.
-            group: Name of the group; it begins with the oldest events that the topics hold.
-            topics: To be consumed; those that are missing are waited for.
-            member_id: A name of this member alone that outlives a restart, such as that of a stateful set's pod.
-            foreign_topics: Those of *topics* whose events do not count the events of a key in their extension
-                `sequence`; the inbox remembers each by itself.
-            known_as: The former name of each of *topics* that has replaced another one; events arrive under it, so
-                that the inbox goes on where it was, and dead letters stay together.
-            session_seconds: How long a member may be gone before its partitions go to others.
-            most_silent_seconds: How long this process may not poll before it counts as gone; not less than the session.
-            security: Whether over TLS, and who we are; neither if not given.
-            client_settings: Further settings of the clients as librdkafka calls them, such as `client.rack`.
-        """
-        self._bootstrap_servers = list(bootstrap_servers)
-        self._group = group
-        self._topics = list(topics)
-        self._member_id = member_id
-        self._foreign_topics = frozenset(foreign_topics)
-        self._known_as = dict(known_as or {})
-        self._session_seconds = session_seconds
-        self._most_silent_seconds = max(most_silent_seconds, session_seconds)
-        self._security = security or KafkaSecurity()
-        self._client_settings = dict(client_settings or {})
-        self._failures = Failures()
-        self._consumer: Consumer | None = None
-        self._lost: Callable[[frozenset[str]], None] = lambda _: None
-        self._lock = threading.Lock()
-        self._assigned: set[Place] = set()
-        self._offsets: dict[Place, Offsets] = {}
-        self._paused: frozenset[Place] = frozenset()
-        self._dead_letters = _DeadLetters(self._bootstrap_servers, self._security, self._client_settings)
-
-    @property
-    def group(self) -> str:
-        return self._group
+class ConfluentEventSource(GroupMember[Consumer]):
+    """Implements :class:`~userservice_core.ports.consuming.EventSource` through confluent-kafka."""
 
     def poll(self, *, timeout_seconds: float) -> Sequence[Arrival]:
         with _translated():
             consumer = self._connected()
             # Asked for many at once, the library would wait for all of them.
             first = consumer.poll(timeout_seconds)
-            rest = [] if first is None else consumer.consume(_POLLED_AT_ONCE - 1, timeout=0)
+            rest = [] if first is None else consumer.consume(POLLED_AT_ONCE - 1, timeout=0)
         arrivals = [] if first is None else self._arrivals([first, *rest])
         failure = self._failures.taken()
         if failure is not None and not arrivals:
             raise BusUnavailableError(f"Kafka: {reason_of(failure)}")
         return arrivals
-
-    def done(self, arrival: Arrival) -> None:
-        offsets = arrival.raw.offsets
-        if offsets is not None:
-            with self._lock:
-                offsets.done(arrival.position)
 
     def commit(self) -> None:
         if self._consumer is not None:
@@ -142,14 +75,11 @@ class ConfluentEventSource:
             return
         with self._lock:
             assigned = frozenset(self._assigned)
-        wanted = frozenset(place for place in assigned if _name_of(place) in partitions)
+        wanted = frozenset(place for place in assigned if name_of(place) in partitions)
         with contextlib.suppress(KafkaException):
             consumer.pause(_partitions(wanted - self._paused))
             consumer.resume(_partitions((self._paused - wanted) & assigned))
         self._paused = wanted
-
-    def when_lost(self, callback: Callable[[frozenset[str]], None]) -> None:
-        self._lost = callback
 
     def lag(self) -> int | None:
         consumer = self._consumer
@@ -166,9 +96,6 @@ class ConfluentEventSource:
                 # Negative as long as nothing is known.
                 lag += 0 if position.offset < 0 else max(0, marks[1] - position.offset)
         return lag
-
-    def put_aside(self, arrival: Arrival, *, cause: str, attempts: int) -> None:
-        self._dead_letters.add(arrival, group=self._group, cause=cause, attempts=attempts)
 
     def replay(self, handle: Callable[[Arrival], None]) -> int:
         with _translated():
@@ -203,9 +130,9 @@ class ConfluentEventSource:
                 group_id=self._group,
                 partition_assignment_strategy="cooperative-sticky",
                 isolation_level="read_committed",
-                session_timeout_ms=int(self._session_seconds * _MILLISECONDS),
-                heartbeat_interval_ms=int(min(3.0, self._session_seconds / 4) * _MILLISECONDS),
-                max_poll_interval_ms=int(self._most_silent_seconds * _MILLISECONDS),
+                session_timeout_ms=int(self._session_seconds * MILLISECONDS),
+                heartbeat_interval_ms=int(self._heartbeat_seconds() * MILLISECONDS),
+                max_poll_interval_ms=int(max(self._most_silent_seconds, self._session_seconds) * MILLISECONDS),
                 # What is missing is found when it is there.
                 topic_metadata_refresh_interval_ms=30_000,
                 **({} if self._member_id is None else {"group_instance_id": self._member_id}),
@@ -217,7 +144,7 @@ class ConfluentEventSource:
         return self._consumer
 
     def _new_consumer(self, **settings: Any) -> Consumer:  # noqa: ANN401 - the library's own settings
-        require_connection(self._bootstrap_servers, self._security, patience_seconds=_CONNECT_PATIENCE_SECONDS)
+        require_connection(self._bootstrap_servers, self._security, patience_seconds=CONNECT_PATIENCE_SECONDS)
         consumer = Consumer(
             {
                 **settings_of(
@@ -234,7 +161,7 @@ class ConfluentEventSource:
             }
         )
         try:
-            require_broker(consumer, self._failures, patience_seconds=_CONNECT_PATIENCE_SECONDS)
+            require_broker(consumer, self._failures, patience_seconds=CONNECT_PATIENCE_SECONDS)
         except BaseException:
             consumer.close()
             raise
@@ -255,7 +182,7 @@ class ConfluentEventSource:
     def _are_revoked(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         """Give partitions up: finish what is at work, and commit, before another member begins with them."""
         places = frozenset(map(_place_of, partitions))
-        self._lost(frozenset(map(_name_of, places)))
+        self._lost(frozenset(map(name_of, places)))
         with contextlib.suppress(ConflictError):
             self._commit(consumer, self._to_commit(only=places))
         self._forget(places)
@@ -264,7 +191,7 @@ class ConfluentEventSource:
     def _are_lost(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         """Find that others have partitions already, so that nothing is to be committed."""
         places = frozenset(map(_place_of, partitions))
-        self._lost(frozenset(map(_name_of, places)))
+        self._lost(frozenset(map(name_of, places)))
         self._forget(places)
         consumer.incremental_unassign(list(partitions))
 
@@ -275,13 +202,13 @@ class ConfluentEventSource:
             for place in places:
                 self._offsets.pop(place, None)
 
-    def _to_commit(self, *, only: Collection[Place] | None = None) -> dict[Place, int]:
-        with self._lock:
-            return {
-                place: offset
-                for place, offsets in self._offsets.items()
-                if (only is None or place in only) and (offset := offsets.to_commit()) is not None
-            }
+    def _new_dead_letters(self) -> _DeadLetters:
+        self._failures = Failures()
+        self._assigned: set[Place] = set()
+        return _DeadLetters(self._bootstrap_servers, self._security, self._client_settings)
+
+    def _translated(self) -> contextlib.AbstractContextManager[None]:
+        return _translated()
 
     def _commit(self, consumer: Consumer, offsets: Mapping[Place, int]) -> None:
         if not offsets:
@@ -291,14 +218,13 @@ class ConfluentEventSource:
             told = consumer.commit(offsets=wanted, asynchronous=False)
         except KafkaException as error:
             if _is_fenced(error.args[0]):
-                raise _someone_else() from error
+                raise someone_else() from error
             # A rebalance has begun, or the broker is away; at worst these come again, and the inbox knows them.
             _log.info("offsets could not be committed: %s", reason_of(error))
             return
-        with self._lock:
-            for partition in told or ():
-                if partition.error is None and (known := self._offsets.get(_place_of(partition))) is not None:
-                    known.committed(partition.offset)
+        self._are_committed(
+            (_place_of(partition), partition.offset) for partition in told or () if partition.error is None
+        )
 
     def _arrivals(self, messages: Sequence[Message]) -> list[Arrival]:
         arrivals: list[Arrival] = []
@@ -306,7 +232,7 @@ class ConfluentEventSource:
             error = message.error()
             if error is not None:
                 if _is_fenced(error):
-                    raise _someone_else()
+                    raise someone_else()
                 _log.debug("nothing came: %s", reason_of(error))
                 continue
             record = _record_of(message)
@@ -320,30 +246,19 @@ class ConfluentEventSource:
             arrivals.append(self._arrival(record, offsets))
         return arrivals
 
-    def _arrival(self, record: Record, offsets: Offsets) -> Arrival:
-        known_as = self._known_as.get(record.topic, record.topic)
-        return arrival_of(
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            raw=Raw(record.key, record.value, record.headers, record.timestamp, offsets),
-            is_sequenced=known_as not in self._foreign_topics,
-            known_as=known_as,
-        )
-
     # --- dead letters -------------------------------------------------------------------------------------------------
 
     def _replay_all(self, consumer: Consumer, handle: Callable[[Arrival], None]) -> int:
-        known = consumer.list_topics(timeout=_CONNECT_PATIENCE_SECONDS).topics
+        known = consumer.list_topics(timeout=CONNECT_PATIENCE_SECONDS).topics
         partitions = [
             TopicPartition(topic, number, OFFSET_STORED)
-            for topic in (f"{self._known_as.get(topic, topic)}{DEAD_LETTER_SUFFIX}" for topic in self._topics)
+            for topic in self._dead_letter_topics()
             if topic in known
             for number in known[topic].partitions
         ]
         open_until: dict[Place, int] = {}
-        for told in consumer.committed(partitions, timeout=_CONNECT_PATIENCE_SECONDS) if partitions else ():
-            marks = consumer.get_watermark_offsets(told, timeout=_CONNECT_PATIENCE_SECONDS)
+        for told in consumer.committed(partitions, timeout=CONNECT_PATIENCE_SECONDS) if partitions else ():
+            marks = consumer.get_watermark_offsets(told, timeout=CONNECT_PATIENCE_SECONDS)
             if max(told.offset, marks[0]) < marks[1]:
                 open_until[_place_of(told)] = marks[1]
         if not open_until:
@@ -351,7 +266,7 @@ class ConfluentEventSource:
         consumer.assign([TopicPartition(*place, OFFSET_STORED) for place in open_until])
         replayed = 0
         while open_until:
-            for message in consumer.consume(_POLLED_AT_ONCE, timeout=_REPLAY_POLL_SECONDS):
+            for message in consumer.consume(POLLED_AT_ONCE, timeout=_REPLAY_POLL_SECONDS):
                 error = message.error()
                 if error is not None:
                     raise KafkaException(error)
@@ -379,79 +294,52 @@ class ConfluentEventSource:
         return arrival is not None
 
 
-class _DeadLetters:
-    """Writes to the topics of dead letters. For many threads."""
+class _DeadLetters(DeadLetters[Producer]):
+    """Writes dead letters through confluent-kafka."""
 
-    def __init__(
-        self, bootstrap_servers: Sequence[str], security: KafkaSecurity, client_settings: Mapping[str, Any]
-    ) -> None:
-        self._bootstrap_servers = list(bootstrap_servers)
-        self._security = security
-        self._client_settings = client_settings
-        self._lock = threading.Lock()
-        self._producer: Producer | None = None
-        self._topics: set[str] = set()
+    def _admin(self) -> ConfluentTopicAdmin:
+        return ConfluentTopicAdmin(self._bootstrap_servers, self._security, client_settings=self._client_settings)
 
-    def add(self, arrival: Arrival, *, group: str, cause: str, attempts: int) -> None:
-        topic = f"{arrival.topic}{DEAD_LETTER_SUFFIX}"
-        raw: Raw = arrival.raw
+    def _connected(self) -> Producer:
+        return Producer(
+            {
+                **settings_of(
+                    self._bootstrap_servers,
+                    self._security,
+                    Failures(),
+                    acks="all",
+                    enable_idempotence=True,
+                    partitioner="murmur2_random",
+                    message_max_bytes=LARGEST_DEAD_LETTER_BYTES,
+                    request_timeout_ms=int(SEND_SECONDS * MILLISECONDS) // 2,
+                    delivery_timeout_ms=int(SEND_SECONDS * MILLISECONDS),
+                ),
+                **self._client_settings,
+            }
+        )
+
+    def _send(self, producer: Producer, topic: str, raw: Raw, headers: list[tuple[str, bytes | None]]) -> None:
         told: list[KafkaError | None] = []
-        # One at a time: dead letters are few, and those of a key must not overtake each other.
-        with self._lock, _translated():
-            producer = self._connected(topic, like=arrival.partition.rpartition("-")[0])
-            producer.produce(
-                topic,
-                key=raw.key,
-                value=raw.value,
-                headers=[*dead_letter_headers(arrival, group=group, cause=cause, attempts=attempts)],
-                timestamp=raw.timestamp_ms,
-                on_delivery=lambda error, _: told.append(error),
-            )
-            deadline = time.monotonic() + _SEND_SECONDS
-            while not told and (left := deadline - time.monotonic()) > 0:
-                producer.flush(left)
-            error = told[0] if told else KafkaError(KafkaError._TIMED_OUT, "no answer in time")  # noqa: SLF001
-            if error is not None:
-                self._discard()
-                raise KafkaException(error)
-
-    def close(self) -> None:
-        with self._lock:
+        producer.produce(
+            topic,
+            key=raw.key,
+            value=raw.value,
+            headers=[*headers],
+            timestamp=raw.timestamp_ms,
+            on_delivery=lambda error, _: told.append(error),
+        )
+        deadline = time.monotonic() + SEND_SECONDS
+        while not told and (left := deadline - time.monotonic()) > 0:
+            producer.flush(left)
+        error = told[0] if told else KafkaError(KafkaError._TIMED_OUT, "no answer in time")  # noqa: SLF001
+        if error is not None:
             self._discard()
-            self._topics.clear()
+            raise KafkaException(error)
 
-    def _discard(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.purge()
-            producer.flush(1.0)
-            producer.close()
-
-    def _connected(self, topic: str, *, like: str) -> Producer:
-        if topic not in self._topics:
-            admin = ConfluentTopicAdmin(self._bootstrap_servers, self._security, client_settings=self._client_settings)
-            with contextlib.closing(admin):
-                if create_missing(admin, [dead_letter_topic(topic, like=admin.states([like]).get(like))]):
-                    _log.info("topic created: %s", topic)
-            self._topics.add(topic)
-        if self._producer is None:
-            self._producer = Producer(
-                {
-                    **settings_of(
-                        self._bootstrap_servers,
-                        self._security,
-                        Failures(),
-                        acks="all",
-                        enable_idempotence=True,
-                        partitioner="murmur2_random",
-                        message_max_bytes=LARGEST_DEAD_LETTER_BYTES,
-                        request_timeout_ms=int(_SEND_SECONDS * _MILLISECONDS) // 2,
-                        delivery_timeout_ms=int(_SEND_SECONDS * _MILLISECONDS),
-                    ),
-                    **self._client_settings,
-                }
-            )
-        return self._producer
+    def _end(self, producer: Producer) -> None:
+        producer.purge()
+        producer.flush(1.0)
+        producer.close()
 
 
 def _record_of(message: Message) -> Record:
@@ -479,16 +367,8 @@ def _place_of(partition: TopicPartition) -> Place:
     return partition.topic, partition.partition
 
 
-def _name_of(place: Place) -> str:
-    return f"{place[0]}-{place[1]}"
-
-
 def _is_fenced(error: object) -> bool:
     return isinstance(error, KafkaError) and (error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID)
-
-
-def _someone_else() -> ConflictError:
-    return ConflictError("Another consumer runs under this member's name.")
 
 
 @contextlib.contextmanager
@@ -498,5 +378,5 @@ def _translated() -> Iterator[None]:
         yield
     except KafkaException as error:
         if _is_fenced(error.args[0]):
-            raise _someone_else() from error
+            raise someone_else() from error
         raise BusUnavailableError(f"Kafka: {reason_of(error)}") from error

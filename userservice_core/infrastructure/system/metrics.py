@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server, values
@@ -15,9 +16,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from userservice_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
+
+    from prometheus_client import Metric
 
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Where processes keep their metrics so that one answers for all."""
@@ -63,7 +65,7 @@ class PrometheusMetrics:
             "userservice_occurrences", "How often something happened.", ("what", "outcome"), registry=registry
         )
         self._level = Gauge(
-            "userservice_level", "How much there is.", ("what",), registry=registry, multiprocess_mode="mostrecent"
+            "userservice_level", "How much there is.", ("what",), registry=registry, multiprocess_mode="livemostrecent"
         )
         self._labels = _Labels()
 
@@ -118,8 +120,34 @@ class _Labels:
 
 def _of_all_processes(folder: str) -> CollectorRegistry:
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+    _ProcessesCollector(registry, path=folder)
     return registry
+
+
+class _ProcessesCollector(MultiProcessCollector):
+    """What processes that have ended counted stays counted; how much there was of something in them does not."""
+
+    def __init__(self, registry: CollectorRegistry, *, path: str) -> None:
+        super().__init__(registry, path=path)  # type: ignore[no-untyped-call]
+        self._folder = Path(path)
+
+    def collect(self) -> Iterable[Metric]:
+        # Here, not when a worker ends: one that was killed tells nobody.
+        for levels in self._folder.glob("gauge_live*_*.db"):
+            if not _is_running(int(levels.stem.rpartition("_")[2])):
+                levels.unlink(missing_ok=True)
+        merged: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
+        return merged
+
+
+def _is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextmanager
