@@ -271,14 +271,14 @@ def _tally(traffic: Traffic) -> Tally:
     for fault in traffic.failed[:20]:
         print(fault)
     slowest = {f"slowest ms, {phase}": round(seconds * 1000) for phase, seconds in traffic.slowest.items()}
-    figures = {"requests": traffic.sent, "failed": len(traffic.failed), **slowest}
+    figures = {"failed": len(traffic.failed), **slowest}
     return Tally(trials=traffic.sent, failed=bool(traffic.failed), figures=figures)
 
 
 def _expanded_to(dsn: str) -> str:
     with psycopg.connect(dsn) as connection:
         revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-    return max(revision for (revision,) in revisions if revision.startswith("expand_"))
+    return max(str(revision) for (revision,) in revisions if revision.startswith("expand_"))
 
 
 def _require_readable_events(dsn: str, *versions: Version) -> None:
