@@ -75,8 +75,8 @@ def test_a_request_is_a_span_of_its_caller(exporter: InMemorySpanExporter) -> No
 
     assert [(span.name, dict(span.attributes or {})) for span in spans] == [
         (
-            "GET /admin/users/{user_id}",
-            {"http.request.method": "GET", "http.route": "/admin/users/{user_id}", "http.response.status_code": 401},
+            "GET /admin/users/{id}",
+            {"http.request.method": "GET", "http.route": "/admin/users/{id}", "http.response.status_code": 401},
         ),
         ("HTTP", {"http.request.method": "_OTHER", "http.response.status_code": 404}),
     ]
