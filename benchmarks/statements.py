@@ -83,7 +83,8 @@ _SMALL: Final = {
     *("access_epoch", "roles", "permissions", "role_permissions"),
     *("service_clients", "client_secrets", "client_permissions", "signing_keys", "setting_changes", "job_leases"),
     "pg_namespace",
-    *("outbox_lane", "outbox_relay", "bus_group", "bus_lane", "bus_member"),
+    *("outbox_lane", "outbox_relay", "outbox_epoch", "outbox_seq_seq", "pg_database"),
+    *("bus_group", "bus_lane", "bus_member"),
 }
 """Tables that do not grow with users or use: operators make their rows, or they are as many as lanes."""
 

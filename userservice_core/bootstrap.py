@@ -947,7 +947,7 @@ def bootstrap_relay(
     )
     signal_port = _signal(settings, opened) if background else None
     relay = Relay(
-        PostgresOutboxStore(database),
+        PostgresOutboxStore(database, metrics=common.metrics),
         _lines_of(settings, bus=_bus(settings, database), mails=mails),
         signal_port,
         relay_id=relay_id or socket.gethostname(),

@@ -29,6 +29,7 @@ _OPENS: Final = re.compile(r"\b(urllib\.request|http\.client|httpx|requests|aioh
 _NAMES_OF_TABLES: Final = {
     "leases.py": {
         "members", "member", "lanes", "extra_column", "extra_value", "of_group", "same_group", "claimable",
+        "alive",
     },
     "outbox_store.py": {"slot"},
 }  # fmt: skip

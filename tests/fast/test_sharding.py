@@ -39,6 +39,7 @@ OF_THE_INSTALLATION: Final = {
     "outbox_lane": "as above",
     "outbox_relay": "as above",
     "outbox_parked": "as above",
+    "outbox_epoch": "as above",
     "userservice_inbox": "what a group of consumers has passed, in the transaction of its effect",
     "userservice_inbox_event": "as above",
     "bus_group": "the bus of one machine; Kafka takes its place",

@@ -42,6 +42,9 @@ def lease_statements(*, lanes: str, members: str, member: str, has_groups: bool)
     Who owns a lane is a member's id and, after the slash, this run of it: a member that comes back under its id takes
     its lanes at once, but under a new fence.
 
+    A lease stands while its owner is alive, which is one row for all of its lanes: an update each second of each lane
+    would leave so many dead rows, while somebody holds an old snapshot open, that every look at a lane became dear.
+
     Args:
         lanes: Table of the lanes.
         members: Table of who is alive.
@@ -51,35 +54,49 @@ def lease_statements(*, lanes: str, members: str, member: str, has_groups: bool)
     of_group = "group_name = :group_name AND" if has_groups else ""
     extra_column, extra_value = ("group_name, ", ":group_name, ") if has_groups else ("", "")
     same_group = "AND lane.group_name = :group_name" if has_groups else ""
-    claimable = "(owner IS NULL OR expires_at <= now() OR split_part(owner, '/', 1) = :member)"
+    alive = f"SELECT owner FROM {members} WHERE {of_group} expires_at > now()"  # noqa: S608 - names of ours
+    # A lane that has just been taken is left alone though its new owner may not be seen yet.
+    claimable = (
+        "(owner IS NULL OR split_part(owner, '/', 1) = :member"
+        " OR (expires_at <= now() AND owner NOT IN (SELECT alive.owner FROM alive)))"
+    )
     return LeaseStatements(
         # The lanes are locked in their order first, so that two who claim at once wait for each other, and do not
-        # each hold what the other wants.
+        # each hold what the other wants. A row that stays as it is has no new version.
         claim=Statement(
             text(
                 f"""
-                WITH seen AS (
-                    INSERT INTO {members} ({extra_column}{member}, seen_at) VALUES ({extra_value}:member, now())
-                    ON CONFLICT ({extra_column}{member}) DO UPDATE SET seen_at = now()
+                WITH alive AS MATERIALIZED ({alive} AND owner IS NOT NULL), seen AS (
+                    INSERT INTO {members} ({extra_column}{member}, seen_at, owner, expires_at)
+                    VALUES ({extra_value}:member, now(), :owner, now() + make_interval(secs => :lease_seconds))
+                    ON CONFLICT ({extra_column}{member}) DO UPDATE
+                    SET seen_at = now(), owner = excluded.owner, expires_at = excluded.expires_at
                 ), share AS (
                     SELECT ceil({LANES}.0 / (1 + count(*)))::int AS lanes FROM {members}
                     WHERE {of_group} {member} <> :member AND seen_at > now() - make_interval(secs => :lease_seconds)
                 ), locked AS MATERIALIZED (
-                    SELECT lane, owner, coalesce(owner = :owner AND expires_at > now(), false) AS is_held
+                    SELECT lane, owner, fence, coalesce(
+                        owner = :owner AND owner IN (SELECT alive.owner FROM alive), false
+                    ) AS is_held, expires_at > now() + make_interval(secs => :lease_seconds) AS is_too_long
                     FROM {lanes} WHERE {of_group} {claimable} ORDER BY lane FOR NO KEY UPDATE
                 ), ranked AS (
-                    SELECT lane, is_held, row_number() OVER (ORDER BY
+                    SELECT lane, fence AS old_fence, is_held, is_too_long, row_number() OVER (ORDER BY
                         is_held DESC, coalesce(split_part(owner, '/', 1) = :member, false) DESC, md5(lane || :member)
                     ) AS rank FROM locked
+                ), changed AS (
+                    UPDATE {lanes} AS lane
+                    SET owner = CASE WHEN rank <= lanes THEN :owner END,
+                        fence = fence + (rank <= lanes AND NOT is_held)::int,
+                        expires_at = CASE WHEN rank <= lanes THEN now() + make_interval(secs => :lease_seconds)
+                            ELSE '-infinity' END
+                    FROM ranked, share
+                    WHERE lane.lane = ranked.lane {same_group} AND {claimable}
+                        AND ((rank <= lanes) <> is_held OR is_held AND is_too_long)
+                    RETURNING lane.lane, lane.fence, lane.owner IS NOT NULL
                 )
-                UPDATE {lanes} AS lane
-                SET owner = CASE WHEN rank <= lanes THEN :owner END,
-                    fence = fence + (rank <= lanes AND NOT is_held)::int,
-                    expires_at = CASE WHEN rank <= lanes THEN now() + make_interval(secs => :lease_seconds)
-                        ELSE '-infinity' END
-                FROM ranked, share
-                WHERE lane.lane = ranked.lane {same_group} AND (rank <= lanes OR is_held) AND {claimable}
-                RETURNING lane.lane, lane.fence, lane.owner IS NOT NULL
+                TABLE changed
+                UNION ALL SELECT lane, old_fence, true FROM ranked, share
+                WHERE is_held AND rank <= lanes AND NOT is_too_long
                 """  # noqa: S608 - names of ours
             )
         ),
@@ -93,8 +110,8 @@ def lease_statements(*, lanes: str, members: str, member: str, has_groups: bool)
         ),
         held=f"""
             SELECT held.lane FROM unnest(CAST(:lanes AS smallint[]), CAST(:fences AS bigint[])) AS held (lane, fence)
-            JOIN {lanes} AS lane ON lane.lane = held.lane AND lane.fence = held.fence AND lane.expires_at > now()
-                {same_group}
+            JOIN {lanes} AS lane ON lane.lane = held.lane AND lane.fence = held.fence {same_group}
+            WHERE lane.owner IN ({alive})
         """,  # noqa: S608 - names of ours
         forget_members=Statement(
             text(f"DELETE FROM {members} WHERE seen_at < now() - interval '1 day'")  # noqa: S608 - names of ours

@@ -12,10 +12,11 @@ from userservice_core.errors import ConfigurationError, DatabaseUnavailableError
 
 _CONNECT_TIMEOUT_SECONDS: Final = 10
 
-# The outbox is emptied by truncating its partitions.
+# The outbox is emptied by truncating its partitions, and relays look at the latest of its numbers.
 _SERVICE: Final = (
     "GRANT USAGE ON SCHEMA {schema} TO {role}",
     "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA {schema} TO {role}",
+    "GRANT SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {role}",
     "REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {schema}.alembic_version FROM {role}",
     "REVOKE UPDATE, DELETE, TRUNCATE ON {schema}.audit_entries, {schema}.audit_details FROM {role}",
     "GRANT EXECUTE ON FUNCTION {schema}.add_audit_months(integer) TO {role}",

@@ -87,6 +87,12 @@ def _record_columns(*, topic: str, key: str) -> Iterator[Column[Any]]:
     yield Column("traceparent", Text)
 
 
+def _life_columns() -> Iterator[Column[Any]]:
+    """Make the columns that say which run of a member is alive, and until when unless it says so again."""
+    yield Column("owner", Text)
+    yield Column("expires_at", _TIME, nullable=False, server_default=text("'-infinity'"))
+
+
 # --- users ------------------------------------------------------------------------------------------------------------
 
 users: Final = Table(
@@ -612,7 +618,7 @@ outbox: Final = Table(
     postgresql_partition_by="LIST (slot)",
 )
 
-# One row a lane from the start: who relays it, and until when.
+# One row a lane from the start: who relays it, for as long as that one is alive, and until when nobody else takes it.
 outbox_lane: Final = Table(
     "outbox_lane",
     metadata,
@@ -629,8 +635,21 @@ outbox_relay: Final = Table(
     metadata,
     Column("relay_id", Text, nullable=False),
     Column("seen_at", _TIME, nullable=False),
+    *_life_columns(),
     PrimaryKeyConstraint("relay_id"),
     postgresql_with=_UPDATED_OFTEN | _UPDATED_WITHOUT_END,
+)
+
+# One row, in which relays see that what they remember of the outbox does not hold any more. It is not logged, so that
+# the server empties it when it may have lost its last writes; a row that leaves `outbox_parked` renews it.
+outbox_epoch: Final = Table(
+    "outbox_epoch",
+    metadata,
+    Column("singleton", Boolean, nullable=False, server_default=text("true")),
+    Column("token", Uuid, nullable=False),
+    PrimaryKeyConstraint("singleton"),
+    CheckConstraint("singleton", name="singleton"),
+    prefixes=["UNLOGGED"],
 )
 
 # Records that no bus would take, each moved here whole with its cause; later records of the key wait in the outbox.
@@ -705,6 +724,7 @@ bus_member: Final = Table(
     Column("group_name", ForeignKey("bus_group.name", ondelete="CASCADE"), nullable=False),
     Column("member_id", Text, nullable=False),
     Column("seen_at", _TIME, nullable=False),
+    *_life_columns(),
     PrimaryKeyConstraint("group_name", "member_id"),
     postgresql_with=_UPDATED_OFTEN | _UPDATED_WITHOUT_END,
 )
