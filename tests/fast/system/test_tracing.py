@@ -12,9 +12,10 @@ from opentelemetry.trace import ProxyTracerProvider, StatusCode
 
 from userservice_core.bootstrap import bootstrap_in_memory
 from userservice_core.http.messages import Request
-from userservice_core.infrastructure.system.tracing import trace_with_opentelemetry
+from userservice_core.infrastructure.system.tracing import OpenTelemetryTracer, trace_with_opentelemetry
 from userservice_core.ports.context import CallContext, call_context, current_call
 from userservice_core.ports.tracing import SpanKind, install_tracer, installed_tracer, spanned
+from userservice_core.testing.contracts.tracing import TracerContract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,15 @@ def exporter() -> Iterator[InMemorySpanExporter]:
     yield kept
     install_tracer(None)
     provider.shutdown()
+
+
+class TestOpenTelemetryTracer(TracerContract):
+    """By the SDK."""
+
+    @pytest.fixture
+    def tracer(self) -> OpenTelemetryTracer:
+        """One whose spans are recorded and go nowhere."""
+        return OpenTelemetryTracer(TracerProvider(shutdown_on_exit=False))
 
 
 def test_what_nobody_has_set_up_is_not_used() -> None:
