@@ -1202,9 +1202,11 @@ class _Common:
 def _common(settings: Settings) -> _Common:
     from userservice_core.infrastructure.system.clock import SystemClock, SystemEntropy, Uuid7Generator
     from userservice_core.infrastructure.system.metrics import PrometheusMetrics
+    from userservice_core.infrastructure.system.tracing import trace_with_opentelemetry
 
     if settings.failpoint is not None:
         install_failpoints(_killer(settings.failpoint))
+    trace_with_opentelemetry()
     return _Common(
         ring=_key_ring(settings),
         clock=SystemClock(),

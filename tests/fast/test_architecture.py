@@ -84,6 +84,12 @@ _OFFENCES: Final[tuple[tuple[str, str, str], ...]] = (
     ("kafka-in-messaging", "userservice_core/infrastructure/postgres/offence.py", "import smtplib"),
     ("templates-in-messaging", "userservice_core/application/offence.py", "import jinja2"),
     ("templates-in-messaging", "adapters/flask_app/offence.py", "import jinja2"),
+    ("opentelemetry-in-system", "userservice_core/http/offence.py", "import opentelemetry.trace"),
+    (
+        "opentelemetry-in-system",
+        "userservice_core/infrastructure/messaging/offence.py",
+        "from opentelemetry import trace",
+    ),
     ("dogpile-in-caching", "userservice_core/application/offence.py", "import dogpile.cache"),
     ("dogpile-in-caching", "userservice_core/infrastructure/memory/offence.py", "import redis"),
     ("ciphers-in-security", "userservice_core/http/offence.py", "import jwt"),

@@ -59,6 +59,7 @@ from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Bulkhead, Caller
 from userservice_core.ports.consistency import Reading, reading_as
 from userservice_core.ports.context import CallContext, call_context, call_within
 from userservice_core.ports.failpoints import failpoint
+from userservice_core.ports.tracing import Span, SpanKind, installed_tracer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from userservice_core.ports.clock import Clock, IdGenerator
     from userservice_core.ports.health import Health
     from userservice_core.ports.metrics import Metrics
+    from userservice_core.ports.tracing import Attributes
 
 MAX_SIGN_IN_AGE: Final = timedelta(minutes=5)
 """How old the sign-in of a caller may be on routes that are marked fresh."""
@@ -144,6 +146,7 @@ class _Exchange:
         speaks_oauth: Whether errors are told as OAuth clients read them.
         error_code: What went wrong, for the log.
         reading: Which copies of the data it may read, None where there is one.
+        span: Its part in a trace, None where nobody wants traces.
     """
 
     request: Request
@@ -160,6 +163,7 @@ class _Exchange:
     caller: Principal | ClientPrincipal | None = None
     error_code: str | None = None
     reading: Reading | None = None
+    span: Span | None = None
 
 
 class Pipeline:
@@ -277,6 +281,9 @@ class Pipeline:
         found = self._find(request)
         operation = found.route.operation_id if isinstance(found, Match) else _UNMATCHED
         context = self._context_of(request)
+        span = self._span_of(context, found)
+        if span is not None:
+            context = attrs.evolve(context, traceparent=span.traceparent or context.traceparent)
         exchange = _Exchange(
             request=request,
             context=context,
@@ -284,6 +291,7 @@ class Pipeline:
             operation=operation,
             speaks_oauth=isinstance(found, Match) and found.route.who is Caller.CLIENT,
             finish=self._metrics.request_began(operation),
+            span=span,
         )
         try:
             require_within(self._limits, request)
@@ -334,6 +342,19 @@ class Pipeline:
             traceparent=traceparent_of(request),
             origin=origin_of(request, trusted_proxy_hops=self._options.trusted_proxy_hops),
         )
+
+    @staticmethod
+    def _span_of(context: CallContext, found: Match | UserServiceError) -> Span | None:
+        """Begin the span of a request; as in the log, neither path nor query are in it, but the pattern of the path."""
+        tracer = installed_tracer()
+        if tracer is None or (isinstance(found, Match) and found.route.pure):
+            return None
+        attributes: Attributes = {"http.request.method": "_OTHER"}
+        name = "HTTP"
+        if isinstance(found, Match):
+            attributes = {"http.request.method": found.route.method, "http.route": found.route.path}
+            name = f"{found.route.method} {found.route.path}"
+        return tracer.begin(SpanKind.SERVER, name, parent=context.traceparent, attributes=attributes)
 
     # --- at work ----------------------------------------------------------------------------------------------------
 
@@ -494,6 +515,9 @@ class Pipeline:
             headers.append(("connection", "close"))
         body = b"" if exchange.request.method == "HEAD" else response.body
         exchange.finish(response.status)
+        if exchange.span is not None:
+            error = exchange.error_code if response.status >= INTERNAL_STATUS else None
+            exchange.span.end({"http.response.status_code": response.status}, error=error)
         self._log_access(exchange, response.status)
         failpoint("http.answering")
         return Response(status=response.status, headers=with_one_vary(headers), body=body)

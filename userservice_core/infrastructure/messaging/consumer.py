@@ -24,11 +24,13 @@ from userservice_core.infrastructure.messaging.key_queues import KeyQueues, Wait
 from userservice_core.ports.consuming import AfterDeadLetter, Arrival, EventSource, Inbox
 from userservice_core.ports.context import CallContext, call_context
 from userservice_core.ports.failpoints import failpoint
+from userservice_core.ports.tracing import SpanKind, installed_tracer, spanned
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from userservice_core.ports.metrics import Metrics
+    from userservice_core.ports.tracing import Attributes
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -387,6 +389,7 @@ class EventConsumer:
         traceparent = None if event is None else event.traceparent
         with (
             call_context(CallContext(deadline=deadline, traceparent=traceparent)),
+            _span_of(arrivals),
             contextlib.nullcontext() if self._metrics is None else self._metrics.timing("consumer_handler"),
         ):
             return self._application.apply(arrivals, is_replay=is_replay)
@@ -489,6 +492,23 @@ class EventConsumer:
 
 def _cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:_LONGEST_CAUSE]
+
+
+def _span_of(arrivals: Sequence[Arrival]) -> contextlib.AbstractContextManager[None]:
+    """Have the handling of an event that belongs to a trace be a span; of several together, it is the first one's."""
+    tracer = installed_tracer()
+    first = arrivals[0].event
+    if tracer is None or first is None or first.traceparent is None:
+        return contextlib.nullcontext()
+    attributes: Attributes = {
+        "messaging.operation.type": "process",
+        "messaging.destination.name": first.topic,
+        "messaging.message.id": first.id,
+        "cloudevents.event_type": first.type,
+    }
+    if len(arrivals) > 1:
+        attributes["messaging.batch.message_count"] = len(arrivals)
+    return spanned(tracer, SpanKind.CONSUMER, f"process {first.topic}", attributes)
 
 
 def _shown(arrival: Arrival) -> str:

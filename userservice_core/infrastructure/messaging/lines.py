@@ -13,12 +13,14 @@ from userservice_core.errors import UserServiceError
 from userservice_core.infrastructure.messaging.pauses import Pauses
 from userservice_core.ports.failpoints import failpoint
 from userservice_core.ports.publishing import EventPublisher, Lease, Reach
+from userservice_core.ports.tracing import SpanKind, installed_tracer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from userservice_core.ports.metrics import Metrics
     from userservice_core.ports.publishing import Delivery, OutboxRecord, OutboxStore
+    from userservice_core.ports.tracing import Span, Tracer
 
 _log = structlog.get_logger("userservice.relay")
 
@@ -135,10 +137,45 @@ class RunningLine:
             return 0
         failpoint("relay.read")
         began = time.monotonic()
-        deliveries = self._line.publisher.publish(records)
+        tracer = installed_tracer()
+        deliveries = (
+            self._line.publisher.publish(records) if tracer is None else self._published_in_spans(records, tracer)
+        )
         failpoint("relay.published")
         self._size.took(time.monotonic() - began, deliveries)
         return self._settle(leases, deliveries)
+
+    def _published_in_spans(self, records: Sequence[OutboxRecord], tracer: Tracer) -> Sequence[Delivery]:
+        """Publish each record that belongs to a trace in a span, of which what handles it is a part."""
+        spans: dict[int, Span] = {}
+        sent = []
+        for record in records:
+            if record.traceparent is None:
+                sent.append(record)
+                continue
+            span = spans[record.position] = tracer.begin(
+                SpanKind.PRODUCER,
+                f"send {record.topic}",
+                parent=record.traceparent,
+                attributes={
+                    "messaging.operation.type": "send",
+                    "messaging.destination.name": record.topic,
+                    "messaging.message.id": str(record.id),
+                    "cloudevents.event_type": record.type,
+                },
+            )
+            sent.append(attrs.evolve(record, traceparent=span.traceparent or record.traceparent))
+        errors: dict[int, str | None] = dict.fromkeys(spans, "unknown")
+        try:
+            deliveries = self._line.publisher.publish(sent)
+            errors.update(
+                (delivery.record.position, None if delivery.error is None else delivery.reach.value)
+                for delivery in deliveries
+            )
+        finally:
+            for position, span in spans.items():
+                span.end(error=errors[position])
+        return deliveries
 
     def _read(self, leases: Sequence[Lease]) -> Sequence[OutboxRecord]:
         """Read past the records of keys that are left alone, so that they do not hide what is behind them."""

@@ -32,6 +32,7 @@ from userservice_core.infrastructure.postgres.slots import PoolAdviser, Slots
 from userservice_core.infrastructure.postgres.statements import Statement
 from userservice_core.infrastructure.postgres.watchdog import Guard, Watchdog
 from userservice_core.ports.context import current_call, deadline_after
+from userservice_core.ports.tracing import SpanKind, installed_tracer, spanned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.postgres.positions import Gate, ServerState
     from userservice_core.infrastructure.postgres.statements import Step
     from userservice_core.ports.metrics import Metrics
+    from userservice_core.ports.tracing import Attributes
 
 T = TypeVar("T")
 
@@ -189,8 +191,8 @@ class Link:
         Raises:
             UserServiceError: As :func:`~.errors.translated` says; DeadlineExceededError if the watchdog ended it.
         """
-        with self.translating():
-            statement, params = step
+        statement, params = step
+        with self.translating(), _span_of((step,)):
             cursor = Cursor(self.connection)
             cursor.execute(statement.text, params, binary=True)
             return cursor
@@ -212,7 +214,7 @@ class Link:
         cursors: list[Cursor] = []
         first_error: psycopg.Error | UnicodeEncodeError | None = None
         try:
-            with self.connection.pipeline():
+            with _span_of(steps), self.connection.pipeline():
                 try:
                     for statement, params in steps:
                         cursor = Cursor(self.connection)
@@ -258,6 +260,24 @@ class Link:
             or self.connection.closed
             or self.connection.info.transaction_status is not TransactionStatus.IDLE
         )
+
+
+def _span_of(steps: Sequence[Step]) -> contextlib.AbstractContextManager[None]:
+    """Have a round trip be a span, where it belongs to a trace: what is done for nobody in particular does not."""
+    tracer = installed_tracer()
+    if tracer is None or not steps or current_call().traceparent is None:
+        return contextlib.nullcontext()
+    # Without parameters: what users gave is nowhere in the text of a statement.
+    texts = [statement.text.decode() for statement, _ in steps]
+    attributes: Attributes = {"db.system.name": "postgresql", "db.query.text": ";\n".join(texts)}
+    if len(texts) > 1:
+        attributes["db.operation.batch.size"] = len(texts)
+    return spanned(tracer, SpanKind.CLIENT, " ".join(_verbs(texts)), attributes)
+
+
+def _verbs(texts: Sequence[str]) -> Iterator[str]:
+    """Yield what statements do, in order, each once: `BEGIN`, `SELECT`, `INSERT`, `COMMIT`."""
+    return iter(dict.fromkeys(text.split(None, 1)[0].upper() for text in texts))
 
 
 class _Pool(QueuePool):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from alembic.config import Config
 
-NEEDED_EXPAND: Final = "expand_0026"
+NEEDED_EXPAND: Final = "expand_0027"
 """The newest revision that this version's statements rely on."""
 KNOWN_CONTRACT: Final = "contract_0001"
 """The newest removal that this version knows of; it may lack columns that an even newer one has removed."""

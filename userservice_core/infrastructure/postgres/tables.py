@@ -65,6 +65,9 @@ _GROWS: Final = {
     "autovacuum_vacuum_insert_scale_factor": 0.05,
 }
 
+# Fifty changes, as the server has it by default, are never made: without statistics it takes a few rows for hundreds.
+_FEW: Final = {"autovacuum_analyze_threshold": 0}
+
 OUTBOX_SLOTS: Final = 3
 OUTBOX_SLOT_SECONDS: Final = 600
 """How long rows go into one partition of the outbox before the next one's turn."""
@@ -371,6 +374,7 @@ roles: Final = Table(
     Column("event_version", BigInteger, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("role_id"),
     UniqueConstraint("name_key"),
+    postgresql_with=_FEW,
 )
 
 permissions: Final = Table(
@@ -386,6 +390,7 @@ permissions: Final = Table(
     Column("event_version", BigInteger, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("permission_id"),
     UniqueConstraint("resource", "action"),
+    postgresql_with=_FEW,
 )
 
 role_permissions: Final = Table(
@@ -395,6 +400,7 @@ role_permissions: Final = Table(
     Column("permission_id", ForeignKey("permissions.permission_id", ondelete="CASCADE"), nullable=False),
     PrimaryKeyConstraint("role_id", "permission_id"),
     Index("ix_role_permissions_permission_id", "permission_id"),
+    postgresql_with=_FEW,
 )
 
 user_roles: Final = Table(
