@@ -73,7 +73,7 @@ def test_an_upgrade_and_its_rollback_fail_no_request(postgres_server: PostgresSe
     """
     found = next(earlier_commits(), None)
     if found is None:
-        pytest.skip("an earlier version is taken from the history, which is not here")
+        pytest.skip("the history of the repository has the earlier version, and is not here")
     database = postgres_server.create_database()
     earlier = checked_out(*found, tmp_path / "earlier")
 
