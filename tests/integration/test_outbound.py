@@ -62,6 +62,8 @@ def test_only_what_the_settings_name_is_called(
             ARGON2_MEMORY_KIB="8",
             ARGON2_TIME_COST="1",
         )
+        # What the environment gives cannot be changed by a request.
+        del settings["USERSERVICE_LOG_LEVEL"]
         monkeypatch.setattr(sys.modules[__name__], "_called", called)
         with bootstrap(Settings.from_environment(settings)) as service:
             client = PipelineClient(service.pipeline)

@@ -57,6 +57,11 @@ def unprivileged_user() -> str | None:
     return "postgres" if "postgres" in names else "nobody"
 
 
+def _has_ended(process: psutil.Process) -> bool:
+    """Whether only the status of *process* is left: its first thread may end before those that have its ports."""
+    return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+
+
 class LoopbackServer(abc.ABC):
     """
     A server program with its data, log, ports and process id in one folder.
@@ -102,7 +107,7 @@ class LoopbackServer(abc.ABC):
         try:
             process_id, created_at = self._pid_file.read_text().split()
             process = psutil.Process(int(process_id))
-            is_ours = repr(process.create_time()) == created_at and process.status() != psutil.STATUS_ZOMBIE
+            is_ours = repr(process.create_time()) == created_at and not _has_ended(process)
         except (FileNotFoundError, ValueError, psutil.Error):
             return None
         return process if is_ours else None

@@ -143,9 +143,11 @@ def test_waves_stay_cheap_while_an_old_snapshot_is_open(
             for _ in range(15):
                 store.claim("r", lease_seconds=LEASE_SECONDS)
         store.rotate()
-        dead = observer.execute("SELECT sum(n_dead_tup) FROM pg_stat_all_tables WHERE relname LIKE 'outbox_slot_%'")
         idle = _wave(store, pool)
-        assert dead.fetchone() != (0,)
+        holder = {"pid": old.info.backend_pid}
+        held = observer.execute("SELECT backend_xmin FROM pg_stat_activity WHERE pid = %(pid)s", holder).fetchone()
+        assert held is not None
+        assert held[0] is not None, "the old snapshot is not open any more"
 
     assert {count for count, _ in waves} == {records}
     first, last = waves[0][1], max(pages for _, pages in waves[-4:])
