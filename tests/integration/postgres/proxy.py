@@ -96,6 +96,8 @@ class Proxy:
                     # does what it was told before it finds out.
                     source.shutdown(socket.SHUT_RDWR)
                     chunks.put((0.0, data))
+                    # Where that was but the first part of it, it finds the end, and does not wait for the rest.
+                    chunks.put((0.0, b""))
                     return
                 chunks.put((time.monotonic() + self.delay_seconds, data))
         for side in (source, target):
@@ -109,6 +111,7 @@ def _write(target: socket.socket, chunks: queue.SimpleQueue[_Chunk]) -> None:
         while True:
             due_at, data = chunks.get()
             if not data:
+                target.shutdown(socket.SHUT_WR)
                 return
             time.sleep(max(0.0, due_at - time.monotonic()))
             target.sendall(data)

@@ -31,7 +31,7 @@ def test_who_needs_no_database_is_served_while_it_stands_still(database: str, tm
 
 def test_a_slow_database_is_waited_for_until_the_deadline(database: str, tmp_path: Path) -> None:
     """And the first request after it is answered."""
-    slowness(database, tmp_path, delays=(0.1, 0.6, 5.0), seconds=1.0, calls=6).require_clean()
+    slowness(database, tmp_path, delays=(0.1, 0.8, 5.0), seconds=1.0, calls=6).require_clean()
 
 
 @pytest.mark.exclusive
