@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -20,10 +19,10 @@ from userservice_core.domain.signing_keys import (
     StoredSigningKey,
     states_at,
 )
-from userservice_core.errors import SealBrokenError, SigningKeysUnavailableError, UserServiceError
+from userservice_core.errors import SealBrokenError, SigningKeysUnavailableError
+from userservice_core.infrastructure.following import Follower
 from userservice_core.infrastructure.security.jwk import VerificationKey, private_members, read_private_key
 from userservice_core.infrastructure.security.keys import KeyRing, KeyState, SigningKey
-from userservice_core.ports.context import deadline_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +39,6 @@ _UNKNOWN_SECONDS: Final = 1.0
 SIGNING_SECONDS: Final = 1.0
 """How old the keys may be that a process without a thread signs with: nobody tells it that one was revoked."""
 
-_READ_TIMEOUT_SECONDS: Final = 2.0
 _SNAPSHOT: Final = timedelta(seconds=1)
 
 _log = structlog.get_logger("userservice.keys")
@@ -137,26 +135,27 @@ class HeldSigningKeys:
             signing_seconds: How old the keys may be to sign with, where there is no thread.
             monotonic: The clock that ages are measured with.
         """
-        self._load = load
         self._sealer = sealer
         self._clock = clock
-        self._background = background
         self._poll_seconds = poll_seconds
         self._signing_seconds = signing_seconds
-        self._monotonic = monotonic
-        self._lock = threading.Lock()
         self._read: _Read | None = None
-        self._tried_at = float("-inf")
         self._snapshot: _Snapshot | None = None
-        self._is_failing = False
-        self._wake = threading.Event()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="userservice-signing-keys", daemon=True)
+        self._follower = Follower(
+            load,
+            self._take,
+            what="signing keys",
+            log=_log,
+            thread_name="userservice-signing-keys",
+            background=background,
+            poll_seconds=poll_seconds,
+            monotonic=monotonic,
+        )
 
     @property
     def is_loaded(self) -> bool:
         """Whether the keys were read at least once."""
-        return self._read is not None
+        return self._follower.is_loaded
 
     @property
     def current_signing_key(self) -> SigningKey:
@@ -183,28 +182,22 @@ class HeldSigningKeys:
 
     def look_again(self) -> bool:
         """Read the keys because a token names one that is not known, unless that was just done; tell if it was."""
-        return self._monotonic() - self._tried_at >= _UNKNOWN_SECONDS and self._try_to_read(wait=False)
+        return not self._follower.was_tried_within(_UNKNOWN_SECONDS) and self._follower.read(wait=False)
 
     def refresh_soon(self) -> None:
         """Have the thread read at once; without one, the next use reads."""
-        self._tried_at = float("-inf")
-        self._wake.set()
+        self._follower.refresh_soon()
 
     def start(self) -> None:
         """Begin to read; returns at once."""
-        if self._background:
-            self._thread.start()
+        self._follower.start()
 
     def close(self) -> None:
         """Stop reading."""
-        self._stop.set()
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._follower.close()
 
     def _now(self, *, max_age_seconds: float) -> _Snapshot:
-        if not self._background and self._monotonic() - self._tried_at >= max_age_seconds:
-            self._try_to_read(wait=self._read is None)
+        self._follower.read_if_older(max_age_seconds)
         read, snapshot, now = self._read, self._snapshot, self._clock.now()
         if read is None:
             raise SigningKeysUnavailableError
@@ -213,35 +206,9 @@ class HeldSigningKeys:
             self._snapshot = snapshot
         return snapshot
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            self._wake.clear()
-            self._try_to_read(wait=True)
-            # Not read yet: the process is not ready, so it tries again soon.
-            self._wake.wait(self._poll_seconds if self.is_loaded else min(self._poll_seconds, 0.1))
-
-    def _try_to_read(self, *, wait: bool) -> bool:
-        if not self._lock.acquire(blocking=wait):
-            return False
-        try:
-            self._tried_at = self._monotonic()
-            with deadline_after(_READ_TIMEOUT_SECONDS):
-                stored = self._load()
-            if self._read is None or self._read.stored != stored:
-                self._read = self._opened(stored)
-        except Exception as error:  # noqa: BLE001 - whatever it is, what was read before stays in use
-            if not self._is_failing:
-                self._is_failing = True
-                reason = error.code if isinstance(error, UserServiceError) else repr(error)
-                _log.warning("signing keys cannot be read", error=reason)
-            return False
-        else:
-            if self._is_failing:
-                self._is_failing = False
-                _log.info("signing keys are read again")
-            return True
-        finally:
-            self._lock.release()
+    def _take(self, stored: tuple[StoredSigningKey, ...]) -> None:
+        if self._read is None or self._read.stored != stored:
+            self._read = self._opened(stored)
 
     def _opened(self, stored: tuple[StoredSigningKey, ...]) -> _Read:
         known = {} if self._read is None else self._read.by_seal()
