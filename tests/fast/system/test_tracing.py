@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import ProxyTracerProvider, StatusCode
 
+from tests.spans import kept_spans
 from userservice_core.bootstrap import bootstrap_in_memory
 from userservice_core.http.messages import Request
 from userservice_core.infrastructure.system.tracing import OpenTelemetryTracer, trace_with_opentelemetry
 from userservice_core.ports.context import CallContext, call_context, current_call
-from userservice_core.ports.tracing import SpanKind, install_tracer, installed_tracer, spanned
+from userservice_core.ports.tracing import SpanKind, installed_tracer, spanned
 from userservice_core.testing.contracts.tracing import TracerContract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 _PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -26,13 +27,8 @@ _PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 @pytest.fixture
 def exporter() -> Iterator[InMemorySpanExporter]:
     """Have the spans of this process kept."""
-    kept = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(kept))
-    assert trace_with_opentelemetry(provider)
-    yield kept
-    install_tracer(None)
-    provider.shutdown()
+    with kept_spans() as kept:
+        yield kept
 
 
 class TestOpenTelemetryTracer(TracerContract):

@@ -10,27 +10,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tests.consumer_suite import running, until
 from tests.e2e.processes import settings_for
+from tests.spans import kept_spans
 from userservice_core.bootstrap import bootstrap, bootstrap_relay
 from userservice_core.config import Settings
 from userservice_core.http.messages import Request
 from userservice_core.infrastructure.messaging.consumer import EventConsumer
 from userservice_core.infrastructure.messaging.kafka_events import KafkaEventSource
 from userservice_core.infrastructure.postgres.inbox import PostgresInbox
-from userservice_core.infrastructure.system.tracing import trace_with_opentelemetry
 from userservice_core.ports.context import current_call
-from userservice_core.ports.tracing import install_tracer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
     from tests.integration.messaging.topics import Topics
     from userservice_core.ports.consuming import ConsumedEvent
@@ -104,13 +101,8 @@ def test_a_trace_goes_from_the_request_to_the_handler(database: str, topics: Top
 @pytest.fixture
 def exporter() -> Iterator[InMemorySpanExporter]:
     """Have the spans of this process kept."""
-    kept = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(kept))
-    assert trace_with_opentelemetry(provider)
-    yield kept
-    install_tracer(None)
-    provider.shutdown()
+    with kept_spans() as kept:
+        yield kept
 
 
 def _tree(spans: Sequence[ReadableSpan], parent: int) -> list[tuple[str, list[Any]]]:
