@@ -109,6 +109,7 @@ if TYPE_CHECKING:
     from userservice_core.infrastructure.postgres.checks import Demand
     from userservice_core.infrastructure.postgres.database import Database, Reads
     from userservice_core.infrastructure.postgres.replicas import ReplicaSet, Timelines
+    from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
     from userservice_core.infrastructure.security.keys import KeyRing, SigningKeySource
     from userservice_core.infrastructure.security.signing_keys import HeldSigningKeys
     from userservice_core.infrastructure.system.held_settings import HeldSettings
@@ -878,16 +879,9 @@ def bootstrap_signing_keys(settings: Settings) -> Iterator[SigningKeys]:
         problem = "the keys of the key ring sign: USERSERVICE_SIGNING_KEYS=database has them kept in the database"
         raise ConfigurationError((problem,))
     with _drivers_installed(), ExitStack() as opened:
-        from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
-
         common = _common(settings)
         database = _database(settings, common.metrics, opened)
-        uow = PostgresUnitOfWork(
-            database,
-            topic_prefix=settings.topic_prefix,
-            source=settings.issuer,
-            signal=_signal(settings, opened),
-        )
+        uow = _unit_of_work(settings, database, _signal(settings, opened))
         signing_keys, load = _signing_keys(settings, common, database, uow)
         load()
         yield signing_keys
@@ -972,18 +966,12 @@ def bootstrap_consumer(settings: Settings, *, member_id: str | None = None) -> C
         ConfigurationError: If the key ring cannot be read, or what the settings ask for is not installed.
     """
     from userservice_core.infrastructure.messaging.own_consumer import own_group, own_topics
-    from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
 
     opened = ExitStack()
     common = _common(settings)
     watch = _watched_database(settings, common, opened)
     database = watch.database
-    uow = PostgresUnitOfWork(
-        database,
-        topic_prefix=settings.topic_prefix,
-        source=settings.issuer,
-        signal=_signal(settings, opened),
-    )
+    uow = _unit_of_work(settings, database, _signal(settings, opened))
     group = own_group(settings.topic_prefix)
     topics = tuple(settings.renamed_topics.get(name, name) for name in own_topics(settings.topic_prefix))
     source: consuming.EventSource
@@ -1013,6 +1001,12 @@ def bootstrap_consumer(settings: Settings, *, member_id: str | None = None) -> C
     return ConsumerService(consumer, topics=topics, watch=watch, close=opened.close, followed=followed)
 
 
+def _unit_of_work(settings: Settings, database: Database, signal: Signal | None) -> PostgresUnitOfWork:
+    from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
+
+    return PostgresUnitOfWork(database, topic_prefix=settings.topic_prefix, source=settings.issuer, signal=signal)
+
+
 def _followed_by_logs(settings: Settings, database: Database, metrics: Metrics, opened: ExitStack) -> HeldSettings:
     """Return what has the logs of a process that serves nobody follow the settings of the database."""
     from userservice_core.infrastructure.postgres.settings import PostgresSettingReader
@@ -1039,16 +1033,10 @@ def bootstrap_run_time_settings(settings: Settings) -> Iterator[RunTimeSettings]
     """
     with _drivers_installed(), ExitStack() as opened:
         from userservice_core.infrastructure.postgres.settings import PostgresSettingReader
-        from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
 
         common = _common(settings)
         database = _database(settings, common.metrics, opened)
-        uow = PostgresUnitOfWork(
-            database,
-            topic_prefix=settings.topic_prefix,
-            source=settings.issuer,
-            signal=_signal(settings, opened),
-        )
+        uow = _unit_of_work(settings, database, _signal(settings, opened))
         yield RunTimeSettings(
             uow=uow,
             reader=PostgresSettingReader(database),
@@ -1092,10 +1080,9 @@ def _retaining(
     """Return what erases, from time to time, what has been kept long enough; of several processes one does."""
     from userservice_core.infrastructure.postgres.idempotency import PostgresAnswerStore
     from userservice_core.infrastructure.postgres.retention import PostgresExpiredRows, PostgresPurgeLease
-    from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
     from userservice_core.infrastructure.system.periodic import run_periodically
 
-    uow = PostgresUnitOfWork(database, topic_prefix=settings.topic_prefix, source=settings.issuer, signal=signal_port)
+    uow = _unit_of_work(settings, database, signal_port)
     retention = Retention(
         uow=uow,
         rows=PostgresExpiredRows(database),
