@@ -283,6 +283,9 @@ def _verbs(texts: Sequence[str]) -> Iterator[str]:
 class _Pool(QueuePool):
     """Keeps connections that can be lent, and no places of those that have gone: `checkedin` counts what is there."""
 
+    # SQLAlchemy says what it does under the name of the class, and there it is as quiet as the rest of SQLAlchemy.
+    _sqla_logger_namespace = "sqlalchemy.pool.QueuePool"
+
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         if record.dbapi_connection is None:
             self._dec_overflow()
