@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -41,6 +42,13 @@ _NAP: Final = Statement(text("SELECT pg_sleep(0.01)"))
 def _all_lent(pool: Database, number: int) -> Iterator[list[database_module.Link]]:
     with contextlib.ExitStack() as lent:
         yield [lent.enter_context(pool.lend()) for _ in range(number)]
+
+
+def test_a_pool_that_is_used_and_closed_says_nothing(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Commands print what they were asked for, and not what became of their connections."""
+    with caplog.at_level(logging.INFO), contextlib.closing(Database(database)) as pool:
+        assert pool.fetch_one(_PROCESS_ID) is not None
+    assert caplog.messages == []
 
 
 def test_processes_that_start_together_do_not_connect_together(database: str) -> None:
