@@ -85,13 +85,25 @@ def test_a_primary_of_an_older_history_is_refused() -> None:
 
 
 def test_only_histories_of_one_system_are_compared() -> None:
-    """The primary says which system that is; a replica of another one says nothing of it."""
+    """A replica of another system than the primary's says nothing of it."""
     timelines = Timelines()
     assert timelines.admits(_state(timeline=5))
     timelines.saw_replica(Position(8, 9, 1))
 
     assert timelines.admits(_state(timeline=5))
-    assert timelines.admits(_state(timeline=1, system_id=8))
+    assert timelines.admits(_state(timeline=1, system_id=9))
+    assert not timelines.admits(_state(timeline=1, system_id=8))
+
+
+def test_it_does_not_matter_who_is_asked_first() -> None:
+    """A process that starts asks all servers at once, and a replica may answer before an old primary does."""
+    timelines = Timelines()
+    timelines.saw_replica(Position(_SYSTEM, 2, 1))
+
+    assert not timelines.saw_primary(_state(timeline=1))
+    assert not timelines.admits(_state(timeline=1))
+    assert timelines.saw_primary(_state(timeline=2))
+    assert timelines.admits(_state(timeline=2))
 
 
 def test_a_standby_is_not_judged_here() -> None:

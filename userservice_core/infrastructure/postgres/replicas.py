@@ -122,11 +122,12 @@ class Timelines:
     The gate of the primary: refuses a server of an older history than any that was seen.
 
     A primary that comes back after another has taken over still takes writes, which would be lost. Its history has the
-    lower number. Only histories of one system can be compared, and the primary's own says which system counts.
+    lower number. Only histories of one system can be compared.
     """
 
     def __init__(self) -> None:
-        self._newest: Position | None = None
+        # By system: what a replica says before the primary was first asked counts as well.
+        self._newest: dict[int, Position] = {}
         self._refuses_all = False
         self._lock = threading.Lock()
 
@@ -140,14 +141,8 @@ class Timelines:
 
     def saw_replica(self, position: Position) -> None:
         """Take note of the history that a replica follows; a newer one than the primary's means another primary."""
-        with self._lock:
-            if (
-                self._newest is not None
-                and self._newest.system_id == position.system_id
-                and self._newest.timeline < position.timeline
-            ):
-                _log.warning("a replica follows a newer primary", timeline=position.timeline)
-                self._newest = position
+        if self._take_note(position):
+            _log.warning("a replica follows a newer primary", timeline=position.timeline)
 
     def saw_primary(self, state: ServerState) -> bool:
         """Take note of where the primary's address leads now, and tell whether it may be used."""
@@ -157,16 +152,21 @@ class Timelines:
         return is_current
 
     def _is_newest(self, position: Position) -> bool:
-        newest = self._newest
-        if newest is not None and newest.is_on(position):
-            return True
+        if self._take_note(position):
+            _log.warning("the primary changed", timeline=position.timeline)
+        return self._newest[position.system_id].is_on(position)
+
+    def _take_note(self, position: Position) -> bool:
+        """Remember the history of *position* if it is the newest of its system; return whether it replaces another."""
+        newest = self._newest.get(position.system_id)
+        if newest is not None and newest.timeline >= position.timeline:
+            return False
         with self._lock:
-            if self._newest is not None and self._newest.system_id == position.system_id:
-                if self._newest.timeline > position.timeline:
-                    return False
-                _log.warning("the primary changed", timeline=position.timeline)
-            self._newest = position
-        return True
+            newest = self._newest.get(position.system_id)
+            if newest is not None and newest.timeline >= position.timeline:
+                return False
+            self._newest[position.system_id] = position
+            return newest is not None
 
 
 class _PrimaryProbe:
