@@ -56,6 +56,9 @@ def settings_for(database: str, data_dir: Path, **others: str) -> dict[str, str]
         "LOG_LEVEL": "WARNING",
         "DRAIN_DELAY_SECONDS": "0",
         "DATABASE_START_SPREAD_SECONDS": "0",
+        # Only tests of overload want to see requests refused because the machine has other things to do.
+        "DATABASE_WAIT_SECONDS": "5",
+        "HASHING_WAIT_SECONDS": "5",
         **others,
     }
     return {**without_settings(), **{f"USERSERVICE_{name}": value for name, value in settings.items()}}

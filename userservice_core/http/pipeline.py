@@ -107,6 +107,9 @@ class HttpOptions:
         database_queue: Requests that may wait for one of those places; the next one is refused.
         hashing_threads: Requests at work at once that hash a password.
         hashing_queue: Requests that may wait for one of those places; the next one is refused.
+        database_wait_seconds: How long a request may wait for a place to use the database; those that would wait longer
+            are refused. What the settings have is much less than here, where nobody else is to be served meanwhile.
+        hashing_wait_seconds: The same of those that hash a password.
         expose_metrics: Whether `/metrics` is served beside the API.
         require_if_match: Whether a change of something that has a version must say which one it is meant for.
         cross_origin: Which pages of other origins may read answers.
@@ -123,6 +126,8 @@ class HttpOptions:
     database_queue: int = 256
     hashing_threads: int = 4
     hashing_queue: int = 64
+    database_wait_seconds: float = 5.0
+    hashing_wait_seconds: float = 5.0
     expose_metrics: bool = False
     require_if_match: bool = False
     cross_origin: CrossOriginRules = attrs.field(factory=CrossOriginRules)
@@ -212,12 +217,16 @@ class Pipeline:
         self._limits = Limits(body_bytes=options.max_body_bytes, header_bytes=options.max_header_bytes)
         self._fixed_headers = _PROTECTION + (_TRANSPORT_SECURITY if options.issuer.startswith("https://") else ())
         self._workers = {
-            Bulkhead.DATABASE: BoundedWorkers(
-                "database", threads=options.database_threads, queue=options.database_queue
+            Bulkhead.DATABASE: self._places_for(
+                "database", options.database_threads, options.database_queue, options.database_wait_seconds
             ),
-            Bulkhead.HASHING: BoundedWorkers("hashing", threads=options.hashing_threads, queue=options.hashing_queue),
+            Bulkhead.HASHING: self._places_for(
+                "hashing", options.hashing_threads, options.hashing_queue, options.hashing_wait_seconds
+            ),
             # Nearly all are answered from memory, and must not stand behind those who wait for the database.
-            Bulkhead.CHECKS: BoundedWorkers("checks", threads=_CHECKING_THREADS, queue=options.database_queue),
+            Bulkhead.CHECKS: self._places_for(
+                "checks", _CHECKING_THREADS, options.database_queue, options.database_wait_seconds
+            ),
         }
 
     @property
@@ -244,10 +253,8 @@ class Pipeline:
         work = partial(self._serve, exchange, route)
         if route.pure:
             return work()
-        try:
-            return self._workers[route.bulkhead].run(work, context=exchange.context)
-        except UserServiceError as error:
-            return self._refuse(exchange, error)
+        refuse = partial(self._refuse, exchange)
+        return self._workers[route.bulkhead].run(work, otherwise=refuse, context=exchange.context)
 
     def try_local(self, request: Request) -> Response | None:
         """Serve *request* if that takes the process's memory only, else return None; never blocks."""
@@ -263,15 +270,17 @@ class Pipeline:
         work = partial(self._serve, exchange, route)
         if route.pure:
             return _finished(work())
-        try:
-            return self._workers[route.bulkhead].submit(work)
-        except UserServiceError as error:
-            return _finished(self._refuse(exchange, error))
+        return self._workers[route.bulkhead].submit(work, otherwise=partial(self._refuse, exchange))
 
     def close(self) -> None:
         """Finish what has begun and stop the threads."""
         for workers in self._workers.values():
             workers.close()
+
+    def _places_for(self, name: str, threads: int, queue: int, longest_wait_seconds: float) -> BoundedWorkers[Response]:
+        return BoundedWorkers(
+            name, threads=threads, queue=queue, longest_wait_seconds=longest_wait_seconds, metrics=self._metrics
+        )
 
     # --- in ---------------------------------------------------------------------------------------------------------
 
