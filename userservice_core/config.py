@@ -708,8 +708,8 @@ class Settings:
     )
     database_wait_seconds: float = _setting(
         _decimal(0.01, 300, "seconds"),
-        "How long a request may wait to use the database. One that would wait for more than three quarters of it, as the"
-        " last ones took, is answered with 503 at once, and one that has waited longer is as soon as that is seen.",
+        "How long a request may wait to use the database. One that would wait for more than three quarters of it, by"
+        " what the last ones took, is answered with 503 at once; so is one that has waited longer, when that is seen.",
         default=0.5,
     )
     hashing_queue: int = _setting(

@@ -169,11 +169,17 @@ class Server(Process):
     """A host under granian."""
 
     def __init__(
-        self, app: str, *, environment: Mapping[str, str], port: int | None = None, folder: Path = ROOT
+        self,
+        app: str,
+        *,
+        environment: Mapping[str, str],
+        port: int | None = None,
+        folder: Path = ROOT,
+        program: Sequence[str] = OURS,
     ) -> None:
         self.port = port or free_port()
         own = {"USERSERVICE_PORT": str(self.port), "USERSERVICE_METRICS_PORT": str(free_port())}
-        super().__init__("serve", "--app", app, environment={**environment, **own}, folder=folder)
+        super().__init__("serve", "--app", app, environment={**environment, **own}, program=program, folder=folder)
         self.metrics_url = f"http://127.0.0.1:{own['USERSERVICE_METRICS_PORT']}/metrics"
 
     @property

@@ -1,14 +1,10 @@
-"""Who is let in: decided by the wait that is to be expected, which is measured, and not by the number of those waiting."""
+"""Who is let in: decided by the wait that is to be expected, as it is measured, and not by how many are waiting."""
 
 from __future__ import annotations
 
-import random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from userservice_core.errors import OverloadedError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 WEIGHT_OF_THE_LAST: Final = 1 / 8
 """Of the last piece of work in the moving mean: what Jacobson and Karels took for round trips (RFC 6298 section 2)."""
@@ -22,6 +18,8 @@ The rest is for what the estimate is wrong by: who was let in and waits longer t
 
 LONGEST_RETRY_SECONDS: Final = 30.0
 """What is told at the most; whoever is told that comes between half of it and all of it."""
+
+_GOLDEN_RATIO: Final = 0.618_033_988_749_895
 
 PACE_OF_RETURNS: Final = 0.9
 """Of the time that a piece of work takes: a few more are told to come than there is time for, so that none is idle."""
@@ -42,25 +40,12 @@ class Admission:
     Whoever is refused is told when it will be their turn if those who were refused before come in turn, too.
     """
 
-    def __init__(
-        self,
-        *,
-        threads: int,
-        queue: int,
-        longest_wait_seconds: float,
-        chance: Callable[[], float] = random.random,
-    ) -> None:
-        """
-        Begin with nobody there.
-
-        Args:
-            longest_wait_seconds: The bound.
-            chance: Returns something of [0, 1), for what many are not to do at once.
-        """
+    def __init__(self, *, threads: int, queue: int, longest_wait_seconds: float) -> None:
+        """Begin with nobody there; *longest_wait_seconds* is the bound."""
         self._threads = threads
         self._queue = queue
         self._longest_wait_seconds = longest_wait_seconds
-        self._chance = chance
+        self._spread = 0.0
         self._at_work = 0
         self._waiting = 0
         self._work_seconds = 0.0
@@ -129,8 +114,13 @@ class Admission:
         self._returns_until = max(self._returns_until, earliest) + step
         if self._returns_until > latest:
             self._returns_until = latest
-            seconds = LONGEST_RETRY_SECONDS * (1 - self._chance() / 2)
+            seconds = LONGEST_RETRY_SECONDS * (1 - self._next_of_spread() / 2)
         else:
             seconds = self._returns_until - now
-        # Whole seconds are all that the header can tell: rounded by chance, they are right on the average.
-        return OverloadedError(retry_after_seconds=max(1, int(seconds + self._chance())))
+        # Whole seconds are all that the header can tell: rounded up or down in turn, they are right on the average.
+        return OverloadedError(retry_after_seconds=max(1, int(seconds + self._next_of_spread())))
+
+    def _next_of_spread(self) -> float:
+        """Return a number of [0, 1), each far from the last ones (Weyl 1916), for what many are not to do at once."""
+        self._spread = (self._spread + _GOLDEN_RATIO) % 1
+        return self._spread

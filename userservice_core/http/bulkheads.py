@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import attrs
+import structlog
 
 from userservice_core.errors import DeadlineExceededError, OverloadedError, UnavailableError
 from userservice_core.http.admission import Admission
+from userservice_core.ports.context import present_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from userservice_core.ports.context import CallContext
     from userservice_core.ports.metrics import Metrics
 
@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 AT_ONCE: Final = "refused"
 LATE: Final = "refused-late"
+_SECONDS_BETWEEN_LINES: Final = 1.0
+
+_log = structlog.get_logger("userservice.http")
 
 
 @attrs.frozen(eq=False)
@@ -80,7 +83,7 @@ class BoundedWorkers(Generic[T]):
         queue: int,
         longest_wait_seconds: float,
         metrics: Metrics,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = present_seconds,
     ) -> None:
         """
         Start no thread yet.
@@ -97,6 +100,9 @@ class BoundedWorkers(Generic[T]):
         self._monotonic = monotonic
         self._longest_wait_seconds = longest_wait_seconds
         self._told = 0.0
+        self._name = name
+        self._unlogged = 0
+        self._logged_at: float | None = None
         self._lock = Lock()
         self._admission = Admission(threads=threads, queue=queue, longest_wait_seconds=longest_wait_seconds)
         self._waiting: deque[_Waiting[T]] = deque()
@@ -221,8 +227,21 @@ class BoundedWorkers(Generic[T]):
         self._metrics.count(self._counted, outcome=outcome)
         with self._lock:
             expected = self._admission.expected_wait_seconds()
+            number = self._to_be_logged()
         self._tell(expected)
+        if number:
+            _log.warning("requests refused", work=self._name, number=number, wait_seconds=round(expected, 3))
         return error
+
+    def _to_be_logged(self) -> int:
+        """Return how many were refused since the last line of the log, which are told once a second; 0 before."""
+        self._unlogged += 1
+        now = self._monotonic()
+        if self._logged_at is not None and now - self._logged_at < _SECONDS_BETWEEN_LINES:
+            return 0
+        self._logged_at = now
+        number, self._unlogged = self._unlogged, 0
+        return number
 
     def _tell(self, expected_wait_seconds: float) -> None:
         """Set the level; most of the time nobody waits, and it is known."""

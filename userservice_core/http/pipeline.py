@@ -144,6 +144,7 @@ class _Exchange:
         seconds_allowed: From its reception to its deadline.
         finish: Ends the measurement, with the status.
         is_routine: Whether it is one of those that machines ask all day.
+        is_turned_away: Whether there was no place for it.
         is_compressible: Whether the answer may be compressed.
         parameters: The ids in its path.
         cookie_token: The refresh token in the cookie; None where none is there, or looked for.
@@ -160,6 +161,7 @@ class _Exchange:
     finish: Callable[[int], None]
     operation: str
     is_routine: bool = False
+    is_turned_away: bool = False
     is_compressible: bool = False
     speaks_oauth: bool = False
     parameters: Mapping[str, UUID] = attrs.field(factory=dict)
@@ -253,8 +255,8 @@ class Pipeline:
         work = partial(self._serve, exchange, route)
         if route.pure:
             return work()
-        refuse = partial(self._refuse, exchange)
-        return self._workers[route.bulkhead].run(work, otherwise=refuse, context=exchange.context)
+        turn_away = partial(self._turn_away, exchange)
+        return self._workers[route.bulkhead].run(work, otherwise=turn_away, context=exchange.context)
 
     def try_local(self, request: Request) -> Response | None:
         """Serve *request* if that takes the process's memory only, else return None; never blocks."""
@@ -270,7 +272,7 @@ class Pipeline:
         work = partial(self._serve, exchange, route)
         if route.pure:
             return _finished(work())
-        return self._workers[route.bulkhead].submit(work, otherwise=partial(self._refuse, exchange))
+        return self._workers[route.bulkhead].submit(work, otherwise=partial(self._turn_away, exchange))
 
     def close(self) -> None:
         """Finish what has begun and stop the threads."""
@@ -487,6 +489,11 @@ class Pipeline:
 
     # --- out --------------------------------------------------------------------------------------------------------
 
+    def _turn_away(self, exchange: _Exchange, error: UserServiceError) -> Response:
+        """Refuse what nothing was done for, nor is now: to write a line for each would cost more than all the rest."""
+        exchange.is_routine = exchange.is_turned_away = True
+        return self._refuse(exchange, error)
+
     def _refuse(self, exchange: _Exchange, error: UserServiceError, *, cause: Exception | None = None) -> Response:
         exchange.error_code = error.code
         if cause is None and status_of(error) == INTERNAL_STATUS:
@@ -552,7 +559,7 @@ class Pipeline:
 
     def _log_access(self, exchange: _Exchange, status: int) -> None:
         """Write one line: neither path nor query, since links carry tokens, and nothing of the user."""
-        if status >= _UNAVAILABLE_STATUS:
+        if status >= _UNAVAILABLE_STATUS and not exchange.is_turned_away:
             write = _log.warning
         elif exchange.is_routine:
             write = _log.debug

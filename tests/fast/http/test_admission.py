@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 import pytest
@@ -11,9 +11,6 @@ from hypothesis import strategies as st
 
 from userservice_core.errors import OverloadedError
 from userservice_core.http.admission import ADMITTED_SHARE, LONGEST_RETRY_SECONDS, Admission
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _BOUND: Final = 0.8
 _NO_LIMIT: Final = 100_000
@@ -32,7 +29,6 @@ class _Queue:
     threads: int = 2
     length: int = _NO_LIMIT
     seconds: float = 0.02
-    chance: Callable[[], float] = lambda: 0.5
     now: float = 1_000.0
     waited: list[float] = attrs.field(factory=list)
     told: list[int] = attrs.field(factory=list)
@@ -42,9 +38,7 @@ class _Queue:
     _admission: Admission = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._admission = Admission(
-            threads=self.threads, queue=self.length, longest_wait_seconds=_BOUND, chance=self.chance
-        )
+        self._admission = Admission(threads=self.threads, queue=self.length, longest_wait_seconds=_BOUND)
 
     @property
     def expected(self) -> float:
@@ -205,8 +199,7 @@ def test_those_who_are_refused_are_told_to_come_one_after_the_other() -> None:
 
 def test_nobody_is_told_to_stay_away_for_long() -> None:
     """However many are refused; and those who are told the most do not come all at once."""
-    chances = iter(number * 0.618 % 1 for number in range(1_000_000))
-    queue = _warm(_Queue(chance=lambda: next(chances)))
+    queue = _warm(_Queue())
     for _ in range(20_000):
         queue.come()
     last = queue.told[-1_000:]
