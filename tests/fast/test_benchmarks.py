@@ -15,9 +15,9 @@ from benchmarks.baseline import compared_with
 from benchmarks.figure import Bench, CannotMeasureError, Figure, Goal, Result, Round, at_least, at_most
 from benchmarks.figures import Area, all_figures, chosen
 from benchmarks.goals import NOT_HERE, ROWS
-from benchmarks.load import Load, PythonClient
 from benchmarks.report import entry_of, page_of, read_document, result_of, table_of, write_document
 from benchmarks.running import Measured, measure
+from benchmarks.saturation import Load, PythonClient
 from benchmarks.scene import Effort, Scene, scene_for
 
 if TYPE_CHECKING:
