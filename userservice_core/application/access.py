@@ -13,8 +13,9 @@ import msgspec
 from userservice_core.domain.audit import Actor
 from userservice_core.domain.clients import ClientMap
 from userservice_core.domain.ids import ClientId, RoleId, SessionId, UserId
+from userservice_core.domain.permission_sets import PermissionSet
 from userservice_core.domain.revocations import Revocation, RevocationKind
-from userservice_core.domain.roles import AssignedRole, PermissionSet, RoleMap
+from userservice_core.domain.roles import AssignedRole, RoleMap
 from userservice_core.errors import (
     InvalidAccessTokenError,
     PermissionDeniedError,
