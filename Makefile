@@ -25,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run servers test test-fast check format docs statements bench bench-compare bench-capacity load audit soak constraints clean
+.PHONY: help install run servers test test-fast check format docs statements bench bench-compare bench-capacity bench-peers load audit soak constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ bench-compare: servers ## Tell what got slower since another commit: REF=commit
 
 bench-capacity: servers ## Measure what `userservice capacity` plans with
 	@$(BIN)/python -m benchmarks --only planning,scale-out --name capacity $(ARGS)
+
+bench-peers: servers ## Measure beside other libraries of accounts, each in an environment of its own
+	@$(BIN)/python -m benchmarks.peers --only "$(ONLY)" $(ARGS)
 
 load: $(DEV_STAMP) ## Load a service as people do, to criteria: SCENARIO=name URL=service USERS=most SECONDS=all WEB=port
 	@$(BIN)/python -m benchmarks.load $(SCENARIO) $(if $(URL),--url "$(URL)") $(if $(USERS),--users $(USERS)) \
