@@ -35,7 +35,7 @@ _READ_TIMEOUT_SECONDS = 2.0
 _LEAST_PAUSE_SECONDS = 0.01
 """Between two reads, however often the reader is woken: a burst of revocations is read in a few strides."""
 
-_PAUSE_OF_A_READ = 4
+_PAUSE_OF_A_READ = 10
 """
 How much longer than a read the pause after it is. Each read returns all that the overlap holds: where many end at once,
 reading that as often as there is something new would take more of the processor than what ends them.
