@@ -167,6 +167,15 @@ def test_a_baseline_is_compared_where_the_rounds_do_not_overlap() -> None:
     assert told(_result(_READ, (20.0, 100.0), (51.0, 100.0))) == []
 
 
+def test_a_baseline_in_which_nothing_was_done_is_compared_too() -> None:
+    """As on a machine that was too busy to do anything of it in time."""
+    nothing = [entry_of(_result(_READ, (0.0, 100.0), (0.0, 100.0)), versions={})]
+    something = [entry_of(_result(_READ, (50.0, 100.0), (51.0, 100.0)), versions={})]
+
+    assert next(compared_with(nothing, something)) == "a-read: better than the baseline, 0.505 after 0.000"
+    assert list(compared_with(nothing, nothing))[:-1] == []
+
+
 def _bench(measure: Callable[[Scene], Iterator[dict[str, Round]]], *, most_rounds: int | None = None) -> Bench:
     return Bench(figures=(_READ, _WAIT), measure=measure, most_rounds=most_rounds)
 
