@@ -36,7 +36,7 @@ def compared_with(baseline: Sequence[Mapping[str, Any]], measured: Sequence[Mapp
 def _verdict(before: Result, after: Result) -> str | None:
     sign = 1 if after.figure.goal is None or after.figure.goal.is_least else -1
     old, new = before.ratio or 0.0, after.ratio or 0.0
-    if abs(new / old - 1) < _LEAST_CHANGE:
+    if abs(new - old) <= _LEAST_CHANGE * old:
         return None
     if min(after.ratios) > max(before.ratios):
         return "better" if sign > 0 else "worse"

@@ -11,17 +11,18 @@ import attrs
 import msgspec
 
 from userservice_core.domain.audit import Actor
-from userservice_core.domain.clients import ClientMap
+from userservice_core.domain.clients import ClientMap, ClientSecret, ClientSecretMap
 from userservice_core.domain.ids import ClientId, RoleId, SessionId, UserId
+from userservice_core.domain.permission_sets import PermissionSet
 from userservice_core.domain.revocations import Revocation, RevocationKind
-from userservice_core.domain.roles import AssignedRole, PermissionSet, RoleMap
+from userservice_core.domain.roles import AssignedRole, RoleMap
 from userservice_core.errors import (
     InvalidAccessTokenError,
     PermissionDeniedError,
     UserNotFoundError,
     UserTokenRequiredError,
 )
-from userservice_core.ports.cache import Cache, Namespace, Versioned
+from userservice_core.ports.cache import Cache, Codec, Namespace, Versioned
 from userservice_core.ports.context import reads_are_provisional
 from userservice_core.ports.security import AccessClaims, PrincipalKind
 
@@ -183,6 +184,15 @@ class Access:
         role_map = self._cached(ROLE_MAP, "", self._load_role_map)
         return {user_id: role_map.permissions_of(held) for user_id, held in roles.items()}
 
+    def held_secrets(self, *, client_id: ClientId) -> tuple[ClientSecret, ...]:
+        """
+        Return the secrets of a client as this process holds them; none where it is unknown or disabled.
+
+        What has ended is forgotten within the bounds of a revocation. What is new may not be known yet, so nobody is
+        refused by this alone.
+        """
+        return self._cached(CLIENT_SECRETS, "", self._load_client_secrets).of(client_id)
+
     def require(self, *, principal: Principal | ClientPrincipal, permission: str, sensitive: bool = False) -> None:
         """
         Check that the caller holds *permission* (`resource:action`); a client within the scope of its token.
@@ -258,6 +268,10 @@ class Access:
         client_map = self._clients.client_map()
         return Versioned(client_map.epoch, client_map)
 
+    def _load_client_secrets(self) -> Versioned[ClientSecretMap]:
+        secret_map = self._clients.secret_map()
+        return Versioned(secret_map.epoch, secret_map)
+
 
 def forget_access(cache: Cache, revocation: Revocation) -> None:
     """Refuse from now on what *cache* holds of who may do what, as far as *revocation* says that it is outdated."""
@@ -265,6 +279,7 @@ def forget_access(cache: Cache, revocation: Revocation) -> None:
         case RevocationKind.ROLE_MAP:
             cache.invalidate(ROLE_MAP, "", revocation.version)
             cache.invalidate(CLIENT_MAP, "", revocation.version)
+            cache.invalidate(CLIENT_SECRETS, "", revocation.version)
         case RevocationKind.USER_ACCESS:
             cache.invalidate(HELD_ROLES, revocation.subject, revocation.version)
 
@@ -281,7 +296,7 @@ def access_changed(user: User, *, now: datetime) -> Revocation:
 
 
 def role_map_changed(epoch: int, *, now: datetime) -> Revocation:
-    """Return what tells every process to forget what roles granted, and clients held, before *epoch*."""
+    """Return what tells every process to forget what roles granted, and of clients what they held, before *epoch*."""
     return Revocation(
         kind=RevocationKind.ROLE_MAP, subject="", not_before=now, version=epoch, expires_at=now + _KEPT_FOR
     )
@@ -340,7 +355,7 @@ LONGEST_KEPT_SECONDS: Final = 30
 """After which even what nobody was told to forget is read again."""
 
 ROLE_MAP: Namespace[RoleMap] = Namespace(
-    name="role-map", ttl_seconds=LONGEST_KEPT_SECONDS, encode=_encode_role_map, decode=_decode_role_map
+    name="role-map", ttl_seconds=LONGEST_KEPT_SECONDS, codec=Codec(_encode_role_map, _decode_role_map)
 )
 """Which permissions each role grants; one value, under the empty key, fenced by the access epoch."""
 
@@ -358,9 +373,18 @@ def _decode_client_map(data: bytes) -> ClientMap:
 
 
 CLIENT_MAP: Namespace[ClientMap] = Namespace(
-    name="client-map", ttl_seconds=LONGEST_KEPT_SECONDS, encode=_encode_client_map, decode=_decode_client_map
+    name="client-map", ttl_seconds=LONGEST_KEPT_SECONDS, codec=Codec(_encode_client_map, _decode_client_map)
 )
 """What each client may do; one value, under the empty key, fenced by the access epoch."""
+
+CLIENT_SECRETS: Namespace[ClientSecretMap] = Namespace(
+    name="client-secrets", ttl_seconds=LONGEST_KEPT_SECONDS, codec=None
+)
+"""
+By which secrets each client is known; one value, under the empty key, fenced by the access epoch.
+
+It has no way into a shared cache: whoever could read that, or write there, would have every client.
+"""
 
 
 def _decode_held_roles(data: bytes) -> tuple[RoleId, ...]:
@@ -368,7 +392,7 @@ def _decode_held_roles(data: bytes) -> tuple[RoleId, ...]:
 
 
 HELD_ROLES: Namespace[tuple[RoleId, ...]] = Namespace(
-    name="held-roles", ttl_seconds=LONGEST_KEPT_SECONDS, encode=msgspec.json.encode, decode=_decode_held_roles
+    name="held-roles", ttl_seconds=LONGEST_KEPT_SECONDS, codec=Codec(msgspec.json.encode, _decode_held_roles)
 )
 """Which roles a live user holds; one value a user, under the user's id, fenced by the version of their access."""
 

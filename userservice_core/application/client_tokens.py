@@ -12,8 +12,14 @@ from userservice_core.application.access import ClientPrincipal
 from userservice_core.application.service_clients import secret_digest
 from userservice_core.application.session_ends import LEEWAY
 from userservice_core.application.token_times import jittered
-from userservice_core.domain.clients import MAX_CLIENT_PERMISSIONS, MAX_CLIENT_SECRETS, ClientSecret, ServiceClient
-from userservice_core.domain.ids import ClientId
+from userservice_core.domain.clients import (
+    MAX_CLIENT_PERMISSIONS,
+    MAX_CLIENT_SECRETS,
+    MAX_CLIENTS,
+    ClientSecret,
+    ServiceClient,
+)
+from userservice_core.domain.ids import ClientId, ClientSecretId
 from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.domain.roles import is_permission_name
 from userservice_core.errors import (
@@ -26,7 +32,7 @@ from userservice_core.errors import (
 from userservice_core.ports.security import AccessClaims
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
     from userservice_core.application.access import Access
@@ -102,6 +108,8 @@ class ClientTokens:
         self._metrics = metrics
         self._pacer = pacer
         self._access_lifetime = access_lifetime
+        # What is held of a secret does not show what was written since.
+        self._uses_written_at: dict[ClientSecretId, datetime] = {}
 
     def issue(self, *, credentials: ClientCredentials, scope: str | None) -> ClientToken:
         """
@@ -147,11 +155,14 @@ class ClientTokens:
         """
         Return what an access token says that stands now, whether a user's or a client's; None for anything else.
 
+        A secret that has ended is good for as long as a token that was revoked; one that is new is good at once.
+
         Raises:
             InvalidClientError: If the client is unknown or disabled, or the secret is not one of its.
             RevocationsUnknownError: If it cannot be told whether the token was revoked.
         """
-        self._authenticate(credentials)
+        if not self._is_held(credentials):
+            self._authenticate(credentials)
         try:
             principal = self._access.authenticate(token=token)
             self._access.permissions_of_caller(principal)
@@ -188,10 +199,27 @@ class ClientTokens:
 
     def _authenticate(self, credentials: ClientCredentials) -> ServiceClient:
         client, secret = self._evenly(lambda: self._opened(self._clients.find(_id_of(credentials)), credentials))
-        now = self._clock.now()
-        if secret.is_use_worth_writing(now=now):
-            self._uow.run(lambda transaction: transaction.clients.touch(client.id, secret.id, now=now))
+        self._note_use(client.id, secret)
         return client
+
+    def _is_held(self, credentials: ClientCredentials) -> bool:
+        """Tell whether this process holds the secret; if not, it may be new, and only the primary can refuse it."""
+        client_id = _id_of(credentials)
+        secret = _matching(self._access.held_secrets(client_id=client_id), credentials)
+        if secret is None:
+            return False
+        self._note_use(client_id, secret)
+        return True
+
+    def _note_use(self, client_id: ClientId, secret: ClientSecret) -> None:
+        now = self._clock.now()
+        if not secret.is_use_worth_writing(now=now, written_at=self._uses_written_at.get(secret.id)):
+            return
+        self._uow.run(lambda transaction: transaction.clients.touch(client_id, secret.id, now=now))
+        if len(self._uses_written_at) >= MAX_CLIENTS * MAX_CLIENT_SECRETS:
+            # Most are of secrets that are gone; the others are written once more.
+            self._uses_written_at.clear()
+        self._uses_written_at[secret.id] = now
 
     def _evenly(self, authenticate: Callable[[], T]) -> T:
         """Do it, and take as long for every client that is refused: a row that is read takes longer than none."""
@@ -205,14 +233,11 @@ class ClientTokens:
 
     @staticmethod
     def _opened(client: ServiceClient | None, credentials: ClientCredentials) -> tuple[ServiceClient, ClientSecret]:
-        """Return the client that the credentials open and its secret that did; compares as much in every case."""
-        presented = secret_digest(credentials.secret)
-        secrets = () if client is None else client.secrets
-        digests = [*(secret.digest for secret in secrets), *[_NO_DIGEST] * MAX_CLIENT_SECRETS][:MAX_CLIENT_SECRETS]
-        matches = [hmac.compare_digest(digest, presented) for digest in digests]
-        if client is None or client.is_disabled or not any(matches):
+        """Return the client that the credentials open and its secret that did."""
+        secret = _matching(() if client is None else client.secrets, credentials)
+        if client is None or client.is_disabled or secret is None:
             raise InvalidClientError
-        return client, secrets[matches.index(True)]
+        return client, secret
 
     def _end(self, claims: AccessClaims) -> None:
         """Revoke one token: it is the only one of a session that has its id."""
@@ -230,6 +255,14 @@ def _id_of(credentials: ClientCredentials) -> ClientId:
         return ClientId(UUID(credentials.client_id))
     except ValueError:
         return _NOBODY
+
+
+def _matching(secrets: Sequence[ClientSecret], credentials: ClientCredentials) -> ClientSecret | None:
+    """Return which of a client's secrets was presented, if one was; compares as much in every case."""
+    presented = secret_digest(credentials.secret)
+    digests = [*(secret.digest for secret in secrets), *[_NO_DIGEST] * MAX_CLIENT_SECRETS][:MAX_CLIENT_SECRETS]
+    matches = [hmac.compare_digest(digest, presented) for digest in digests]
+    return secrets[matches.index(True)] if any(matches) else None
 
 
 def _granted_scope(client: ServiceClient, scope: str | None) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ import attrs
 
 from userservice_core.domain.ids import ClientId, ClientSecretId
 from userservice_core.domain.lists import Position
-from userservice_core.domain.roles import PermissionSet, role_name_key
+from userservice_core.domain.permission_sets import PermissionSet
+from userservice_core.domain.roles import role_name_key
 from userservice_core.domain.texts import text_faults
 from userservice_core.errors import (
     ClientSecretNotFoundError,
@@ -45,9 +46,15 @@ class ClientSecret:
     created_at: datetime
     last_used_at: datetime | None = None
 
-    def is_use_worth_writing(self, *, now: datetime) -> bool:
-        """Tell whether the stored time of the last use is too old to stay."""
-        return self.last_used_at is None or now - self.last_used_at >= _USE_RESOLUTION
+    def is_use_worth_writing(self, *, now: datetime, written_at: datetime | None = None) -> bool:
+        """
+        Tell whether the stored time of the last use is too old to stay.
+
+        Args:
+            now: The time of the use.
+            written_at: When this process wrote a use last, which a secret that was read before does not show.
+        """
+        return all(last is None or now - last >= _USE_RESOLUTION for last in (self.last_used_at, written_at))
 
 
 @attrs.frozen(kw_only=True)
@@ -179,6 +186,24 @@ class ClientMap:
         """Return what a client may do; None where it is unknown or disabled."""
         names = self.permissions.get(client_id)
         return None if names is None else PermissionSet(names)
+
+
+@attrs.frozen
+class ClientSecretMap:
+    """
+    By which secrets each client is known that is not disabled.
+
+    Attributes:
+        epoch: The access epoch it was read at; any change of a client's secrets raises it.
+        secrets: By client, the oldest first.
+    """
+
+    epoch: int
+    secrets: Mapping[ClientId, tuple[ClientSecret, ...]] = attrs.field(repr=False)
+
+    def of(self, client_id: ClientId) -> tuple[ClientSecret, ...]:
+        """Return the secrets of a client; none where it is unknown or disabled."""
+        return self.secrets.get(client_id, ())
 
 
 @attrs.frozen(kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -16,6 +17,8 @@ from userservice_core.http.admission import Admission
 from userservice_core.ports.context import present_seconds
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from userservice_core.ports.context import CallContext
     from userservice_core.ports.metrics import Metrics
 
@@ -36,11 +39,13 @@ class _Waiting(Generic[T]):
     Attributes:
         otherwise: Makes what they get in the place of what their work returns.
         since: When they came.
+        timing: Closed when they wait no longer.
     """
 
     work: Callable[[], T]
     otherwise: Callable[[UnavailableError], T]
     since: float
+    timing: ExitStack = attrs.field(factory=ExitStack)
     future: Future[T] = attrs.field(factory=Future)
 
     def refuse(self, error: UnavailableError) -> None:
@@ -83,6 +88,7 @@ class BoundedWorkers(Generic[T]):
         queue: int,
         longest_wait_seconds: float,
         metrics: Metrics,
+        timed_as: str | None = None,
         monotonic: Callable[[], float] = present_seconds,
     ) -> None:
         """
@@ -93,8 +99,10 @@ class BoundedWorkers(Generic[T]):
             threads: Pieces of work done at once.
             queue: How many may wait, however short.
             longest_wait_seconds: How long anybody may wait.
+            timed_as: Under which name it is measured how long those who are let in wait; not if None.
         """
         self._metrics = metrics
+        self._timed_as = timed_as
         self._counted = f"admission_{name}"
         self._level = f"admission_wait_seconds_{name}"
         self._monotonic = monotonic
@@ -125,7 +133,9 @@ class BoundedWorkers(Generic[T]):
             return otherwise(self._refused(AT_ONCE, error))
         left = context.left_seconds()
         patience = self._longest_wait_seconds if left is None else min(left, self._longest_wait_seconds)
-        if not self._places.acquire(timeout=max(patience, 0)):
+        with self._wait_timed():
+            has_place = self._places.acquire(timeout=max(patience, 0))
+        if not has_place:
             return otherwise(self._gone(context))
         try:
             began = self._begin(since)
@@ -154,12 +164,14 @@ class BoundedWorkers(Generic[T]):
                     late.append(self._waiting.popleft())
                     self._admission.leave()
                 self._admission.come(waiting.since)
+                waiting.timing.enter_context(self._wait_timed())
                 self._waiting.append(waiting)
         except OverloadedError as error:
             waiting.refuse(self._refused(AT_ONCE, error))
         else:
             self._have_done(waiting)
         for one in late:
+            one.timing.close()
             one.refuse(self._refused(LATE, self._refusal()))
         return waiting.future
 
@@ -187,6 +199,7 @@ class BoundedWorkers(Generic[T]):
                 waiting = self._waiting.popleft() if self._waiting else None
             if waiting is None:
                 return
+            waiting.timing.close()
             try:
                 began = self._begin(waiting.since)
             except OverloadedError as error:
@@ -196,6 +209,9 @@ class BoundedWorkers(Generic[T]):
                 waiting.do()
             finally:
                 self._end(began)
+
+    def _wait_timed(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._timed_as is None else self._metrics.timing(self._timed_as)
 
     def _begin(self, since: float) -> float:
         with self._lock:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -41,7 +41,6 @@ from userservice_core.http.idempotency import REPLAYED, decode_answer, encode_an
 from userservice_core.http.messages import Request, Response, with_one_vary
 from userservice_core.http.negotiation import representation_for, require_acceptable
 from userservice_core.http.oauth_errors import oauth_error_response
-from userservice_core.http.openapi import openapi_document
 from userservice_core.http.problems import INTERNAL_STATUS, problem_response, status_of
 from userservice_core.http.reception import (
     Limits,
@@ -206,7 +205,7 @@ class Pipeline:
             health=health,
             metrics=metrics,
             issuer=options.issuer,
-            openapi=openapi_document(served, issuer=options.issuer),
+            openapi=cache(partial(_document, served, options.issuer)),
             refresh_cookie=self._cookie,
         )
         self._router = Router(served)
@@ -224,6 +223,20 @@ class Pipeline:
             ),
             Bulkhead.HASHING: self._places_for(
                 "hashing", options.hashing_threads, options.hashing_queue, options.hashing_wait_seconds
+            ),
+            Bulkhead.DATABASE: self._places_for(
+                "database", options.database_threads, options.database_queue, options.database_wait_seconds
+            ),
+            Bulkhead.HASHING: self._places_for(
+                "hashing",
+                options.hashing_threads,
+                options.hashing_queue,
+                options.hashing_wait_seconds,
+                timed_as="hash_queue_wait",
+            ),
+            # Nearly all are answered from memory, and must not stand behind those who wait for the database.
+            Bulkhead.CHECKS: self._places_for(
+                "checks", _CHECKING_THREADS, options.database_queue, options.database_wait_seconds
             ),
             # Nearly all are answered from memory, and must not stand behind those who wait for the database.
             Bulkhead.CHECKS: self._places_for(
@@ -279,9 +292,16 @@ class Pipeline:
         for workers in self._workers.values():
             workers.close()
 
-    def _places_for(self, name: str, threads: int, queue: int, longest_wait_seconds: float) -> BoundedWorkers[Response]:
+    def _places_for(
+        self, name: str, threads: int, queue: int, longest_wait_seconds: float, *, timed_as: str | None = None
+    ) -> BoundedWorkers[Response]:
         return BoundedWorkers(
-            name, threads=threads, queue=queue, longest_wait_seconds=longest_wait_seconds, metrics=self._metrics
+            name,
+            threads=threads,
+            queue=queue,
+            longest_wait_seconds=longest_wait_seconds,
+            metrics=self._metrics,
+            timed_as=timed_as,
         )
 
     # --- in ---------------------------------------------------------------------------------------------------------
@@ -610,3 +630,10 @@ def _finished(response: Response) -> Future[Response]:
     future: Future[Response] = Future()
     future.set_result(response)
     return future
+
+
+def _document(routes: tuple[Route, ...], issuer: str) -> bytes:
+    """Return the OpenAPI document; to load what makes it, and to make it, takes a tenth of a second of a processor."""
+    from userservice_core.http.openapi import openapi_document
+
+    return openapi_document(routes, issuer=issuer)

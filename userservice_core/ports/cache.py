@@ -18,6 +18,20 @@ class Versioned(Generic[V]):
     value: V
 
 
+@attrs.frozen
+class Codec(Generic[V]):
+    """
+    How a value is written into a shared cache.
+
+    Attributes:
+        encode: Turns a value into bytes.
+        decode: The reverse; raises ValueError on anything it does not understand, which counts as a miss.
+    """
+
+    encode: Callable[[V], bytes]
+    decode: Callable[[bytes], V]
+
+
 @attrs.frozen(kw_only=True)
 class Namespace(Generic[V]):
     """
@@ -26,14 +40,13 @@ class Namespace(Generic[V]):
     Attributes:
         name: Unique among the namespaces of the service.
         ttl_seconds: The backstop: no value is served for longer, less up to a tenth by random, however often it is
-        read. encode: Turns a value into bytes for a shared cache.
-        decode: The reverse; raises ValueError on anything it does not understand, which counts as a miss.
+            read.
+        codec: How values are written into a shared cache; None for what must not leave the memory of a process.
     """
 
     name: str
     ttl_seconds: float
-    encode: Callable[[V], bytes]
-    decode: Callable[[bytes], V]
+    codec: Codec[V] | None
 
 
 class Cache(Protocol):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from userservice_core.domain.clients import ClientMap, ServiceClient
+    from userservice_core.domain.clients import ClientMap, ClientSecretMap, ServiceClient
     from userservice_core.domain.ids import ClientId, ClientSecretId, PermissionId
 
 
@@ -16,6 +16,10 @@ class ClientReader(Protocol):
 
     def client_map(self) -> ClientMap:
         """Return what each client that is not disabled may do, with the access epoch it was read at."""
+        ...
+
+    def secret_map(self) -> ClientSecretMap:
+        """Return by which secrets each client is known that is not disabled, with the access epoch it was read at."""
         ...
 
     def find(self, client_id: ClientId) -> ServiceClient | None:

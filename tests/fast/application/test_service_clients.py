@@ -10,11 +10,11 @@ import pytest
 
 from tests.fast.application.conftest import World
 from userservice_core.application import service_clients as service_clients_module
-from userservice_core.application.access import CLIENT_MAP, ClientPrincipal
+from userservice_core.application.access import CLIENT_MAP, CLIENT_SECRETS, ClientPrincipal
 from userservice_core.application.client_tokens import ClientCredentials
 from userservice_core.domain.clients import OPERATOR, ClientActor, ClientMap
 from userservice_core.domain.ids import ClientId, ClientSecretId, UserId
-from userservice_core.domain.roles import EVERYTHING, PermissionSet
+from userservice_core.domain.permission_sets import EVERYTHING, PermissionSet
 from userservice_core.errors import (
     ClientNotFoundError,
     ClientSecretNotFoundError,
@@ -33,7 +33,7 @@ from userservice_core.errors import (
     UserTokenRequiredError,
     WildcardGrantError,
 )
-from userservice_core.infrastructure.memory import InMemoryMetrics
+from userservice_core.infrastructure.memory import InMemoryMetrics, InMemoryUnitOfWork
 from userservice_core.testing.samples import sample_client_secret, sample_user_id
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from userservice_core.application.use_cases import UseCases
     from userservice_core.domain.clients import ServiceClient
     from userservice_core.ports.security import AccessClaims
+    from userservice_core.ports.unit_of_work import Transaction
 
 
 @attrs.frozen
@@ -243,6 +244,40 @@ def test_a_use_of_a_secret_is_written_once_a_minute(office: Office) -> None:
     office.world.clock.advance(timedelta(seconds=1))
     office.introspect(new, "x")
     assert used_at() == office.world.clock.now()
+
+
+def test_a_secret_that_is_held_ends_at_once(office: Office) -> None:
+    """Where it is ended this process forgets it, and a new one is good before anything is read again."""
+    clients = office.use_cases.service_clients
+    ends: list[Callable[[NewSecret], object]] = [
+        lambda new: clients.delete_secret(actor=office.admin, client_id=new.client.id, secret_id=new.id),
+        lambda new: office.change(new.client.id, is_disabled=True),
+        lambda new: clients.delete(actor=office.admin, client_id=new.client.id),
+    ]
+    for end in ends:
+        new = office.client()
+        assert office.introspect(new, "x") is None
+        end(new)
+        with pytest.raises(InvalidClientError):
+            office.introspect(new, "x")
+
+
+def test_a_use_of_a_held_secret_is_written_once_a_minute(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though what is held of it does not change with that."""
+    writes: list[object] = []
+    run = InMemoryUnitOfWork.run
+
+    def counting(self: InMemoryUnitOfWork, work: Callable[[Transaction], object]) -> object:
+        writes.append(work)
+        return run(self, work)
+
+    monkeypatch.setattr(InMemoryUnitOfWork, "run", counting)
+    new = office.client()
+    writes.clear()
+    for seconds, expected in ((0, 1), (59, 1), (1, 2), (0, 2)):
+        office.world.clock.advance(timedelta(seconds=seconds))
+        office.introspect(new, "x")
+        assert len(writes) == expected
 
 
 # --- the end of tokens ------------------------------------------------------------------------------------------------
@@ -533,9 +568,11 @@ def test_what_is_done_to_a_client_is_audited(office: Office) -> None:
 
 
 def test_what_clients_hold_survives_a_shared_cache() -> None:
-    """As the map of roles does."""
+    """As the map of roles does; their secrets have no way there."""
     client_map = ClientMap(
         7, {ClientId(sample_user_id()): frozenset({"user:read", "*:*"}), ClientId(sample_user_id()): frozenset()}
     )
 
-    assert CLIENT_MAP.decode(CLIENT_MAP.encode(client_map)) == client_map
+    assert CLIENT_SECRETS.codec is None
+    assert CLIENT_MAP.codec is not None
+    assert CLIENT_MAP.codec.decode(CLIENT_MAP.codec.encode(client_map)) == client_map

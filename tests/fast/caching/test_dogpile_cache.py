@@ -15,14 +15,14 @@ from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
 from userservice_core.infrastructure.caching.lru_backend import PatientMutex
 from userservice_core.infrastructure.caching.redis_client import Breaker
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
-from userservice_core.ports.cache import Namespace, Versioned
+from userservice_core.ports.cache import Codec, Namespace, Versioned
 from userservice_core.ports.context import deadline_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAMES: Namespace[str] = Namespace(name="names", ttl_seconds=100, encode=str.encode, decode=bytes.decode)
-OTHERS: Namespace[str] = Namespace(name="others", ttl_seconds=100, encode=str.encode, decode=bytes.decode)
+NAMES: Namespace[str] = Namespace(name="names", ttl_seconds=100, codec=Codec(str.encode, bytes.decode))
+OTHERS: Namespace[str] = Namespace(name="others", ttl_seconds=100, codec=Codec(str.encode, bytes.decode))
 
 
 class _Time:

@@ -18,7 +18,7 @@ from userservice_core.infrastructure.caching.redis_positions import RedisPositio
 from userservice_core.infrastructure.memory.limits import InMemoryRateLimiter
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
 from userservice_core.infrastructure.system.fallback_limiter import FallbackRateLimiter
-from userservice_core.ports.cache import Namespace, Versioned
+from userservice_core.ports.cache import Codec, Namespace, Versioned
 from userservice_core.ports.consistency import Position
 from userservice_core.ports.limits import Counter
 from userservice_core.testing.clocks import FakeClock
@@ -26,7 +26,7 @@ from userservice_core.testing.clocks import FakeClock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAMES: Final = Namespace[str](name="names", ttl_seconds=100, encode=str.encode, decode=bytes.decode)
+NAMES: Final = Namespace[str](name="names", ttl_seconds=100, codec=Codec(str.encode, bytes.decode))
 _FORMS: Final = ("redis://{0}/0", "redis+sentinel://{0},{1},{2}/main", "redis+cluster://{0},{1},{2}")
 
 
@@ -91,7 +91,7 @@ def test_nobody_is_asked_before_the_first_command(hosts: tuple[str, ...], form: 
 def test_hits_are_counted_by_the_hundred() -> None:
     """Exactly, and by what is cached; loads one by one."""
     metrics = InMemoryMetrics()
-    others = Namespace[str](name="others", ttl_seconds=100, encode=str.encode, decode=bytes.decode)
+    others = Namespace[str](name="others", ttl_seconds=100, codec=Codec(str.encode, bytes.decode))
     cache = DogpileCache(max_entries=10, redis_url=None, metrics=metrics)
     for _ in range(3 * HITS_A_COUNT):
         cache.get(NAMES, "k", lambda: Versioned(1, "value"))

@@ -155,6 +155,24 @@ def test_waiting_for_a_place_ends_with_the_bound(gate: threading.Event) -> None:
     workers.close()
 
 
+def test_waiting_is_timed_from_the_admission_to_the_place(gate: threading.Event) -> None:
+    """For both kinds of hosts, and also where no place is had in time; the work itself is not in it."""
+    metrics = InMemoryMetrics()
+    workers: BoundedWorkers[object] = BoundedWorkers(
+        "test", threads=1, queue=2, longest_wait_seconds=_BOUND, metrics=metrics, timed_as="wait"
+    )
+    first = workers.submit(gate.wait, otherwise=_as_it_is)
+    second = workers.submit(lambda: len(metrics.seconds["wait"]), otherwise=_as_it_is)
+    with deadline_after(0.05) as context:
+        assert workers.run(gate.wait, otherwise=_as_it_is, context=context) is DeadlineExceededError
+    gate.set()
+
+    assert first.result(timeout=10)
+    assert second.result(timeout=10) == 3
+    assert sorted(seconds >= 0.04 for seconds in metrics.seconds["wait"]) == [False, True, True]
+    workers.close()
+
+
 def test_a_place_is_given_back_whatever_happens(subject: _Subject) -> None:
     """Work that raises does not use the place up."""
     for _ in range(5):

@@ -14,13 +14,13 @@ import attrs
 import pytest
 
 from tests.fast.system.doubles import wait_until
-from userservice_core.application.access import CLIENT_MAP, HELD_ROLES, ROLE_MAP
+from userservice_core.application.access import CLIENT_MAP, CLIENT_SECRETS, HELD_ROLES, ROLE_MAP
 from userservice_core.domain.revocations import Revocation, RevocationKind
 from userservice_core.errors import DatabaseUnavailableError
 from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
 from userservice_core.infrastructure.memory import InMemoryMetrics
 from userservice_core.infrastructure.system.revocation_mirror import RevocationMirror
-from userservice_core.ports.cache import Namespace, Versioned
+from userservice_core.ports.cache import Codec, Namespace, Versioned
 from userservice_core.ports.revocations import REVOCATIONS_CHANNEL, RevocationBatch
 from userservice_core.testing.clocks import NOON, FakeClock
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _KEYS: Final = ("a", "b", "c", "d")
 _MAX_AGE_SECONDS: Final = 1.0
 _WRITES: Final = 200
-_NAMES: Namespace[int] = Namespace(name="names", ttl_seconds=3_600, encode=lambda value: b"%d" % value, decode=int)
+_NAMES: Namespace[int] = Namespace(name="names", ttl_seconds=3_600, codec=Codec(lambda value: b"%d" % value, int))
 
 
 class _Truth:
@@ -236,4 +236,4 @@ def test_no_answer_is_older_than_the_last_good_read_may_be(scene: _Scene, metric
 
 def test_what_nobody_hears_of_ends_by_itself() -> None:
     """Half a minute is the most that anything is kept which says what somebody may do."""
-    assert {namespace.ttl_seconds for namespace in (ROLE_MAP, CLIENT_MAP, HELD_ROLES)} == {30}
+    assert {namespace.ttl_seconds for namespace in (ROLE_MAP, CLIENT_MAP, CLIENT_SECRETS, HELD_ROLES)} == {30}

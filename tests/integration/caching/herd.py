@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
-from userservice_core.ports.cache import Namespace, Versioned
+from userservice_core.ports.cache import Codec, Namespace, Versioned
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -24,7 +24,7 @@ _LOAD_SECONDS: Final = 0.1
 _TTL_SECONDS: Final = 1_000.0
 READERS: Final = 250
 
-NAMES: Final = Namespace[str](name="herd", ttl_seconds=_TTL_SECONDS, encode=str.encode, decode=bytes.decode)
+NAMES: Final = Namespace[str](name="herd", ttl_seconds=_TTL_SECONDS, codec=Codec(str.encode, bytes.decode))
 
 
 def serve(pipe: Connection, folder: str, url: str) -> None:

@@ -22,7 +22,7 @@ from userservice_core.infrastructure.caching.redis_client import connect
 from userservice_core.infrastructure.caching.redis_limits import RedisRateLimiter
 from userservice_core.infrastructure.caching.redis_positions import RedisPositions
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
-from userservice_core.ports.cache import Namespace, Versioned
+from userservice_core.ports.cache import Codec, Namespace, Versioned
 from userservice_core.ports.consistency import Position
 from userservice_core.ports.limits import Counter
 from userservice_core.testing.contracts.races import eventually
@@ -38,7 +38,7 @@ _PATIENCE: Final = 5.0
 
 def _names() -> Namespace[str]:
     """Return a namespace that nobody has used."""
-    return Namespace(name=f"n-{sample_event_id()}", ttl_seconds=100, encode=str.encode, decode=bytes.decode)
+    return Namespace(name=f"n-{sample_event_id()}", ttl_seconds=100, codec=Codec(str.encode, bytes.decode))
 
 
 class _Source:

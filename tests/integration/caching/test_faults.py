@@ -18,7 +18,7 @@ from userservice_core.errors import UnavailableError
 from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
 from userservice_core.infrastructure.caching.redis_limits import RedisRateLimiter
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
-from userservice_core.ports.cache import Namespace, Versioned
+from userservice_core.ports.cache import Codec, Namespace, Versioned
 from userservice_core.ports.limits import Counter
 from userservice_core.testing.contracts.races import eventually
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     import redis
 
-NAMES: Final = Namespace[str](name="names", ttl_seconds=100, encode=str.encode, decode=bytes.decode)
-BRIEF: Final = Namespace[str](name="brief", ttl_seconds=0.02, encode=str.encode, decode=bytes.decode)
+NAMES: Final = Namespace[str](name="names", ttl_seconds=100, codec=Codec(str.encode, bytes.decode))
+BRIEF: Final = Namespace[str](name="brief", ttl_seconds=0.02, codec=Codec(str.encode, bytes.decode))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests.interleavings import actors, sampled_merges
 from userservice_core.infrastructure.caching.dogpile_cache import DogpileCache
 from userservice_core.infrastructure.caching.redis_values import RedisValues, SharedValue
 from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
-from userservice_core.ports.cache import Namespace, Versioned
+from userservice_core.ports.cache import Codec, Namespace, Versioned
 from userservice_core.testing.clocks import FakeClock
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def _decode(data: bytes) -> str:
 
 
 NAMES: Namespace[str] = Namespace(
-    name="names", ttl_seconds=100, encode=lambda text: f"text:{text}".encode(), decode=_decode
+    name="names", ttl_seconds=100, codec=Codec(lambda text: f"text:{text}".encode(), _decode)
 )
 
 
@@ -385,3 +385,17 @@ def test_a_redis_that_dies_is_missed_by_nobody(redis_server: RedisServer, proces
 
     assert during == ["value"] * 20
     assert first.peek(NAMES, "before") is None
+
+
+def test_what_has_no_codec_stays_in_the_process(process: Callable[[], DogpileCache], client: redis.Redis) -> None:
+    """Each process loads it for itself, and neither value nor tombstone is written where others read."""
+    private: Namespace[str] = Namespace(name="private", ttl_seconds=100, codec=None)
+    first, second = process(), process()
+    loads = [_Source(), _Source()]
+    for cache, source in zip((first, second), loads, strict=True):
+        assert [cache.get(private, "a", source) for _ in range(2)] == ["value"] * 2
+    first.invalidate(private, "a", 2)
+    first.get(private, "a", _Source(version=2))
+
+    assert [source.loads for source in loads] == [1, 1]
+    assert not [key for key in client.scan_iter("*") if b"private" in key]

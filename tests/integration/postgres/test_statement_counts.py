@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 import attrs
 import pytest
@@ -12,6 +13,7 @@ from tests.integration.postgres.building import new_user, register
 from tests.integration.replicas.instances import token_of
 from userservice_core.bootstrap import UserService, bootstrap
 from userservice_core.config import Settings
+from userservice_core.domain.clients import OPERATOR
 from userservice_core.domain.roles import ADMIN_ROLE, INITIAL_ROLES, AssignedRole
 from userservice_core.domain.users import User, UserStatus
 from userservice_core.infrastructure.postgres.database import Cursor, Database
@@ -130,6 +132,30 @@ def test_a_warm_permission_check_is_none(installation: _Installation) -> None:
     assert installation.cost_of("POST", "/auth/check-permissions", check) == 0
     assert installation.cost_of("POST", "/auth/check-permissions/batch", {"checks": [check] * 100}) == 0
     assert installation.cost_of("GET", f"/users/{installation.admin.id}/effective-permissions") == 0
+
+
+def test_a_warm_introspection_is_none(installation: _Installation) -> None:
+    """Neither for the client that asks, nor for the token; and whoever is refused costs one."""
+    new = installation.service.use_cases.service_clients.create(
+        actor=OPERATOR, name="Invoices", permissions=["user:read"]
+    )
+    client = PipelineClient(installation.service.pipeline)
+
+    def introspect(secret: str) -> int:
+        form = {"client_id": str(new.client.id), "client_secret": secret, "token": installation.token}
+        installation.statements.clear()
+        status = client.request(
+            "POST",
+            "/oauth/introspect",
+            headers=(("content-type", "application/x-www-form-urlencoded"),),
+            body=urlencode(form).encode(),
+        ).status
+        assert status == (200 if secret == new.text else 401)
+        return len(installation.statements)
+
+    introspect(new.text)
+    assert [introspect(new.text) for _ in range(3)] == [0, 0, 0]
+    assert introspect("another") <= 2
 
 
 def test_the_rest_of_a_list_is_one_statement_a_page(installation: _Installation) -> None:

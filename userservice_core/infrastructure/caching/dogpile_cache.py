@@ -18,7 +18,7 @@ from userservice_core.infrastructure.caching.redis_values import RedisValues, Sh
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from userservice_core.ports.cache import Namespace, Versioned
+    from userservice_core.ports.cache import Codec, Namespace, Versioned
     from userservice_core.ports.metrics import Metrics
 
 V = TypeVar("V")
@@ -99,7 +99,7 @@ class DogpileCache:
     def invalidate(self, namespace: Namespace[V], key: str, version: int) -> None:
         self._require(namespace)
         is_news = self._memory.invalidate(namespace.name, key, version)
-        if is_news and self._shared is not None:
+        if is_news and self._shared is not None and namespace.codec is not None:
             self._shared.invalidate(namespace.name, key, version, life_seconds=namespace.ttl_seconds)
 
     def clear(self) -> None:
@@ -129,16 +129,16 @@ class DogpileCache:
 
     def _fill(self, namespace: Namespace[V], key: str, load: Callable[[], Versioned[V]]) -> Entry:
         """Get a value that memory does not hold; one thread of the process at a time for each key."""
-        shared = self._shared
-        if shared is None:
+        shared, codec = self._shared, namespace.codec
+        if shared is None or codec is None:
             return self._load(namespace, key, load)
-        found = self._find_shared(shared, namespace, key)
+        found = self._find_shared(shared, namespace, codec, key)
         if found is not None:
             return found
         with shared.loading(namespace.name, key):
             # Whoever held the lock before has probably stored what is looked for.
-            found = self._find_shared(shared, namespace, key)
-            return found if found is not None else self._load_and_share(shared, namespace, key, load)
+            found = self._find_shared(shared, namespace, codec, key)
+            return found if found is not None else self._load_and_share(shared, namespace, codec, key, load)
 
     def _load(self, namespace: Namespace[V], key: str, load: Callable[[], Versioned[V]]) -> Entry:
         # Both are taken before the load: what it reads is as old as its beginning.
@@ -149,15 +149,15 @@ class DogpileCache:
         return Entry(namespace.name, key, generation, loaded.version, expires_at, loaded.value)
 
     def _load_and_share(
-        self, shared: RedisValues, namespace: Namespace[V], key: str, load: Callable[[], Versioned[V]]
+        self, shared: RedisValues, namespace: Namespace[V], codec: Codec[V], key: str, load: Callable[[], Versioned[V]]
     ) -> Entry:
         entry = self._load(namespace, key, load)
         if self._memory.admits(entry):
             seconds_left = entry.expires_at - self._monotonic()
-            shared.store(namespace.name, key, SharedValue(entry.version, seconds_left, namespace.encode(entry.value)))
+            shared.store(namespace.name, key, SharedValue(entry.version, seconds_left, codec.encode(entry.value)))
         return entry
 
-    def _find_shared(self, shared: RedisValues, namespace: Namespace[V], key: str) -> Entry | None:
+    def _find_shared(self, shared: RedisValues, namespace: Namespace[V], codec: Codec[V], key: str) -> Entry | None:
         if not self._memory.trusts_shared(namespace.name):
             return None
         generation = self._memory.generation_of(namespace.name)
@@ -166,7 +166,7 @@ class DogpileCache:
         if found is None:
             return None
         try:
-            value = namespace.decode(found.payload)
+            value = codec.decode(found.payload)
         except ValueError:
             self._metrics.count("shared_cache", outcome="garbage")
             return None

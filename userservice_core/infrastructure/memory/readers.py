@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from userservice_core.domain.audit import Actor, Outcome, Subject
-from userservice_core.domain.clients import ClientMap
+from userservice_core.domain.clients import ClientMap, ClientSecretMap
 from userservice_core.domain.credentials import LoginState, SignIn, UserOverview
 from userservice_core.domain.lists import Position, page_of
 from userservice_core.domain.profiles import UserProfile
@@ -286,6 +286,11 @@ class InMemoryClientReader:
         rows = self._store.read()
         usable = (client for client in rows.clients.values() if not client.is_disabled)
         return ClientMap(rows.access_epoch, {client.id: client.permissions for client in usable})
+
+    def secret_map(self) -> ClientSecretMap:
+        rows = self._store.read()
+        usable = (client for client in rows.clients.values() if not client.is_disabled)
+        return ClientSecretMap(rows.access_epoch, {client.id: client.secrets for client in usable if client.secrets})
 
     def find(self, client_id: ClientId) -> ServiceClient | None:
         return self._store.read().clients.get(client_id)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
-from userservice_core.domain.clients import ClientMap, ClientSecret, ServiceClient
+from userservice_core.domain.clients import ClientMap, ClientSecret, ClientSecretMap, ServiceClient
 from userservice_core.errors import ClientNotFoundError
 from userservice_core.infrastructure.postgres.access_epoch import LOCK_EPOCH, RAISE_EPOCH
 from userservice_core.infrastructure.postgres.errors import CLIENTS_VERSION
@@ -52,6 +52,20 @@ _CLIENT_MAP: Final = Statement(
             LEFT JOIN client_permissions USING (client_id)
             LEFT JOIN permissions USING (permission_id)
         GROUP BY access_epoch.epoch, service_clients.client_id
+        """
+    )
+)
+_SECRET_MAP: Final = Statement(
+    text(
+        """
+        SELECT access_epoch.epoch, usable.*
+        FROM (SELECT epoch FROM access_epoch LIMIT 1) AS access_epoch
+            LEFT JOIN (
+                SELECT client_id, secret_id, digest, client_secrets.created_at, last_used_at
+                FROM service_clients JOIN client_secrets USING (client_id)
+                WHERE disabled_at IS NULL
+            ) AS usable ON true
+        ORDER BY client_id, secret_id
         """
     )
 )
@@ -139,6 +153,14 @@ class PostgresClientReader:
         held = {client_id: frozenset(names or ()) for _, client_id, names in rows if client_id is not None}
         return ClientMap(epoch=rows[0][0], permissions=held)
 
+    def secret_map(self) -> ClientSecretMap:
+        rows = self._database.fetch_all(_SECRET_MAP)
+        secrets: dict[ClientId, tuple[ClientSecret, ...]] = {}
+        for _, client_id, *values in rows:
+            if client_id is not None:
+                secrets[client_id] = (*secrets.get(client_id, ()), _secret_of(*values))
+        return ClientSecretMap(epoch=rows[0][0], secrets=secrets)
+
     def find(self, client_id: ClientId) -> ServiceClient | None:
         row = self._database.fetch_one(_GET, client_id=client_id)
         return None if row is None else _client_of(row)
@@ -221,15 +243,18 @@ def _client_of(row: tuple[Any, ...]) -> ServiceClient:
         id=client_id,
         name=name,
         permissions=frozenset(permissions),
-        secrets=tuple(
-            ClientSecret(id=secret_id, digest=bytes(digest), created_at=made_at, last_used_at=used_at)
-            for secret_id, digest, made_at, used_at in zip(*(column or () for column in secrets), strict=True)
-        ),
+        secrets=tuple(_secret_of(*values) for values in zip(*(column or () for column in secrets), strict=True)),
         created_at=created_at,
         tokens_not_before=tokens_not_before,
         disabled_at=disabled_at,
         version=version,
     )
+
+
+def _secret_of(
+    secret_id: ClientSecretId, digest: bytes, created_at: datetime, last_used_at: datetime | None
+) -> ClientSecret:
+    return ClientSecret(id=secret_id, digest=bytes(digest), created_at=created_at, last_used_at=last_used_at)
 
 
 def _values_of(client: ServiceClient) -> dict[str, object]:

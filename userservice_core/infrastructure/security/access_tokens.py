@@ -18,7 +18,6 @@ from userservice_core.errors import InvalidAccessTokenError
 from userservice_core.infrastructure.security.encoding import parse_json_object
 from userservice_core.infrastructure.security.jwk import VerificationKey
 from userservice_core.infrastructure.security.jws import TokenRefusedError, UnknownKeyError, open_token, sign_token
-from userservice_core.infrastructure.security.keys import KeyRing
 from userservice_core.ports.security import AccessClaims, PrincipalKind
 
 if TYPE_CHECKING:
@@ -77,8 +76,6 @@ class JwtAccessTokenVerifier:
         clock: Clock,
         max_cached: int = 10_000,
     ) -> None:
-        if isinstance(keys, KeyRing):
-            keys = keys.verification_keys
         self._source = _Unchanging(dict(keys)) if isinstance(keys, Mapping) else keys
         self._issuer = issuer
         self._audience = audience

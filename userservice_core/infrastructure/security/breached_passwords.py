@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from userservice_core.errors import BreachCheckUnavailableError
 from userservice_core.infrastructure.security.strict_http import FetchError, HttpUrl, fetch
-from userservice_core.ports.cache import Namespace, Versioned
+from userservice_core.ports.cache import Codec, Namespace, Versioned
 from userservice_core.ports.context import current_call
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _decoded(content: bytes) -> bytes:
 
 
 RANGES: Final = Namespace[bytes](
-    name="breached-passwords", ttl_seconds=86_400, encode=lambda content: content, decode=_decoded
+    name="breached-passwords", ttl_seconds=86_400, codec=Codec(lambda content: content, _decoded)
 )
 """The other 35 digits of the leaked passwords of a prefix, one a line."""
 

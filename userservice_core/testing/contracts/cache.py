@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from userservice_core.ports.cache import Namespace, Versioned
+from userservice_core.ports.cache import Codec, Namespace, Versioned
 from userservice_core.testing.contracts.races import PATIENCE_SECONDS, eventually, race
 from userservice_core.testing.samples import sample_event_id
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def _namespace(*, ttl_seconds: float = 60.0) -> Namespace[str]:
     """Return a namespace that no other test has used."""
-    return Namespace(name=f"n-{sample_event_id()}", ttl_seconds=ttl_seconds, encode=str.encode, decode=bytes.decode)
+    return Namespace(name=f"n-{sample_event_id()}", ttl_seconds=ttl_seconds, codec=Codec(str.encode, bytes.decode))
 
 
 @attrs.define

@@ -159,6 +159,21 @@ class ClientsContract(StoredContract):
         assert held[idle.id] == frozenset()
         assert disabled.id not in held
 
+    def test_the_map_holds_by_which_secrets_clients_are_known(self, backend: Backend) -> None:
+        """Those that are not disabled, the oldest secret first; a use is in it, and whoever has no secret is not."""
+        client, bare = _add(backend), _add(backend, sample_client(secrets=()))
+        disabled = _add(backend, sample_client(disabled_at=NOW))
+        saved = _save(backend, _next(client, secrets=(*client.secrets, sample_client_secret())))
+        backend.uow.run(lambda transaction: transaction.clients.touch(saved.id, saved.secrets[0].id, now=NOW))
+
+        found = backend.clients.secret_map()
+
+        assert found.epoch == backend.clients.client_map().epoch
+        assert found.of(saved.id) == backend.clients.get(saved.id).secrets
+        assert [secret.last_used_at for secret in found.of(saved.id)] == [NOW, None]
+        assert {bare.id, disabled.id}.isdisjoint(found.secrets)
+        assert found.of(disabled.id) == ()
+
     def test_each_change_raises_the_epoch(self, backend: Backend) -> None:
         """That of the role map; a use of a secret changes nothing."""
         epochs = [backend.clients.client_map().epoch]
