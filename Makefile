@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run servers test test-fast check format docs statements bench bench-compare bench-capacity audit soak constraints clean
+.PHONY: help install run servers test test-fast check format docs statements bench bench-compare bench-capacity bench-peers audit soak constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ bench-compare: servers ## Tell what got slower since another commit: REF=commit
 
 bench-capacity: servers ## Measure what `userservice capacity` plans with
 	@$(BIN)/python -m benchmarks --only planning,scale-out --name capacity $(ARGS)
+
+bench-peers: servers ## Measure beside other libraries of accounts, each in an environment of its own
+	@$(BIN)/python -m benchmarks.peers --only "$(ONLY)" $(ARGS)
 
 audit: $(DEV_STAMP) ## Look the pinned dependencies up among known vulnerabilities, and list newer ones
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement constraints.txt

@@ -65,7 +65,7 @@ def _exchange(
     path, body, authorization = line
     headers = {"Content-Type": load.content_type}
     if authorization:
-        headers["Authorization"] = authorization
+        headers[load.token_header] = authorization
     began = time.perf_counter()
     try:
         connection.request(load.method, path, body or None, headers)

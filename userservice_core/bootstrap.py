@@ -1378,14 +1378,14 @@ def _settings_of(stored: StoredSettings, catalogue: RunTimeCatalogue, metrics: M
 
 
 def _rules(settings: Settings) -> _Rules:
-    from userservice_core.infrastructure.security.common_passwords import common_passwords
+    from userservice_core.infrastructure.security.common_passwords import CommonPasswords
 
     return _Rules(
         issuer=settings.issuer,
         audience=settings.audience,
         policy=PasswordPolicy(
             min_characters=settings.password_min_characters,
-            blocked=common_passwords(),
+            blocked=CommonPasswords(),
             service_words=settings.service_words,
             remembered=settings.password_history,
         ),

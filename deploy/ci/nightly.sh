@@ -12,6 +12,7 @@ make soak MINUTES="${SOAK_MINUTES:-5}"
 # Every figure, and which of them are better or worse than the baseline that is kept with the code.
 make bench
 make bench-capacity
+make bench-peers
 # The routes that matter most under a load that lasts, of which no request may fail.
 make bench ONLY=users-me-16,check-permissions,login-right-16,register,refresh-token \
     ARGS="--rounds 1 --seconds ${LOAD_SECONDS:-60} --no-faults --name load"

@@ -12,7 +12,7 @@ import attrs
 
 from tests.e2e.processes import settings_for
 from tests.integration.messaging.topics import Topics
-from tests.servers.kafka import KafkaBroker
+from tests.servers.kafka import KafkaBroker, KafkaCluster
 
 
 @attrs.frozen
@@ -21,11 +21,11 @@ class Installation:
 
     environment: Mapping[str, str]
     dsn: str
-    broker: KafkaBroker
+    broker: KafkaBroker | KafkaCluster
     folder: Path
 
     @classmethod
-    def on(cls, dsn: str, broker: KafkaBroker, folder: Path) -> Installation:
+    def on(cls, dsn: str, broker: KafkaBroker | KafkaCluster, folder: Path) -> Installation:
         """Return one on *dsn*, with topics of its own, that hashes fast."""
         environment = settings_for(
             dsn,

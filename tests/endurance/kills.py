@@ -389,7 +389,7 @@ def consumer(installation: Installation, name: str | None, failpoint: str | None
     """Start a member of the group; under a name of its own it keeps its partitions over a restart."""
     topics = installation.topics
     membership = processes.Membership(
-        servers=(installation.environment["USERSERVICE_KAFKA_BOOTSTRAP_SERVERS"],),
+        servers=tuple(installation.environment["USERSERVICE_KAFKA_BOOTSTRAP_SERVERS"].split(",")),
         group=group_of(installation),
         topics=tuple(topics.name(topic) for topic in TOPICS),
         member_id=name,

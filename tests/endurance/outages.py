@@ -36,6 +36,7 @@ from tests.endurance.kills import (
 )
 from tests.endurance.oracle import Oracle
 from tests.integration.messaging.effects import PostgresEffects
+from tests.servers.kafka import KafkaBroker
 from tests.servers.toxiproxy import Line
 
 if TYPE_CHECKING:
@@ -62,17 +63,34 @@ def broker_run(
     installation: Installation, toxiproxy: Toxiproxy, outages: Sequence[Outage], *, seed: int
 ) -> tuple[Tally, Ledger]:
     """
-    Have each of *outages* come over the broker while requests are sent, and judge what is left.
+    Have each of *outages* come over a broker that is alone while requests are sent, and judge what is left.
 
     Relays and consumers reach the broker through a line of *toxiproxy*.
 
     Returns:
         The tally, whose trials are outages, and what the clients know: its faults are requests that were refused.
     """
+    broker = installation.broker
+    assert isinstance(broker, KafkaBroker)
+    with toxiproxy.line(broker.behind_proxy, port=broker.proxy_port) as line:
+        relayed = installation.with_settings(KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{broker.proxy_port}")
+        return _run(installation, relayed, outages, line=line, seed=seed)
+
+
+def cluster_run(installation: Installation, outages: Sequence[Outage], *, seed: int) -> tuple[Tally, Ledger]:
+    """Do the same with several brokers, whom relays and consumers reach without a line that could be disturbed."""
+    return _run(installation, installation, outages, line=None, seed=seed)
+
+
+def _run(
+    installation: Installation, relayed: Installation, outages: Sequence[Outage], *, line: Line | None, seed: int
+) -> tuple[Tally, Ledger]:
     chance = random.Random(seed)  # noqa: S311 - it is to be the same again
-    installation = installation.with_settings(REQUEST_TIMEOUT_SECONDS=_PATIENCE_SECONDS)
-    broker, topics, ledger = installation.broker, installation.topics, Ledger()
-    broker.create_topics([topics.name(topic) for topic in TOPICS])
+    patient = {"REQUEST_TIMEOUT_SECONDS": _PATIENCE_SECONDS}
+    installation = installation.with_settings(**patient)
+    relayed = relayed.with_settings(**patient, DATABASE_URL=f"{installation.dsn}?application_name={_RELAYS}")
+    topics, ledger = installation.topics, Ledger()
+    installation.broker.create_topics([topics.name(topic) for topic in TOPICS])
     oracle = Oracle(installation.dsn)
     PostgresEffects(installation.dsn)
     clients = [
@@ -81,19 +99,14 @@ def broker_run(
     ]
     open_accounts(installation, clients)
     port = free_port()
-    relayed = installation.with_settings(
-        KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{broker.proxy_port}",
-        DATABASE_URL=f"{installation.dsn}?application_name={_RELAYS}",
-    )
-    with toxiproxy.line(broker.behind_proxy, port=broker.proxy_port) as line:
-        scene = Scene(installation, relayed, line, ledger, oracle, chance, f"http://127.0.0.1:{port}/metrics")
-        with running(relayed, metrics_port=port):
-            with scene.load(clients):
-                scene.require_flow()
-                for outage in outages:
-                    outage(scene)
-            wait_until_drained(relayed, oracle)
-            eventually(lambda: scene.level("outbox_records") == 0, what="the metric to fall to nothing")
+    scene = Scene(installation, relayed, line, ledger, oracle, chance, f"http://127.0.0.1:{port}/metrics")
+    with running(relayed, metrics_port=port):
+        with scene.load(clients):
+            scene.require_flow()
+            for outage in outages:
+                outage(scene)
+        wait_until_drained(relayed, oracle)
+        eventually(lambda: scene.level("outbox_records") == 0, what="the metric to fall to nothing")
     arrivals = {topics.name(topic): topics.arrivals(topic) for topic in TOPICS}
     tally = oracle.judge(arrivals, with_effects=True, trials=len(outages))
     figures = {**tally.figures, **scene.figures(), "refused": len(ledger.faults)}
@@ -109,12 +122,11 @@ class Scene:
     Attributes:
         installation: As those see it who answer requests.
         relayed: As relays and consumers see it, at the other end of the line.
-        line: Between them and the broker.
     """
 
     installation: Installation
     relayed: Installation
-    line: Line
+    _line: Line | None
     ledger: Ledger
     oracle: Oracle
     chance: random.Random
@@ -123,6 +135,12 @@ class Scene:
     _seconds: dict[bool, list[float]] = attrs.Factory(lambda: {False: [], True: []})
     _first_event_seconds: list[float] = attrs.Factory(list)
     _most_waiting: int = 0
+
+    @property
+    def line(self) -> Line:
+        """What is between relays and consumers and the broker."""
+        assert self._line is not None, "there is no line"
+        return self._line
 
     @contextlib.contextmanager
     def load(self, clients: Sequence[Client]) -> Iterator[None]:
@@ -249,6 +267,16 @@ def killed(scene: Scene) -> None:
     scene.installation.broker.kill9()
     with scene.away():
         scene.require_requests(10)
+    scene.require_flow()
+
+
+def leader_killed(scene: Scene) -> None:
+    """`kill -9` the broker of several that leads most partitions; events go on while it is away."""
+    time.sleep(scene.chance.uniform(0, 1))
+    scene.installation.broker.kill9()
+    with scene.away():
+        scene.require_requests(10)
+        scene.require_flow()
     scene.require_flow()
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from tests.hosts.installation import HOSTS, Installation
 from tests.paths import path_of
-from userservice_core.domain.roles import EVERYTHING, SYSTEM_PERMISSIONS
+from userservice_core.domain.permission_sets import EVERYTHING
+from userservice_core.domain.roles import SYSTEM_PERMISSIONS
 from userservice_core.http.routes import ROUTES, Caller, Holder, Route
 from userservice_core.testing.clocks import FakeClock
 from userservice_core.testing.host import json_of, send_json

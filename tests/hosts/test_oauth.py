@@ -14,7 +14,7 @@ import pytest
 from tests.hosts.installation import ISSUER
 from tests.paths import NOBODY, path_of
 from userservice_core.domain.ids import ClientId
-from userservice_core.domain.roles import EVERYTHING
+from userservice_core.domain.permission_sets import EVERYTHING
 from userservice_core.http.routes import ROUTES, Caller, Holder
 from userservice_core.testing.host import json_of, send_json
 

@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 
 from tests.paths import NOBODY
-from userservice_core.domain.roles import ADMIN_ROLE, EVERYTHING, SYSTEM_PERMISSIONS, SYSTEM_ROLES, USER_ROLE
+from userservice_core.domain.permission_sets import EVERYTHING
+from userservice_core.domain.roles import ADMIN_ROLE, SYSTEM_PERMISSIONS, SYSTEM_ROLES, USER_ROLE
 from userservice_core.testing.host import json_of, send_json
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A Kafka broker of one node, which is its own controller (KRaft)."""
+"""Kafka brokers that are their own controllers (KRaft): one alone, and several that keep copies for each other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import struct
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
-from typing import TYPE_CHECKING, Final
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, Self
 
 from kafka import KafkaAdminClient
 from kafka.errors import TopicAlreadyExistsError
@@ -19,13 +21,13 @@ from tests.servers.process import LoopbackServer, ServerFailedError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+    from types import TracebackType
 
 SECURE_USER: Final = "relay"
 SECURE_PASSWORD: Final = "pencil-4711"
 
 _SETTINGS = {
     "process.roles": "broker,controller",
-    "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": (
         "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL,MISNAMED:SSL,EXPIRED:SSL"
@@ -35,10 +37,7 @@ _SETTINGS = {
     "delete.topic.enable": "true",
     "num.partitions": "1",
     "offsets.topic.num.partitions": "4",
-    "offsets.topic.replication.factor": "1",
     "transaction.state.log.num.partitions": "4",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
     # A group of tests is complete at once; waiting for further members only costs seconds.
     "group.initial.rebalance.delay.ms": "0",
     # After a crash the controller waits for the end of the old session; nine seconds by default.
@@ -92,6 +91,19 @@ class KafkaBroker(LoopbackServer):
     name = "Kafka"
     start_timeout_seconds = 90
 
+    def __init__(self, folder: Path, *, cluster: KafkaCluster | None = None, node: int = 1) -> None:
+        """
+        Name the folder; nothing is started yet.
+
+        Args:
+            folder: Where its data, its certificates and its settings are.
+            cluster: To which it belongs; it is alone if not given.
+            node: Its number in there, from 1.
+        """
+        super().__init__(folder)
+        self._cluster = cluster
+        self.node = node
+
     @property
     def bootstrap_servers(self) -> str:
         """The address for clients."""
@@ -122,14 +134,7 @@ class KafkaBroker(LoopbackServer):
 
     def create_topics(self, names: Iterable[str], *, partitions: int = 4) -> None:
         """Create those of *names* that do not exist."""
-        with self._admin() as admin:
-            for name in names:
-                try:
-                    admin.create_topics(
-                        {name: {"num_partitions": partitions, "replication_factor": 1}}, wait_for_metadata=True
-                    )
-                except TopicAlreadyExistsError:
-                    continue
+        _create_topics(self.bootstrap_servers, names, partitions=partitions, copies=1)
 
     def command(self) -> list[str]:
         properties = self.folder / "server.properties"
@@ -137,11 +142,13 @@ class KafkaBroker(LoopbackServer):
         ports = {name: self._port_of(name) for name in _LISTENERS}
         settings = {
             **_SETTINGS,
+            **_copied(1 if self._cluster is None else len(self._cluster.brokers)),
             **self._certificates(),
+            "node.id": str(self.node),
             "log.dirs": str(data),
             "listeners": _listeners(ports),
             "advertised.listeners": _listeners({**ports, "PROXIED": self.proxy_port}),
-            "controller.quorum.voters": f"1@127.0.0.1:{self._port_of('CONTROLLER')}",
+            "controller.quorum.voters": self.voter if self._cluster is None else self._cluster.voters,
         }
         properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         if not (data / "meta.properties").exists():
@@ -157,6 +164,11 @@ class KafkaBroker(LoopbackServer):
                 return len(connection.recv(4)) > 0
         except OSError:
             return False
+
+    @property
+    def voter(self) -> str:
+        """How it is named among those that elect the controller."""
+        return f"{self.node}@127.0.0.1:{self._port_of('CONTROLLER')}"
 
     def _port_of(self, listener: str) -> int:
         return self.port if listener == "CLIENTS" else self.reserve_port(f"{listener.lower()}_port")
@@ -181,11 +193,8 @@ class KafkaBroker(LoopbackServer):
             told[f"listener.name.{name}.ssl.keystore.location"] = str(folder / f"{name}.pem")
         return told
 
-    def _admin(self) -> KafkaAdminClient:
-        return KafkaAdminClient(bootstrap_servers=self.bootstrap_servers, request_timeout_ms=10_000)
-
     def _format_storage(self) -> None:
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        cluster_id = _new_cluster_id() if self._cluster is None else self._cluster.id
         properties = str(self.folder / "server.properties")
         scram = [
             part
@@ -216,3 +225,88 @@ class KafkaBroker(LoopbackServer):
 
 def _listeners(ports: Mapping[str, int]) -> str:
     return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
+
+
+class KafkaCluster:
+    """
+    Brokers that keep a copy of every topic each; what is written is on two of them at least.
+
+    Attributes:
+        brokers: All of them, running or not.
+        id: The same for all of them.
+        voters: Who elects the controller; their ports are chosen with the cluster, since each of them names all.
+    """
+
+    def __init__(self, folder: Path, *, brokers: int = 3) -> None:
+        self.id = _new_cluster_id()
+        self.brokers = tuple(
+            KafkaBroker(folder / f"broker-{node}", cluster=self, node=node) for node in range(1, brokers + 1)
+        )
+        self.voters = ",".join(broker.voter for broker in self.brokers)
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The addresses for clients."""
+        return ",".join(broker.bootstrap_servers for broker in self.brokers)
+
+    def start(self) -> None:
+        """Start those that do not run; they wait for each other."""
+        with ThreadPoolExecutor(len(self.brokers)) as threads:
+            list(threads.map(KafkaBroker.start, self.brokers))
+
+    def stop(self) -> None:
+        """Stop all of them."""
+        with ThreadPoolExecutor(len(self.brokers)) as threads:
+            list(threads.map(KafkaBroker.stop, self.brokers))
+
+    def kill9(self) -> None:
+        """Crash the broker that leads most partitions, those of the groups' offsets among them."""
+        with _admin(self.bootstrap_servers) as admin:
+            topics = admin.describe_topics()
+        leads = Counter(part["leader_id"] for topic in topics for part in topic["partitions"])
+        ((node, _),) = leads.most_common(1)
+        self.brokers[node - 1].kill9()
+
+    def create_topics(self, names: Iterable[str], *, partitions: int = 4) -> None:
+        """Create those of *names* that do not exist, with a copy on each broker."""
+        _create_topics(self.bootstrap_servers, names, partitions=partitions, copies=len(self.brokers))
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+
+def _copied(brokers: int) -> dict[str, str]:
+    copies, least = str(brokers), str(brokers // 2 + 1)
+    return {
+        "offsets.topic.replication.factor": copies,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": least,
+        "min.insync.replicas": least,
+    }
+
+
+def _new_cluster_id() -> str:
+    return urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+
+
+def _admin(bootstrap_servers: str) -> KafkaAdminClient:
+    return KafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=10_000)
+
+
+def _create_topics(bootstrap_servers: str, names: Iterable[str], *, partitions: int, copies: int) -> None:
+    with _admin(bootstrap_servers) as admin:
+        for name in names:
+            try:
+                admin.create_topics(
+                    {name: {"num_partitions": partitions, "replication_factor": copies}}, wait_for_metadata=True
+                )
+            except TopicAlreadyExistsError:
+                continue

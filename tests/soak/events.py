@@ -15,14 +15,17 @@ from tests.endurance.outages import (
     Outage,
     broken_off,
     broker_run,
+    cluster_run,
     killed,
     killed_in_rebalance,
+    leader_killed,
     silent,
     slowed,
     stopped,
 )
 from tests.endurance.primary_cut import primary_cut
 from tests.endurance.revocations import revocations
+from tests.servers.kafka import KafkaCluster
 from tests.soak.outcomes import Part
 from tests.soak.servers import database, folder, servers
 
@@ -39,6 +42,7 @@ _KILL_RUNS: Final = 50
 _KILLS: Final = 60
 _STOPPED_SECONDS: Final = 120.0
 _BROKER_KILLS: Final = 20
+_LEADER_KILLS: Final = 10
 _SLOW_SECONDS: Final = 120.0
 _SILENT_SECONDS: Final = 60.0
 _CUTS: Final = 40
@@ -76,6 +80,20 @@ def _outages(outages: Sequence[Outage]) -> Trials:
 def _go_without_broker(run: ServersOfRun, outages: Sequence[Outage], *, seed: int) -> Tally:
     with database(run) as dsn, folder() as logs:
         tally, ledger = broker_run(Installation.on(dsn, run.kafka(), logs), run.toxiproxy(), outages, seed=seed)
+    for fault in ledger.faults:
+        print(fault, file=sys.stderr)
+    return tally
+
+
+def _leaders() -> Trials:
+    with servers() as run, folder() as brokers, KafkaCluster(brokers) as cluster:
+        for outage in (leader_killed, killed_in_rebalance):
+            yield _LEADER_KILLS, partial(_go_without_leader, run, cluster, [outage] * _LEADER_KILLS)
+
+
+def _go_without_leader(run: ServersOfRun, cluster: KafkaCluster, outages: Sequence[Outage], *, seed: int) -> Tally:
+    with database(run) as dsn, folder() as logs:
+        tally, ledger = cluster_run(Installation.on(dsn, cluster, logs), outages, seed=seed)
     for fault in ledger.faults:
         print(fault, file=sys.stderr)
     return tally
@@ -120,6 +138,7 @@ PARTS: Final = (
     Part("events-broker-kills", partial(_outages, [killed] * _BROKER_KILLS)),
     Part("events-broker-line", partial(_outages, [slowed(_SLOW_SECONDS), silent(_SILENT_SECONDS), broken_off(60)])),
     Part("events-broker-rebalances", partial(_outages, [killed_in_rebalance] * _BROKER_KILLS)),
+    Part("events-broker-leaders", _leaders),
     Part("events-revocations", partial(_revocations, is_cut=False)),
     Part("events-revocations-cut", partial(_revocations, is_cut=True)),
     Part("events-revocations-without-primary", _cut_primary),

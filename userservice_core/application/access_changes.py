@@ -12,7 +12,7 @@ from userservice_core.domain.audit import SYSTEM, Actor, AuditAction, AuditEntry
 from userservice_core.domain.clients import ClientActor, Operator, Requester
 from userservice_core.domain.events import RolePermissionRemoved, UserRoleRemoved
 from userservice_core.domain.ids import AuditEntryId, EventId, UserId
-from userservice_core.domain.roles import EVERYTHING, PermissionSet
+from userservice_core.domain.permission_sets import EVERYTHING, PermissionSet
 from userservice_core.errors import (
     GrantNotHeldError,
     LastAdministratorError,

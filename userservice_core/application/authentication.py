@@ -78,7 +78,8 @@ if TYPE_CHECKING:
     from userservice_core.domain.credentials import SignIn
     from userservice_core.domain.events import NotificationRequested
     from userservice_core.domain.mfa import MfaFactor
-    from userservice_core.domain.roles import AssignedRole, PermissionSet
+    from userservice_core.domain.permission_sets import PermissionSet
+    from userservice_core.domain.roles import AssignedRole
     from userservice_core.ports.clock import Clock, Entropy, IdGenerator
     from userservice_core.ports.credentials import SignInReader
     from userservice_core.ports.pacing import Pacer

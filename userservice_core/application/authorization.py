@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from userservice_core.domain.ids import UserId
-from userservice_core.domain.roles import PermissionSet
+from userservice_core.domain.permission_sets import PermissionSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

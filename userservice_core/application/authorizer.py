@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from userservice_core.domain.roles import PermissionSet
+from userservice_core.domain.permission_sets import PermissionSet
 from userservice_core.errors import PermissionDeniedError, PermissionsUnknownError, UserTokenRequiredError
 from userservice_core.ports.security import PrincipalKind
 

@@ -9,7 +9,7 @@ from userservice_core.domain.audit import AuditAction
 from userservice_core.domain.clients import REQUESTER, ClientActor
 from userservice_core.domain.events import ErasureAnswered, ErasureOutcome
 from userservice_core.domain.ids import EventId
-from userservice_core.domain.roles import EVERYTHING, PermissionSet
+from userservice_core.domain.permission_sets import EVERYTHING, PermissionSet
 from userservice_core.domain.users import Mover
 from userservice_core.errors import (
     LastAdministratorError,

@@ -9,7 +9,8 @@ import attrs
 
 from userservice_core.domain.ids import ClientId, ClientSecretId
 from userservice_core.domain.lists import Position
-from userservice_core.domain.roles import PermissionSet, role_name_key
+from userservice_core.domain.permission_sets import PermissionSet
+from userservice_core.domain.roles import role_name_key
 from userservice_core.domain.texts import text_faults
 from userservice_core.errors import (
     ClientSecretNotFoundError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 import attrs
@@ -51,7 +52,7 @@ class PasswordPolicy:
     """
 
     min_characters: int = attrs.field(default=15, validator=attrs.validators.ge(LEAST_MIN_CHARACTERS))
-    blocked: frozenset[str] = frozenset()
+    blocked: Container[str] = frozenset()
     service_words: tuple[str, ...] = ()
     remembered: int = attrs.field(default=0, validator=[attrs.validators.ge(0), attrs.validators.le(MAX_REMEMBERED)])
 

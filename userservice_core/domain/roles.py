@@ -11,9 +11,9 @@ import attrs
 
 from userservice_core.domain.ids import PermissionId, RoleId
 from userservice_core.domain.lists import Position
+from userservice_core.domain.permission_sets import EVERYTHING, PermissionSet
 from userservice_core.errors import Fault, InvalidInputError, SystemObjectError
 
-EVERYTHING = "*:*"
 WILDCARD = "*"
 MAX_ROLE_NAME_CHARACTERS = 100
 MAX_DESCRIPTION_CHARACTERS = 500
@@ -157,32 +157,6 @@ class Role:
     def granting(self, permissions: Iterable[str]) -> Role:
         """Return the next version, which grants exactly *permissions*."""
         return attrs.evolve(self, permissions=frozenset(permissions), version=self.version + 1)
-
-
-@attrs.frozen
-class PermissionSet:
-    """What a principal may do; wildcards count."""
-
-    names: frozenset[str]
-
-    def allows(self, permission: str) -> bool:
-        """Tell whether *permission* (``resource:action``) is held, by name or through ``resource:*`` or ``*:*``."""
-        names = self.names
-        return permission in names or EVERYTHING in names or f"{permission.partition(':')[0]}:*" in names
-
-    def covers(self, permissions: Iterable[str]) -> bool:
-        """Tell whether each of *permissions* is held."""
-        return all(self.allows(permission) for permission in permissions)
-
-    def within(self, bounds: PermissionSet) -> PermissionSet:
-        """Return what both this and *bounds* allow; of two wildcards that meet, the narrower one is left."""
-        ours = (name for name in self.names if bounds.allows(name))
-        theirs = (name for name in bounds.names if self.allows(name))
-        return PermissionSet(frozenset((*ours, *theirs)))
-
-    def on(self, resource: str) -> PermissionSet:
-        """Return those that concern *resource*, wildcards included."""
-        return PermissionSet(frozenset(name for name in self.names if name.partition(":")[0] in {resource, "*"}))
 
 
 @attrs.frozen

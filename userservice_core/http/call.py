@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
@@ -35,7 +35,7 @@ class Services:
 
     Attributes:
         issuer: The service's own address, which its tokens name.
-        openapi: The OpenAPI document of the routes that are served, as JSON.
+        openapi: Returns the OpenAPI document of the routes that are served, as JSON; made when it is first asked for.
         refresh_cookie: In which refresh tokens travel; None where they travel in bodies.
     """
 
@@ -43,7 +43,7 @@ class Services:
     health: Health
     metrics: Metrics
     issuer: str
-    openapi: bytes = attrs.field(repr=False)
+    openapi: Callable[[], bytes] = attrs.field(repr=False)
     refresh_cookie: RefreshCookie | None = None
 
     @property

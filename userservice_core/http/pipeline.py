@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -40,7 +40,6 @@ from userservice_core.http.idempotency import REPLAYED, decode_answer, encode_an
 from userservice_core.http.messages import Request, Response, with_one_vary
 from userservice_core.http.negotiation import representation_for, require_acceptable
 from userservice_core.http.oauth_errors import oauth_error_response
-from userservice_core.http.openapi import openapi_document
 from userservice_core.http.problems import INTERNAL_STATUS, problem_response, status_of
 from userservice_core.http.reception import (
     Limits,
@@ -202,7 +201,7 @@ class Pipeline:
             health=health,
             metrics=metrics,
             issuer=options.issuer,
-            openapi=openapi_document(served, issuer=options.issuer),
+            openapi=cache(partial(_document, served, options.issuer)),
             refresh_cookie=self._cookie,
         )
         self._router = Router(served)
@@ -614,3 +613,10 @@ def _decoded_body(route: Route, request: Request) -> msgspec.Struct | None:
         return decode_form(request.body, route.body)
     body = request.body if request.body or route.body_required else b"{}"
     return decode_body(body, route.body)
+
+
+def _document(routes: tuple[Route, ...], issuer: str) -> bytes:
+    """Return the OpenAPI document; to load what makes it, and to make it, takes a tenth of a second of a processor."""
+    from userservice_core.http.openapi import openapi_document
+
+    return openapi_document(routes, issuer=issuer)

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from userservice_core.domain.ids import PermissionId, RoleId, UserId
-    from userservice_core.domain.roles import Permission, PermissionSet, Role, RoleMap
+    from userservice_core.domain.permission_sets import PermissionSet
+    from userservice_core.domain.roles import Permission, Role, RoleMap
 
 
 class RoleReader(Protocol):

@@ -13,16 +13,9 @@ from userservice_core.application.access import access_changed, role_map_changed
 from userservice_core.application.authorization import PermissionCheck
 from userservice_core.domain.ids import RoleId, UserId
 from userservice_core.domain.lists import PageRequest, Sort
+from userservice_core.domain.permission_sets import EVERYTHING
 from userservice_core.domain.revocations import RevocationKind
-from userservice_core.domain.roles import (
-    ADMIN_ROLE,
-    EVERYTHING,
-    MAX_PERMISSIONS,
-    USER_ROLE,
-    AssignedRole,
-    Permission,
-    Role,
-)
+from userservice_core.domain.roles import ADMIN_ROLE, MAX_PERMISSIONS, USER_ROLE, AssignedRole, Permission, Role
 from userservice_core.domain.users import UserStatus
 from userservice_core.errors import (
     AlreadyExistsError,

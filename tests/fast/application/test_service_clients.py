@@ -14,7 +14,7 @@ from userservice_core.application.access import CLIENT_MAP, CLIENT_SECRETS, Clie
 from userservice_core.application.client_tokens import ClientCredentials
 from userservice_core.domain.clients import OPERATOR, ClientActor, ClientMap
 from userservice_core.domain.ids import ClientId, ClientSecretId, UserId
-from userservice_core.domain.roles import EVERYTHING, PermissionSet
+from userservice_core.domain.permission_sets import EVERYTHING, PermissionSet
 from userservice_core.errors import (
     ClientNotFoundError,
     ClientSecretNotFoundError,

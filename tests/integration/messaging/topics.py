@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 
-from tests.servers.kafka import KafkaBroker
+from tests.servers.kafka import KafkaBroker, KafkaCluster
 from userservice_core.infrastructure.messaging.kafka_clients import partitions_of
 
 
@@ -50,7 +50,7 @@ class Owners:
 class Topics:
     """Topics under a prefix of the test."""
 
-    broker: KafkaBroker
+    broker: KafkaBroker | KafkaCluster
     prefix: str
 
     def name(self, topic: str = "users") -> str:

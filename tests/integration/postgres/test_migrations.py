@@ -14,7 +14,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from userservice_core.domain.roles import ADMIN_ROLE, EVERYTHING, SYSTEM_PERMISSIONS, SYSTEM_ROLES
+from userservice_core.domain.permission_sets import EVERYTHING
+from userservice_core.domain.roles import ADMIN_ROLE, SYSTEM_PERMISSIONS, SYSTEM_ROLES
 from userservice_core.errors import DatabaseUnavailableError, SchemaMismatchError
 from userservice_core.infrastructure.postgres import migrate
 from userservice_core.infrastructure.postgres.tables import OUTBOX_SLOTS, metadata

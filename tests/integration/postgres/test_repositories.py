@@ -12,8 +12,9 @@ import pytest
 
 from tests.integration.postgres.building import NOW, new_session, new_user, register
 from userservice_core.domain.ids import RoleId
+from userservice_core.domain.permission_sets import EVERYTHING
 from userservice_core.domain.revocations import Revocation, RevocationKind
-from userservice_core.domain.roles import ADMIN_ROLE, EVERYTHING, SYSTEM_PERMISSIONS, USER_ROLE, AssignedRole, Role
+from userservice_core.domain.roles import ADMIN_ROLE, SYSTEM_PERMISSIONS, USER_ROLE, AssignedRole, Role
 from userservice_core.domain.users import UserStatus
 from userservice_core.errors import AlreadyExistsError, RoleNotFoundError, StaleVersionError
 from userservice_core.infrastructure.postgres.revocations import PostgresRevocationLog

@@ -9,7 +9,6 @@ import msgspec
 
 from userservice_core.http.call import JSON, json_response
 from userservice_core.http.conditional import etag_of_content
-from userservice_core.http.documentation import CONTENT_SECURITY_POLICY, documentation_page
 from userservice_core.http.messages import Response
 from userservice_core.http.wire import LiveAnswer, ReadyAnswer
 
@@ -44,17 +43,19 @@ def get_readiness(call: Call) -> Response:
 def get_openapi(call: Call) -> Response:
     """Describe this API."""
     headers = (("content-type", JSON), _CACHED)
-    return _with_etag(Response(status=200, headers=headers, body=call.services.openapi))
+    return _with_etag(Response(status=200, headers=headers, body=call.services.openapi()))
 
 
 def get_docs(call: Call) -> Response:
     """Describe this API to people."""
-    return _docs_page(call.services.openapi)
+    return _docs_page(call.services.openapi())
 
 
 @lru_cache(maxsize=1)
 def _docs_page(document: bytes) -> Response:
     """Make the page when it is first asked for: most processes never are."""
+    from userservice_core.http.documentation import CONTENT_SECURITY_POLICY, documentation_page
+
     headers = (
         ("content-type", "text/html; charset=utf-8"),
         ("content-security-policy", CONTENT_SECURITY_POLICY),

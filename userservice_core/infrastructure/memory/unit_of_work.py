@@ -18,7 +18,7 @@ from userservice_core.domain.credentials import LoginState
 from userservice_core.domain.event_data import MAX_DATA_BYTES, event_data, wire_type
 from userservice_core.domain.events import NotificationRequested, SequencedBy
 from userservice_core.domain.one_time_tokens import KEPT_BESIDE_NEWER, TokenPurpose
-from userservice_core.domain.roles import EVERYTHING, PermissionSet
+from userservice_core.domain.permission_sets import EVERYTHING, PermissionSet
 from userservice_core.domain.sessions import Origin
 from userservice_core.domain.users import UserStatus
 from userservice_core.errors import (

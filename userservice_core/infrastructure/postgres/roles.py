@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import text
 
 from userservice_core.domain.events import SequencedBy
-from userservice_core.domain.roles import EVERYTHING, Permission, PermissionSet, Role, RoleMap, role_name_key
+from userservice_core.domain.permission_sets import EVERYTHING, PermissionSet
+from userservice_core.domain.roles import Permission, Role, RoleMap, role_name_key
 from userservice_core.domain.users import UserStatus
 from userservice_core.errors import PermissionNotFoundError, RoleNotFoundError
 from userservice_core.infrastructure.postgres.access_epoch import LOCK_EPOCH, RAISE_EPOCH

@@ -1,4 +1,4 @@
-"""Statements of SQLAlchemy Core, compiled once, so that running one costs what the driver costs."""
+"""Statements of SQLAlchemy Core, compiled once, when first needed, so that running one costs what the driver costs."""
 
 from __future__ import annotations
 
@@ -23,24 +23,36 @@ class Statement:
     given as text and cast.
     """
 
-    __slots__ = ("_fixed", "text")
+    __slots__ = ("_clause", "_columns", "_fixed", "text")
+
+    text: bytes
+    _fixed: dict[str, Any]
 
     def __init__(self, clause: ClauseElement, *, columns: Sequence[str] | None = None) -> None:
         """
-        Compile *clause*.
+        Take over *clause*, to compile it when it is first run: most processes run few of the statements they know.
 
         Args:
             columns: What an INSERT or UPDATE without values is to set, each from the parameter of its own name.
         """
-        compiled = clause.compile(dialect=_DIALECT, column_keys=columns)
-        self.text = str(compiled).encode()
+        self._clause = clause
+        self._columns = columns
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - either of two
+        """Compile, since what that gives is not there yet; threads that meet here compile the same."""
+        if name not in {"text", "_fixed"}:
+            raise AttributeError(name)
+        compiled = self._clause.compile(dialect=_DIALECT, column_keys=self._columns)
         # Literals of the clause, such as a status it compares with, are parameters too.
         self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
+        self.text = str(compiled).encode()
+        return getattr(self, name)
 
     def explained(self) -> Statement:
         """Return the statement that tells how the planner means to run this one, and runs nothing; one row of JSON."""
+        text = b"EXPLAIN (FORMAT JSON) " + self.text
         explained = copy.copy(self)
-        explained.text = b"EXPLAIN (FORMAT JSON) " + self.text
+        explained.text = text
         return explained
 
     def __call__(self, **given: Any) -> Step:  # noqa: ANN401 - as many types as columns

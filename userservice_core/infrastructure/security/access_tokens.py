@@ -18,8 +18,6 @@ from userservice_core.errors import InvalidAccessTokenError
 from userservice_core.infrastructure.security.encoding import parse_json_object
 from userservice_core.infrastructure.security.jwk import VerificationKey
 from userservice_core.infrastructure.security.jws import TokenRefusedError, UnknownKeyError, open_token, sign_token
-from userservice_core.infrastructure.security.keys import KeyRing
-from userservice_core.ports.context import require_patience
 from userservice_core.ports.security import AccessClaims, PrincipalKind
 
 if TYPE_CHECKING:
@@ -78,8 +76,6 @@ class JwtAccessTokenVerifier:
         clock: Clock,
         max_cached: int = 10_000,
     ) -> None:
-        if isinstance(keys, KeyRing):
-            keys = keys.verification_keys
         self._source = _Unchanging(dict(keys)) if isinstance(keys, Mapping) else keys
         self._issuer = issuer
         self._audience = audience
@@ -91,7 +87,6 @@ class JwtAccessTokenVerifier:
         now = self._clock.now()
         claims = self._verified.find(digest)
         if claims is None:
-            require_patience()
             claims = self._read(token, now=now)
             self._verified.add(digest, claims)
         # Also of what is remembered: a key that is gone is gone at once, whoever has heard of it or not.

@@ -100,6 +100,14 @@ _UNITS: Final = (
 _LONGEST_REPEAT: Final = 32
 
 
+class CommonPasswords:
+    """Holds what :func:`common_passwords` returns, which is made when it is first asked for one."""
+
+    def __contains__(self, password: object) -> bool:
+        """Tell it."""
+        return password in common_passwords()
+
+
 @functools.cache
 def common_passwords() -> frozenset[str]:
     """Return them casefolded, as the password policy compares them."""

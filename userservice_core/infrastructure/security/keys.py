@@ -191,8 +191,8 @@ class KeyRing:
         """The key that seals, digests and begins refresh tokens."""
         return next(key for key in self.secret_keys if key.state is KeyState.CURRENT)
 
-    @property
-    def verification_keys(self) -> dict[str, VerificationKey]:
+    @functools.cached_property
+    def verification_keys(self) -> Mapping[str, VerificationKey]:
         """The public halves of all signing keys by their id."""
         return {key.id: key.verification for key in self.signing_keys}
 

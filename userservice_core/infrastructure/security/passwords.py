@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,13 @@ from argon2.exceptions import HashingError, VerificationError
 
 from userservice_core.domain.passwords import spellings
 from userservice_core.errors import DeadlineExceededError, OverloadedError
-from userservice_core.infrastructure.security.stored_hashes import NO_ROOM, HashRefusedError, StoredHash, read_hash
+from userservice_core.infrastructure.security.stored_hashes import (
+    NO_ROOM,
+    HashRefusedError,
+    StoredHash,
+    argon2id_of_nobody,
+    read_hash,
+)
 from userservice_core.ports.context import current_call
 
 if TYPE_CHECKING:
@@ -62,7 +67,7 @@ class Argon2PasswordHasher:
         self._workers = ThreadPoolExecutor(slots, thread_name_prefix="userservice-argon2", initializer=_give_way)
         self._metrics = metrics
         self._allowed = (memory_kib, time_cost)
-        self._hash_of_nobody = self._argon2.hash(secrets.token_urlsafe())
+        self._hash_of_nobody = argon2id_of_nobody(memory_kib=memory_kib, time_cost=time_cost, parallelism=parallelism)
 
     def hash(self, password: str) -> str:
         with self._places.one(), self._metrics.timing(_TIMING):

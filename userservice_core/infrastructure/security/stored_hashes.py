@@ -162,9 +162,28 @@ def _read_argon2(text: str, allowed_kib: int, allowed_passes: int) -> StoredHash
     return Argon2Hash(text)
 
 
+def argon2id_of_nobody(*, memory_kib: int, time_cost: int, parallelism: int) -> str:
+    """Return a hash that is no password's, and takes as long to verify as one; to make it takes no time."""
+    parameters = f"m={memory_kib},t={time_cost},p={parallelism}"
+    return "$".join(
+        [
+            "",
+            "argon2id",
+            "v=19",
+            parameters,
+            _random(argon2.DEFAULT_RANDOM_SALT_LENGTH),
+            _random(argon2.DEFAULT_HASH_LENGTH),
+        ]
+    )
+
+
 def _other(encoded: str) -> str:
     """Return as many random bytes as *encoded* stands for, in the same encoding."""
-    size = len(_from_base64(encoded))
+    return _random(len(_from_base64(encoded)))
+
+
+def _random(size: int) -> str:
+    """Return as many random bytes in base64."""
     return base64.b64encode(secrets.token_bytes(size)).decode().rstrip("=")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Final
 
 from userservice_core.ports.tracing import SpanKind, install_tracer
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 _NAME: Final = "userservice"
 _HEADER: Final = "traceparent"
+_VARIABLE: Final = "OTEL_PYTHON_TRACER_PROVIDER"
+"""By which the library is told to set itself up when it is loaded."""
 
 
 def trace_with_opentelemetry(provider: trace.TracerProvider | None = None) -> bool:
@@ -27,6 +31,8 @@ def trace_with_opentelemetry(provider: trace.TracerProvider | None = None) -> bo
     Returns:
         Whether it is so.
     """
+    if provider is None and "opentelemetry.trace" not in sys.modules and _VARIABLE not in os.environ:
+        return False  # nobody can have set up what nobody has loaded; to load it takes time at each start
     try:
         from opentelemetry import trace
     except ImportError:

@@ -9,7 +9,6 @@ import attrs
 import pytest
 
 from userservice_core.errors import InvalidAccessTokenError, UserTokenRequiredError
-from userservice_core.ports.context import BeyondMemoryError, CallContext, call_context
 from userservice_core.ports.security import AccessClaims, PrincipalKind
 from userservice_core.testing.contracts.races import race
 from userservice_core.testing.samples import sample_event_id, sample_session_id, sample_user_id
@@ -70,18 +69,6 @@ class AccessTokensContract:
 
         assert claims == attrs.evolve(read, key_id="")
         assert read.key_id in {key["kid"] for key in issuer.jwks()["keys"]}
-
-    def test_a_call_that_may_not_wait_verifies_what_was_verified(
-        self, issuer: AccessTokenIssuer, verifier: AccessTokenVerifier, claims: AccessClaims
-    ) -> None:
-        """A signature would hold an event loop up."""
-        token = issuer.issue(claims)
-        with call_context(CallContext(may_wait=False)), pytest.raises(BeyondMemoryError):
-            verifier.verify(token)
-        verified = verifier.verify(token)
-
-        with call_context(CallContext(may_wait=False)):
-            assert verified == verifier.verify(token)
 
     @pytest.mark.parametrize("scope", [(), ("user:read",), ("user:list", "user:read")], ids=len)
     def test_a_token_of_a_client_is_none_of_a_user(

@@ -8,7 +8,8 @@ import attrs
 import pytest
 
 from userservice_core.domain.events import RoleDeleted, RoleUpdated
-from userservice_core.domain.roles import ADMIN_ROLE, SYSTEM_PERMISSIONS, SYSTEM_ROLES, AssignedRole, PermissionSet
+from userservice_core.domain.permission_sets import PermissionSet
+from userservice_core.domain.roles import ADMIN_ROLE, SYSTEM_PERMISSIONS, SYSTEM_ROLES, AssignedRole
 from userservice_core.domain.users import UserStatus
 from userservice_core.errors import (
     AlreadyExistsError,
