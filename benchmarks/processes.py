@@ -41,9 +41,9 @@ def service(settings: Mapping[str, str], app: str, *, log: Path, prefix: tuple[s
     """Serve by `userservice serve` within the block, *prefix* before the command, and give its port."""
     port = free_port()
     settings = {
+        "USERSERVICE_METRICS_PORT": str(free_port()),
         **settings,
         "USERSERVICE_PORT": str(port),
-        "USERSERVICE_METRICS_PORT": str(free_port()),
         "USERSERVICE_DATA_DIR": str(log.with_suffix("")),
     }
     command = (*prefix, sys.executable, "-m", "userservice_core.cli", "serve", "--app", app)

@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 import msgspec
 
-from benchmarks.load import Load, Outcome
+from benchmarks.saturation import Load, Outcome
 
 _TIMEOUT_SECONDS: Final = 10.0
 _NO_ANSWER: Final = 0

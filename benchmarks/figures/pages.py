@@ -14,8 +14,8 @@ from benchmarks.dataset.people import PASSWORD, People
 from benchmarks.figure import Bench, Figure, Round, at_least
 from benchmarks.figures.reads import round_of, rounds_of
 from benchmarks.limit_app import Query
-from benchmarks.load import Load
 from benchmarks.processes import ask
+from benchmarks.saturation import Load
 from userservice_core.domain.lists import PageRequest, Sort
 from userservice_core.domain.roles import ADMIN_ROLE
 from userservice_core.infrastructure.postgres.database import Database

@@ -12,14 +12,14 @@ import attrs
 
 from benchmarks.figure import Bench, Figure, Goal, Round, at_least
 from benchmarks.figures import Area
-from benchmarks.load import Load
 from benchmarks.peers.parties import PEERS, Party, service
+from benchmarks.saturation import Load
 from benchmarks.scene import settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from benchmarks.load import Outcome
+    from benchmarks.saturation import Outcome
     from benchmarks.scene import Scene
 
 _SERVICE: Final = "service"

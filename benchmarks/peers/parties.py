@@ -17,9 +17,9 @@ from psycopg import sql
 from benchmarks import processes
 from benchmarks.dataset.people import PASSWORD as PASSWORD_OF_CROWD
 from benchmarks.figures.pages import crowd, crowd_administrator, cursor_behind, page_path
-from benchmarks.load import Load
 from benchmarks.peers.agreed import DSN_VARIABLE, PASSWORD, READY, ROWS, read_accounts
 from benchmarks.peers.environments import ROOT, python_of
+from benchmarks.saturation import Load
 from userservice_core.domain.roles import ADMIN_ROLE
 
 if TYPE_CHECKING:

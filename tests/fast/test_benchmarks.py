@@ -15,12 +15,12 @@ from benchmarks.baseline import compared_with
 from benchmarks.figure import Bench, CannotMeasureError, Figure, Goal, Result, Round, at_least, at_most
 from benchmarks.figures import Area, all_figures, chosen, figures_of
 from benchmarks.goals import NOT_HERE, ROWS
-from benchmarks.load import Load, PythonClient
 from benchmarks.peers.environments import environment, requirements_of, versions_of
 from benchmarks.peers.figures import AREA
 from benchmarks.peers.parties import PEERS, Account, Party
 from benchmarks.report import entry_of, page_of, read_document, result_of, table_of, write_document
 from benchmarks.running import Measured, measure
+from benchmarks.saturation import Load, PythonClient
 from benchmarks.scene import Effort, Scene, scene_for
 
 if TYPE_CHECKING:

@@ -217,7 +217,12 @@ class Pipeline:
             Bulkhead.DATABASE: BoundedWorkers(
                 "database", threads=options.database_threads, queue=options.database_queue
             ),
-            Bulkhead.HASHING: BoundedWorkers("hashing", threads=options.hashing_threads, queue=options.hashing_queue),
+            Bulkhead.HASHING: BoundedWorkers(
+                "hashing",
+                threads=options.hashing_threads,
+                queue=options.hashing_queue,
+                waiting=lambda: metrics.timing("hash_queue_wait"),
+            ),
             # Nearly all are answered from memory, and must not stand behind those who wait for the database.
             Bulkhead.CHECKS: BoundedWorkers("checks", threads=_CHECKING_THREADS, queue=options.database_queue),
         }
