@@ -148,15 +148,17 @@ class BoundedWorkers(Generic[T]):
             self._end(began)
             self._places.release()
 
-    def submit(self, work: Callable[[], T], *, otherwise: Callable[[UnavailableError], T]) -> Future[T]:
+    def submit(self, work: Callable[[], T], *, otherwise: Callable[[UnavailableError], T]) -> T | Future[T]:
         """
         Have a thread do *work*, and return what will have what it returns; never blocks.
 
         Args:
-            otherwise: Makes what is there instead where there is no thread in time, or none any more.
+            otherwise: Makes what is there instead where there is no thread in time, or none any more; where that is
+                known now, it is what is returned.
         """
         waiting = _Waiting(work, otherwise, self._monotonic())
         late: list[_Waiting[T]] = []
+        result: T | Future[T] = waiting.future
         try:
             with self._lock:
                 # Nobody looks after those in the queue while no thread gets free, but for those who come.
@@ -167,13 +169,13 @@ class BoundedWorkers(Generic[T]):
                 waiting.timing.enter_context(self._wait_timed())
                 self._waiting.append(waiting)
         except OverloadedError as error:
-            waiting.refuse(self._refused(AT_ONCE, error))
+            result = otherwise(self._refused(AT_ONCE, error))
         else:
             self._have_done(waiting)
         for one in late:
             one.timing.close()
             one.refuse(self._refused(LATE, self._refusal()))
-        return waiting.future
+        return result
 
     def close(self) -> None:
         """Take no more work, and return when what was taken is done."""
