@@ -216,7 +216,7 @@ def serve(app: str, *, with_parent: bool) -> None:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     _require_startable(settings)
     with (
-        _metrics(settings, port=settings.metrics_port, folder="metrics"),
+        _metrics(settings, port=settings.metrics_port),
         drain_notice(settings.data_dir) as drain,
     ):
         _serve(settings, app, drain)
@@ -289,7 +289,7 @@ def _relay(relay_id: str | None, metrics_port: int | None) -> None:
     with contextlib.ExitStack() as running:
         stop = running.enter_context(_stop_signal())
         if metrics_port is not None:
-            running.enter_context(_metrics(settings, port=metrics_port, folder=f"metrics-{metrics_port}"))
+            running.enter_context(_metrics(settings, port=metrics_port))
         running.enter_context(bootstrap_relay(settings, relay_id=relay_id)).run(stop)
 
 
@@ -1251,11 +1251,15 @@ def _end_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def _metrics(settings: Settings, *, port: int, folder: str) -> Iterator[None]:
-    """Serve the metrics of this process and of those it starts on a port of their own; they are kept in *folder*."""
+def _metrics(settings: Settings, *, port: int) -> Iterator[None]:
+    """
+    Serve the metrics of this process and of those it starts on a port of their own.
+
+    They are kept in a folder by the port, so that processes with one folder for their data keep theirs apart.
+    """
     from userservice_core.infrastructure.system.metrics import serve_metrics
 
-    with serve_metrics(settings.data_dir / folder, host=settings.metrics_host, port=port):
+    with serve_metrics(settings.data_dir / f"metrics-{port}", host=settings.metrics_host, port=port):
         yield
 
 
