@@ -20,7 +20,7 @@ ROWS: Final = {
     "outbox": "writing the event with the change costs 15 % at most",
     "import": "loading the library takes a fifth longer than loading what it needs, at most",
     "memory": "a worker takes 100 MB and the memory of the hashes under way, however many sign in",
-    "scale-out": "workers add up: so many of them do nine tenths of so many times one",
+    "scale-out": "workers add up: so many of them do nine tenths of so many times one, as the simulation foretells",
 }
 
 NOT_HERE: Final[dict[str, str]] = {}
