@@ -6,6 +6,16 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 # Tests to run and further options of pytest: make test-fast ARGS='-k router -x'
 ARGS ?=
 
+# Settings of `make load`; none of them is taken from the environment.
+SCENARIO :=
+URL :=
+USERS :=
+SECONDS :=
+WEB :=
+METRICS :=
+DSN :=
+ACCOUNTS :=
+
 BIN := .venv/bin
 RUN_STAMP := .venv/.installed-run
 DEV_STAMP := .venv/.installed-dev
@@ -15,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run servers test test-fast check format docs statements bench bench-compare bench-capacity audit soak constraints clean
+.PHONY: help install run servers test test-fast check format docs statements bench bench-compare bench-capacity bench-peers load audit soak constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +73,14 @@ bench-compare: servers ## Tell what got slower since another commit: REF=commit
 
 bench-capacity: servers ## Measure what `userservice capacity` plans with
 	@$(BIN)/python -m benchmarks --only planning,scale-out --name capacity $(ARGS)
+
+bench-peers: servers ## Measure beside other libraries of accounts, each in an environment of its own
+	@$(BIN)/python -m benchmarks.peers --only "$(ONLY)" $(ARGS)
+
+load: $(DEV_STAMP) ## Load a service as people do, to criteria: SCENARIO=name URL=service USERS=most SECONDS=all WEB=port
+	@$(BIN)/python -m benchmarks.load $(SCENARIO) $(if $(URL),--url "$(URL)") $(if $(USERS),--users $(USERS)) \
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(WEB),--web $(WEB)) $(if $(METRICS),--metrics "$(METRICS)") \
+	  $(if $(DSN),--dsn "$(DSN)") $(if $(ACCOUNTS),--accounts "$(ACCOUNTS)") $(ARGS)
 
 audit: $(DEV_STAMP) ## Look the pinned dependencies up among known vulnerabilities, and list newer ones
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement constraints.txt

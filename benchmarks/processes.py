@@ -41,14 +41,14 @@ def service(settings: Mapping[str, str], app: str, *, log: Path, prefix: tuple[s
     """Serve by `userservice serve` within the block, *prefix* before the command, and give its port."""
     port = free_port()
     settings = {
+        "USERSERVICE_METRICS_PORT": str(free_port()),
         **settings,
         "USERSERVICE_PORT": str(port),
-        "USERSERVICE_METRICS_PORT": str(free_port()),
         "USERSERVICE_DATA_DIR": str(log.with_suffix("")),
     }
     command = (*prefix, sys.executable, "-m", "userservice_core.cli", "serve", "--app", app)
     with running(command, settings, log=log) as server:
-        _wait_for("/health/ready", server, port=port, log=log)
+        wait_for("/health/ready", server, port=port, log=log)
         yield port
 
 
@@ -67,7 +67,7 @@ def limit(dsn: str, *, workers: int, threads: int, log: Path, folder: Path) -> I
     )
     settings = {DSN_VARIABLE: dsn, THREADS_VARIABLE: str(threads), FOLDER_VARIABLE: str(folder)}
     with running(command, settings, log=log) as server:
-        _wait_for(READY, server, port=port, log=log)
+        wait_for(READY, server, port=port, log=log)
         yield port
 
 
@@ -112,12 +112,17 @@ def server_on(port: int) -> psutil.Process:
     raise LookupError(f"nobody serves port {port}")
 
 
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables here with these settings of the service, and no others."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("USERSERVICE_")}
+    return {**others, **settings}
+
+
 @contextlib.contextmanager
 def running(command: tuple[str, ...], settings: Mapping[str, str], *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command with these settings of the service, and no others, within the block."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("USERSERVICE_")}
     with log.open("wb") as output:
-        server = subprocess.Popen(command, env={**environment, **settings}, stdout=output, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(command, env=environment(settings), stdout=output, stderr=subprocess.STDOUT)
         try:
             yield server
         finally:
@@ -129,7 +134,13 @@ def running(command: tuple[str, ...], settings: Mapping[str, str], *, log: Path)
                 server.wait()
 
 
-def _wait_for(path: str, server: subprocess.Popen[bytes], *, port: int, log: Path) -> None:
+def wait_for(path: str, server: subprocess.Popen[bytes], *, port: int, log: Path) -> None:
+    """
+    Return when a server answers *path* with 200.
+
+    Raises:
+        RuntimeError: If it ends before, or takes too long.
+    """
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)

@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 import msgspec
 
-from benchmarks.load import Load, Outcome
+from benchmarks.saturation import Load, Outcome
 
 _TIMEOUT_SECONDS: Final = 10.0
 _NO_ANSWER: Final = 0
@@ -65,7 +65,7 @@ def _exchange(
     path, body, authorization = line
     headers = {"Content-Type": load.content_type}
     if authorization:
-        headers["Authorization"] = authorization
+        headers[load.token_header] = authorization
     began = time.perf_counter()
     try:
         connection.request(load.method, path, body or None, headers)

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from benchmarks import processes
 from benchmarks.accounts import create_accounts
-from benchmarks.load import find_client
+from benchmarks.saturation import find_client
 from benchmarks.usage import seconds_of
 from userservice_core.bootstrap import configure_logging, effective_cpus, new_key_ring
 from userservice_core.config import Settings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from benchmarks.accounts import Account
-    from benchmarks.load import Load, Outcome
+    from benchmarks.saturation import Load, Outcome
 
 T = TypeVar("T")
 

@@ -25,15 +25,16 @@ def seconds_of(process: psutil.Process) -> float:
 def watch_others() -> Callable[[], float]:
     """Begin to watch, and return what tells how many processors other programs than this run's have used since."""
     run = psutil.Process()
-    began, busy, own = time.perf_counter(), _busy_seconds(), seconds_of(run)
+    began, busy, own = time.perf_counter(), busy_seconds(), seconds_of(run)
 
     def used() -> float:
-        of_others = (_busy_seconds() - busy) - (seconds_of(run) - own)
+        of_others = (busy_seconds() - busy) - (seconds_of(run) - own)
         return max(0.0, of_others / (time.perf_counter() - began))
 
     return used
 
 
-def _busy_seconds() -> float:
+def busy_seconds() -> float:
+    """Return what all processors of this machine together have been busy since it started."""
     times = psutil.cpu_times()
     return float(times.user + times.system + times.nice + times.irq + times.softirq)

@@ -36,7 +36,12 @@ def areas() -> tuple[Area, ...]:
 
 def all_figures() -> tuple[Figure, ...]:
     """Return all figures, in the order in which they are measured."""
-    return tuple(figure for area in areas() for bench in area.benches for figure in bench.figures)
+    return figures_of(areas())
+
+
+def figures_of(some: Sequence[Area]) -> tuple[Figure, ...]:
+    """Return the figures of some areas, in the order in which they are measured."""
+    return tuple(figure for area in some for bench in area.benches for figure in bench.figures)
 
 
 def chosen(every: Sequence[Area], prefixes: Sequence[str]) -> tuple[tuple[Area, ...], frozenset[str]]:
@@ -49,7 +54,7 @@ def chosen(every: Sequence[Area], prefixes: Sequence[str]) -> tuple[tuple[Area, 
     Raises:
         ValueError: If a prefix is that of no figure.
     """
-    names = [figure.name for area in every for bench in area.benches for figure in bench.figures]
+    names = [figure.name for figure in figures_of(every)]
     unknown = [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in names)]
     if unknown:
         raise ValueError(f"no figure begins with {' or '.join(map(repr, unknown))}; there are: {', '.join(names)}")

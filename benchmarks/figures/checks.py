@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 from benchmarks.accounts import PASSWORD
 from benchmarks.figure import Bench, Figure, Round, at_least
 from benchmarks.figures.reads import round_of, rounds_of
-from benchmarks.load import Load
 from benchmarks.processes import FORM, ask
+from benchmarks.saturation import Load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from benchmarks.figures.sign_ins import sign_in_load
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from benchmarks.load import Load
+    from benchmarks.saturation import Load
     from benchmarks.scene import Scene
 
 _CLIENTS: Final = 16

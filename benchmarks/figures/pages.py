@@ -14,8 +14,8 @@ from benchmarks.dataset.people import PASSWORD, People
 from benchmarks.figure import Bench, Figure, Round, at_least
 from benchmarks.figures.reads import round_of, rounds_of
 from benchmarks.limit_app import Query
-from benchmarks.load import Load
 from benchmarks.processes import ask
+from benchmarks.saturation import Load
 from userservice_core.domain.lists import PageRequest, Sort
 from userservice_core.domain.roles import ADMIN_ROLE
 from userservice_core.infrastructure.postgres.database import Database
@@ -72,7 +72,8 @@ def crowd(scene: Scene) -> Installation:
     return scene.in_run("crowd", fill)
 
 
-def _port_and_token(scene: Scene) -> tuple[int, str]:
+def crowd_administrator(scene: Scene) -> tuple[int, str]:
+    """Serve the crowd, and return the port and a token for everything."""
     installation = crowd(scene)
     port = scene.service(installation=installation)
     with psycopg.connect(installation.dsn) as connection:
@@ -82,40 +83,41 @@ def _port_and_token(scene: Scene) -> tuple[int, str]:
     return port, signed_in["accessToken"]
 
 
-def _path(**query: object) -> str:
+def page_path(**query: object) -> str:
+    """Return the path of a page, the newest users first."""
     return "/admin/users?" + urlencode({"sort": "-createdAt", **query})
 
 
 def _first_page(scene: Scene) -> Iterator[dict[str, Round]]:
-    port, token = _port_and_token(scene)
+    port, token = crowd_administrator(scene)
     with contextlib.closing(RecordingDatabase(crowd(scene).dsn)) as database:
         PostgresUserReader(database).list_page(UserFilter(), PageRequest(sort=_SORT, limit=_ROWS))
     Query(crowd(scene).dsn, tuple(database.asked)).write(scene.answers / "users")
     loads = {
         "limit": Load(method="GET", port=scene.limit(), paths=("/queries/users",)),
-        "users": Load(method="GET", port=port, paths=(_path(limit=_ROWS),), tokens=(token,)),
+        "users": Load(method="GET", port=port, paths=(page_path(limit=_ROWS),), tokens=(token,)),
     }
     for outcomes in rounds_of(loads, scene, clients=_CLIENTS):
         yield {"admin-users-16": round_of(outcomes["users"], outcomes["limit"].per_second)}
 
 
 def _deep_page(scene: Scene) -> Iterator[dict[str, Round]]:
-    port, token = _port_and_token(scene)
+    port, token = crowd_administrator(scene)
     rows = max(1, min(_ROWS, int(_SHARE * scene.effort.users) // _DEEP))
-    cursor = _cursor_behind(rows * (_DEEP - 1), port, token)
+    cursor = cursor_behind(rows * (_DEEP - 1), port, token)
     loads = {
-        "first": Load(method="GET", port=port, paths=(_path(limit=rows),), tokens=(token,)),
-        "deep": Load(method="GET", port=port, paths=(_path(limit=rows, cursor=cursor),), tokens=(token,)),
+        "first": Load(method="GET", port=port, paths=(page_path(limit=rows),), tokens=(token,)),
+        "deep": Load(method="GET", port=port, paths=(page_path(limit=rows, cursor=cursor),), tokens=(token,)),
     }
     for outcomes in rounds_of(loads, scene, clients=_CLIENTS):
         yield {"admin-users-deep-16": round_of(outcomes["deep"], outcomes["first"].per_second)}
 
 
-def _cursor_behind(rows: int, port: int, token: str) -> str:
+def cursor_behind(rows: int, port: int, token: str) -> str:
     """Walk over so many rows, and return where the next page begins."""
     more: dict[str, str] = {}
     for begun in range(0, rows, _MOST_ROWS):
-        path = _path(limit=min(_MOST_ROWS, rows - begun), fields="id", **more)
+        path = page_path(limit=min(_MOST_ROWS, rows - begun), fields="id", **more)
         more = {"cursor": ask(port, "GET", path, token=token)["page"]["nextCursor"]}
     return more["cursor"]
 

@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.figure import Bench, Figure, Round, at_least
-from benchmarks.load import Load, Outcome
+from benchmarks.saturation import Load, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,7 +15,7 @@ import psycopg
 from benchmarks.accounts import PASSWORD
 from benchmarks.figure import Bench, Figure, Round, at_least
 from benchmarks.figures.reads import round_of
-from benchmarks.load import Load
+from benchmarks.saturation import Load
 from userservice_core.application.authentication import SignedIn
 from userservice_core.bootstrap import bootstrap, effective_cpus
 from userservice_core.domain.sessions import Origin

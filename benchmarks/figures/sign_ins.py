@@ -12,7 +12,7 @@ from benchmarks.accounts import PASSWORD
 from benchmarks.figure import Bench, Figure, Round, at_least, at_most
 from benchmarks.figures.reads import me_load, round_of
 from benchmarks.hashing import verifications_per_second
-from benchmarks.load import Load
+from benchmarks.saturation import Load
 from benchmarks.scene import settle
 from userservice_core.bootstrap import effective_cpus
 

@@ -13,16 +13,21 @@ import pytest
 
 from benchmarks.baseline import compared_with
 from benchmarks.figure import Bench, CannotMeasureError, Figure, Goal, Result, Round, at_least, at_most
-from benchmarks.figures import Area, all_figures, chosen
+from benchmarks.figures import Area, all_figures, chosen, figures_of
 from benchmarks.goals import NOT_HERE, ROWS
-from benchmarks.load import Load, PythonClient
+from benchmarks.peers.environments import environment, requirements_of, versions_of
+from benchmarks.peers.figures import AREA
+from benchmarks.peers.parties import PEERS, Account, Party
 from benchmarks.report import entry_of, page_of, read_document, result_of, table_of, write_document
 from benchmarks.running import Measured, measure
+from benchmarks.saturation import Load, PythonClient
 from benchmarks.scene import Effort, Scene, scene_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from benchmarks.peers.parties import Peer
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -33,7 +38,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer."""
         body = self.rfile.read(int(self.headers["content-length"] or 0))
-        is_right = (self.headers["authorization"], self.path, body) == ("Bearer a", "/a", b"{}")
+        token = self.headers["authorization"] or f"Bearer {self.headers['token']}"
+        is_right = (token, self.path, body) == ("Bearer a", "/a", b"{}")
         self.send_response(200 if is_right else 400)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -61,6 +67,16 @@ def test_the_client_of_our_own_sends_what_it_is_told_and_counts_what_is_refused(
     assert outcome.answers > 2
     assert abs(outcome.faults - outcome.answers / 2) <= 2
     assert 0 < outcome.p50 <= outcome.p95 <= outcome.p99
+
+
+def test_a_token_can_go_into_a_header_of_its_own() -> None:
+    """As it is, without a scheme before it."""
+    with _server() as port:
+        load = Load(method="POST", port=port, paths=("/a",), bodies=("{}",), tokens=("a",), token_header="Token")
+        outcome = PythonClient().run(load, clients=1, seconds=0.1)
+
+    assert outcome.answers > 0
+    assert outcome.faults == 0
 
 
 def test_a_server_that_is_gone_gives_faults_only() -> None:
@@ -262,7 +278,7 @@ def test_figures_are_chosen_by_name_or_what_it_begins_with() -> None:
 
 def test_names_of_figures_are_unique_and_can_be_typed() -> None:
     """They are chosen by them on a command line, in a list with commas."""
-    names = [figure.name for figure in all_figures()]
+    names = [figure.name for figure in (*all_figures(), *figures_of([AREA]))]
 
     assert sorted(set(names)) == sorted(names)
     assert [name for name in names if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)] == []
@@ -276,3 +292,53 @@ def test_every_row_of_the_goals_has_a_figure_or_a_reason_why_not() -> None:
     assert rows | NOT_HERE.keys() == ROWS.keys()
     assert rows & NOT_HERE.keys() == set()
     assert [figure.name for figure in figures if figure.goal and not (figure.limit and figure.row)] == []
+
+
+def test_peers_are_compared_by_a_command_of_their_own() -> None:
+    """Their row of the goals has no figure among the others, and every figure of theirs belongs to it."""
+    figures = figures_of([AREA])
+
+    assert {figure.row for figure in figures} == {"peers"}
+    assert "peers" in NOT_HERE
+    assert {figure.name.split("-16-")[0] for figure in figures if figure.goal and "-16-" in figure.name} == {
+        "users-me",
+        "admin-user",
+    }
+
+
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+def test_what_a_peer_needs_is_pinned(peer: Peer) -> None:
+    """At exact versions, without an address to fetch it from."""
+    lines = [line for line in requirements_of(peer.package).read_text().splitlines() if not line.startswith("#")]
+
+    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
+    assert len(versions_of(peer.package)) == len(lines) > 5
+
+
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+def test_a_peer_is_asked_with_the_tokens_that_it_gave(peer: Peer) -> None:
+    """Each account reads itself by its own, and an administrator all; nobody is registered twice."""
+    accounts = tuple(Account(id=str(number), email=f"{number}@example.com", token=f"of {number}") for number in (1, 2))
+    party = Party(port=1, routes=peer.routes, administrator="all", accounts=accounts, deep=peer.routes.page(100))
+
+    assert party.me().tokens == ("of 1", "of 2")
+    assert party.user().tokens == ("all", "all")
+    assert [path.rpartition("/")[2] for path in party.user().paths] == ["1", "2"]
+    assert party.first_page().paths != party.deep_page().paths
+    assert ["1%40example.com" in body or "1@example.com" in body for body in party.login().bodies] == [True, False]
+    assert set(party.register().bodies) & set(party.register().bodies) == set()
+
+
+def test_an_environment_is_made_when_it_is_needed_and_when_other_versions_are_wanted(tmp_path: Path) -> None:
+    """What cannot be installed says so, and leaves nothing that looks complete."""
+    folder, requirements = tmp_path / "environment", tmp_path / "requirements.txt"
+    requirements.write_text(f"{tmp_path}/that-is-not-there.whl\n")
+    with pytest.raises(CannotMeasureError, match="that-is-not-there"):
+        environment(folder, requirements)
+    requirements.write_text("# nothing\n")
+    python = environment(folder, requirements)
+    python.with_name("kept").touch()
+
+    assert environment(folder, requirements) == python
+    assert python.with_name("kept").exists()
+    assert python.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,6 +11,7 @@ from userservice_core.errors import DeadlineExceededError, OverloadedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from userservice_core.ports.context import CallContext
 
@@ -22,9 +24,20 @@ class BoundedWorkers:
 
     Work comes from hosts with threads of their own (:meth:`run`) and from hosts with an event loop (:meth:`submit`);
     both count against the same bounds.
+
+    Args:
+        waiting: Gives a block that lasts for as long as an admitted request waits for its place.
     """
 
-    def __init__(self, name: str, *, threads: int, queue: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        threads: int,
+        queue: int,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._waiting = waiting
         self._admission = BoundedSemaphore(threads + queue)
         self._places = BoundedSemaphore(threads)
         self._executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=f"userservice-{name}")
@@ -39,7 +52,9 @@ class BoundedWorkers:
         """
         self._admit()
         try:
-            if not self._places.acquire(timeout=context.remaining_seconds()):
+            with self._waiting():
+                has_place = self._places.acquire(timeout=context.remaining_seconds())
+            if not has_place:
                 raise DeadlineExceededError
             try:
                 return work()
@@ -57,7 +72,9 @@ class BoundedWorkers:
         """
         self._admit()
         try:
-            future = self._executor.submit(self._in_place, work)
+            waiting = ExitStack()
+            waiting.enter_context(self._waiting())
+            future = self._executor.submit(self._in_place, work, waiting)
         except RuntimeError as error:
             self._admission.release()
             raise OverloadedError from error
@@ -72,6 +89,7 @@ class BoundedWorkers:
         if not self._admission.acquire(blocking=False):
             raise OverloadedError
 
-    def _in_place(self, work: Callable[[], T]) -> T:
+    def _in_place(self, work: Callable[[], T], waiting: ExitStack) -> T:
         with self._places:
+            waiting.close()
             return work()

@@ -1,13 +1,12 @@
 """
 The way of a request: limits, route, place at work, body, caller, permission, handler, answer.
 
-Hosts call one of three methods and decide nothing themselves. Whatever happens on the way becomes an answer.
+Hosts call one of two methods and decide nothing themselves. Whatever happens on the way becomes an answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final
@@ -56,12 +55,13 @@ from userservice_core.http.refresh_cookie import RefreshCookie
 from userservice_core.http.router import Match, Router
 from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Bulkhead, Caller, CookieUse, Holder, Route
 from userservice_core.ports.consistency import Reading, reading_as
-from userservice_core.ports.context import CallContext, call_context, call_within
+from userservice_core.ports.context import BeyondMemoryError, CallContext, call_context, call_within
 from userservice_core.ports.failpoints import failpoint
 from userservice_core.ports.tracing import Span, SpanKind, installed_tracer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from concurrent.futures import Future
 
     import msgspec
 
@@ -80,6 +80,7 @@ _UNMATCHED: Final = "unmatched"
 _STATUSES_WITHOUT_BODY: Final = frozenset({204, 304})
 _UNAVAILABLE_STATUS: Final = 503
 _CHECKING_THREADS: Final = 4
+_MOST_BYTES_ON_A_LOOP: Final = 4_096
 
 _PROTECTION: Final[Headers] = (
     ("x-content-type-options", "nosniff"),
@@ -139,6 +140,7 @@ class _Exchange:
         finish: Ends the measurement, with the status.
         is_routine: Whether it is one of those that machines ask all day.
         is_compressible: Whether the answer may be compressed.
+        is_counted: Whether its rate limit has counted it, which is done once, also where it is begun twice.
         parameters: The ids in its path.
         cookie_token: The refresh token in the cookie; None where none is there, or looked for.
         caller: Who is calling, once that is known.
@@ -155,6 +157,7 @@ class _Exchange:
     operation: str
     is_routine: bool = False
     is_compressible: bool = False
+    is_counted: bool = False
     speaks_oauth: bool = False
     parameters: Mapping[str, UUID] = attrs.field(factory=dict)
     access_token: str | None = attrs.field(default=None, repr=False)
@@ -214,7 +217,12 @@ class Pipeline:
             Bulkhead.DATABASE: BoundedWorkers(
                 "database", threads=options.database_threads, queue=options.database_queue
             ),
-            Bulkhead.HASHING: BoundedWorkers("hashing", threads=options.hashing_threads, queue=options.hashing_queue),
+            Bulkhead.HASHING: BoundedWorkers(
+                "hashing",
+                threads=options.hashing_threads,
+                queue=options.hashing_queue,
+                waiting=lambda: metrics.timing("hash_queue_wait"),
+            ),
             # Nearly all are answered from memory, and must not stand behind those who wait for the database.
             Bulkhead.CHECKS: BoundedWorkers("checks", threads=_CHECKING_THREADS, queue=options.database_queue),
         }
@@ -248,24 +256,26 @@ class Pipeline:
         except UserServiceError as error:
             return self._refuse(exchange, error)
 
-    def try_local(self, request: Request) -> Response | None:
-        """Serve *request* if that takes the process's memory only, else return None; never blocks."""
-        found = self._find(request)
-        return None if isinstance(found, Match) and not found.route.pure else self.handle(request)
+    def begin(self, request: Request) -> Response | Future[Response]:
+        """
+        Serve *request* at once if that takes the process's memory only, else have a thread serve it; never blocks.
 
-    def submit(self, request: Request) -> Future[Response]:
-        """Have a thread serve *request*; never blocks, and a request that there is no room for is answered at once."""
+        A request that there is no room for is answered at once, too.
+        """
         received = self._receive(request)
         if isinstance(received, Response):
-            return _finished(received)
+            return received
         exchange, route = received
         work = partial(self._serve, exchange, route)
         if route.pure:
-            return _finished(work())
+            return work()
+        response = self._served_from_memory(exchange, route)
+        if response is not None:
+            return response
         try:
             return self._workers[route.bulkhead].submit(work)
         except UserServiceError as error:
-            return _finished(self._refuse(exchange, error))
+            return self._refuse(exchange, error)
 
     def close(self) -> None:
         """Finish what has begun and stop the threads."""
@@ -367,6 +377,24 @@ class Pipeline:
         with reading_as(exchange.reading):
             return self._served(exchange, route)
 
+    def _served_from_memory(self, exchange: _Exchange, route: Route) -> Response | None:
+        """
+        Serve a request by what this process holds; None where that does not suffice, and a thread begins anew.
+
+        Decoding a large body would take the event loop too long, and what is done before work may wait.
+        """
+        is_small = len(exchange.request.body) <= _MOST_BYTES_ON_A_LOOP
+        if route.bulkhead is not Bulkhead.CHECKS or not is_small or self._before_work is not None:
+            return None
+        patient = exchange.context
+        exchange.context = attrs.evolve(patient, may_wait=False)
+        try:
+            return self._serve(exchange, route)
+        except BeyondMemoryError:
+            return None
+        finally:
+            exchange.context = patient
+
     def _served(self, exchange: _Exchange, route: Route) -> Response:
         with call_context(exchange.context):
             try:
@@ -377,6 +405,8 @@ class Pipeline:
                 return self._refuse(exchange, self._counted(exchange, error))
             except MemoryError as error:
                 return self._refuse(exchange, OverloadedError(), cause=error)
+            except BeyondMemoryError:
+                raise
             except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the cause
                 return self._refuse(exchange, UserServiceError(), cause=error)
             return self._answer(exchange, response)
@@ -410,12 +440,13 @@ class Pipeline:
                 is_own=route.is_own,
                 known_for_seconds=known_for.total_seconds(),
             )
-        if route.is_counted:
+        if route.is_counted and not exchange.is_counted:
             self._services.use_cases.rate_limits.admit_call(
                 route.rate_class.value,
                 origin=exchange.context.origin,
                 caller=None if caller is None else str(caller.id),
             )
+            exchange.is_counted = True
         return Call(
             services=self._services,
             origin=exchange.context.origin,
@@ -587,12 +618,6 @@ def _decoded_body(route: Route, request: Request) -> msgspec.Struct | None:
         return decode_form(request.body, route.body)
     body = request.body if request.body or route.body_required else b"{}"
     return decode_body(body, route.body)
-
-
-def _finished(response: Response) -> Future[Response]:
-    future: Future[Response] = Future()
-    future.set_result(response)
-    return future
 
 
 def _document(routes: tuple[Route, ...], issuer: str) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 
 from userservice_core.errors import DeadlineExceededError, OverloadedError
 from userservice_core.http.bulkheads import BoundedWorkers
+from userservice_core.infrastructure.memory.metrics import InMemoryMetrics
 from userservice_core.ports.context import CallContext, deadline_after
 
 if TYPE_CHECKING:
@@ -53,6 +54,21 @@ def test_waiting_for_a_place_ends_with_the_deadline(workers: BoundedWorkers, gat
 
     with deadline_after(0.05) as context, pytest.raises(DeadlineExceededError):
         workers.run(gate.wait, context=context)
+
+
+def test_waiting_is_timed_from_the_admission_to_the_place(gate: threading.Event) -> None:
+    """For both kinds of hosts, and also where no place is had in time; the work itself is not in it."""
+    metrics = InMemoryMetrics()
+    workers = BoundedWorkers("test", threads=1, queue=2, waiting=lambda: metrics.timing("wait"))
+    first, second = workers.submit(gate.wait), workers.submit(lambda: len(metrics.seconds["wait"]))
+    with deadline_after(0.05) as context, pytest.raises(DeadlineExceededError):
+        workers.run(gate.wait, context=context)
+    gate.set()
+
+    assert first.result(timeout=10)
+    assert second.result(timeout=10) == 3
+    assert sorted(seconds >= 0.04 for seconds in metrics.seconds["wait"]) == [False, True, True]
+    workers.close()
 
 
 def test_a_place_is_given_back_whatever_happens(workers: BoundedWorkers) -> None:

@@ -35,12 +35,14 @@ class FakeRevocationLog:
         self.answer = False
         self.read_takes_seconds = 0.0
         self.reads: list[datetime | None] = []
+        self.began_at: list[float] = []
         self.asked = 0
         self._lock = threading.Lock()
 
     def read_since(self, since: datetime | None) -> RevocationBatch:
         """Return all rows."""
         with self._lock:
+            self.began_at.append(time.monotonic())
             self.reads.append(since)
         time.sleep(self.read_takes_seconds)
         if self.failure is not None:

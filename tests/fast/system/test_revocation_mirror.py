@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -195,6 +196,18 @@ def test_it_reads_without_being_woken(setup: _Setup) -> None:
     setup.log.rows = [_row(RevocationKind.SESSION, SESSION)]
 
     wait_until(lambda: _is_revoked(mirror))
+
+
+def test_the_longer_a_read_takes_the_longer_it_rests_after_it(setup: _Setup) -> None:
+    """However often it is woken, reading takes an eleventh of its thread's time at most."""
+    setup.log.read_takes_seconds = 0.005
+    setup.started()
+    for _ in range(2):
+        setup.read_again()
+
+    began_at = setup.log.began_at
+    assert len(began_at) == 5
+    assert all(after - before >= 11 * setup.log.read_takes_seconds for before, after in itertools.pairwise(began_at))
 
 
 def test_it_is_loaded_as_soon_as_the_log_can_be_read(setup: _Setup) -> None:

@@ -63,7 +63,7 @@ class Argon2PasswordHasher:
         self._argon2 = argon2.PasswordHasher(
             time_cost=time_cost, memory_cost=memory_kib, parallelism=parallelism, type=argon2.Type.ID
         )
-        self._places = _Places(slots, queue)
+        self._places = _Places(slots, queue, metrics)
         self._workers = ThreadPoolExecutor(slots, thread_name_prefix="userservice-argon2", initializer=_give_way)
         self._metrics = metrics
         self._allowed = (memory_kib, time_cost)
@@ -128,7 +128,8 @@ class Argon2PasswordHasher:
 class _Places:
     """So many at work, so many waiting for their turn, and whoever comes then is refused at once."""
 
-    def __init__(self, slots: int, queue: int) -> None:
+    def __init__(self, slots: int, queue: int, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._admitted = threading.BoundedSemaphore(slots + queue)
         self._at_work = threading.BoundedSemaphore(slots)
 
@@ -138,14 +139,20 @@ class _Places:
         if not self._admitted.acquire(blocking=False):
             raise OverloadedError
         try:
-            if not self._at_work.acquire(timeout=current_call().remaining_seconds()):
-                raise DeadlineExceededError
+            if not self._at_work.acquire(blocking=False):
+                self._wait()
             try:
                 yield
             finally:
                 self._at_work.release()
         finally:
             self._admitted.release()
+
+    def _wait(self) -> None:
+        with self._metrics.timing("hash_queue_wait"):
+            is_taken = self._at_work.acquire(timeout=current_call().remaining_seconds())
+        if not is_taken:
+            raise DeadlineExceededError
 
 
 def _give_way() -> None:

@@ -35,6 +35,14 @@ _READ_TIMEOUT_SECONDS = 2.0
 _LEAST_PAUSE_SECONDS = 0.01
 """Between two reads, however often the reader is woken: a burst of revocations is read in a few strides."""
 
+_PAUSE_OF_A_READ = 10
+"""
+How much longer than a read the pause after it is. Each read returns all that the overlap holds: where many end at once,
+reading that as often as there is something new would take more of the processor than what ends them.
+"""
+
+_MOST_PAUSE_SECONDS = 0.2
+
 _CLOCK_MARGIN = timedelta(minutes=1)
 """Rows expire by the database's clock; this machine's may be ahead of it."""
 
@@ -160,12 +168,17 @@ class RevocationMirror:
         return time.monotonic() <= self._good_until
 
     def _run(self) -> None:
-        while not self._stop.wait(_LEAST_PAUSE_SECONDS):
+        next_read_at = 0.0
+        while not self._stop.wait(max(0.0, next_read_at - time.monotonic())):
             self._wake.clear()
+            began = time.monotonic()
             try:
                 self._read()
             except Exception as error:  # noqa: BLE001 - a reader that ended would leave the process without revocations
                 self._note_failure(error)
+            ended = time.monotonic()
+            pause = max(_LEAST_PAUSE_SECONDS, _PAUSE_OF_A_READ * (ended - began))
+            next_read_at = ended + min(pause, _MOST_PAUSE_SECONDS)
             # Not read yet: the process is not ready, so it tries again soon.
             self._wake.wait(self._poll_seconds if self.is_loaded else self._poll_seconds / 20)
 

@@ -18,6 +18,7 @@ import attrs
 import msgspec
 
 _START_SECONDS: Final = 30.0
+_AUTHORIZATION: Final = "Authorization"
 
 _SCRIPT: Final = """\
 local requests, next_request, threads = {{}}, 0, 0
@@ -25,7 +26,7 @@ matched = 0
 function setup(thread) thread:set("offset", threads); threads = threads + 1; only = thread end
 function make(path, body, authorization)
   local headers = {{ ["Content-Type"] = "{content_type}" }}
-  if authorization ~= "" then headers["Authorization"] = authorization end
+  if authorization ~= "" then headers["{token_header}"] = authorization end
   return wrk.format("{method}", path, headers, body ~= "" and body or nil)
 end
 function init()
@@ -84,6 +85,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
         paths: One for each request.
         bodies: The same; empty for none.
         tokens: What goes behind `Bearer` in the header `Authorization`, the same; empty for none.
+        token_header: Another header that takes the token as it is.
         status: How they are to be answered; None for any 2xx.
         chained: A member of the answer whose text takes the place of what the body had as that member: each body is
             sent once, and what it becomes by the answer after the others. There have to be more bodies than clients.
@@ -94,14 +96,16 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     paths: tuple[str, ...]
     bodies: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
+    token_header: str = _AUTHORIZATION
     content_type: str = "application/json"
     status: int | None = None
     chained: str | None = None
 
     def lines(self) -> list[tuple[str, str, str]]:
-        """Return path, body and the header Authorization of each request."""
+        """Return path, body and what the header of the token has, of each request."""
         bodies = self.bodies or ("",) * len(self.paths)
-        headers = [f"Bearer {token}" for token in self.tokens] or [""] * len(self.paths)
+        scheme = "Bearer " if self.token_header == _AUTHORIZATION else ""
+        headers = [f"{scheme}{token}" for token in self.tokens] or [""] * len(self.paths)
         return list(zip(self.paths, bodies, headers, strict=True))
 
     def is_right(self, status: int) -> bool:
@@ -171,7 +175,12 @@ def _script(load: Load, requests: Path) -> str:
     looks = load.status is not None or load.chained is not None
     faults = "summary.requests - only:get('matched')" if looks else "errors.status"
     return _SCRIPT.format(
-        requests=requests, method=load.method, content_type=load.content_type, turns=turns, faults=faults
+        requests=requests,
+        method=load.method,
+        content_type=load.content_type,
+        token_header=load.token_header,
+        turns=turns,
+        faults=faults,
     )
 
 

@@ -1,0 +1,1 @@
+"""Accounts by Django, with Django REST framework and simplejwt."""
