@@ -1342,6 +1342,8 @@ def _service(
             # One more than can hash: it talks to the database meanwhile.
             hashing_threads=slots + 1,
             hashing_queue=settings.hashing_queue,
+            database_wait_seconds=settings.database_wait_seconds,
+            hashing_wait_seconds=settings.hashing_wait_seconds,
             expose_metrics=settings.expose_metrics,
             require_if_match=settings.require_if_match,
             cross_origin=CrossOriginRules(

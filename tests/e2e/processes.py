@@ -56,6 +56,9 @@ def settings_for(database: str, data_dir: Path, **others: str) -> dict[str, str]
         "LOG_LEVEL": "WARNING",
         "DRAIN_DELAY_SECONDS": "0",
         "DATABASE_START_SPREAD_SECONDS": "0",
+        # Only tests of overload want to see requests refused because the machine has other things to do.
+        "DATABASE_WAIT_SECONDS": "5",
+        "HASHING_WAIT_SECONDS": "5",
         **others,
     }
     # Has a command that does not end tell where it stands, when it is aborted.
@@ -181,11 +184,17 @@ class Server(Process):
     """A host under granian."""
 
     def __init__(
-        self, app: str, *, environment: Mapping[str, str], port: int | None = None, folder: Path = ROOT
+        self,
+        app: str,
+        *,
+        environment: Mapping[str, str],
+        port: int | None = None,
+        folder: Path = ROOT,
+        program: Sequence[str] = OURS,
     ) -> None:
         self.port = port or free_port()
         own = {"USERSERVICE_PORT": str(self.port), "USERSERVICE_METRICS_PORT": str(free_port())}
-        super().__init__("serve", "--app", app, environment={**environment, **own}, folder=folder)
+        super().__init__("serve", "--app", app, environment={**environment, **own}, program=program, folder=folder)
         self.metrics_url = f"http://127.0.0.1:{own['USERSERVICE_METRICS_PORT']}/metrics"
 
     @property

@@ -107,6 +107,9 @@ class HttpOptions:
         database_queue: Requests that may wait for one of those places; the next one is refused.
         hashing_threads: Requests at work at once that hash a password.
         hashing_queue: Requests that may wait for one of those places; the next one is refused.
+        database_wait_seconds: How long a request may wait for a place to use the database; those that would wait longer
+            are refused. What the settings have is much less than here, where nobody else is to be served meanwhile.
+        hashing_wait_seconds: The same of those that hash a password.
         expose_metrics: Whether `/metrics` is served beside the API.
         require_if_match: Whether a change of something that has a version must say which one it is meant for.
         cross_origin: Which pages of other origins may read answers.
@@ -123,6 +126,8 @@ class HttpOptions:
     database_queue: int = 256
     hashing_threads: int = 4
     hashing_queue: int = 64
+    database_wait_seconds: float = 5.0
+    hashing_wait_seconds: float = 5.0
     expose_metrics: bool = False
     require_if_match: bool = False
     cross_origin: CrossOriginRules = attrs.field(factory=CrossOriginRules)
@@ -139,6 +144,7 @@ class _Exchange:
         seconds_allowed: From its reception to its deadline.
         finish: Ends the measurement, with the status.
         is_routine: Whether it is one of those that machines ask all day.
+        is_turned_away: Whether there was no place for it.
         is_compressible: Whether the answer may be compressed.
         is_counted: Whether its rate limit has counted it, which is done once, also where it is begun twice.
         parameters: The ids in its path.
@@ -156,6 +162,7 @@ class _Exchange:
     finish: Callable[[int], None]
     operation: str
     is_routine: bool = False
+    is_turned_away: bool = False
     is_compressible: bool = False
     is_counted: bool = False
     speaks_oauth: bool = False
@@ -214,17 +221,30 @@ class Pipeline:
         self._limits = Limits(body_bytes=options.max_body_bytes, header_bytes=options.max_header_bytes)
         self._fixed_headers = _PROTECTION + (_TRANSPORT_SECURITY if options.issuer.startswith("https://") else ())
         self._workers = {
-            Bulkhead.DATABASE: BoundedWorkers(
-                "database", threads=options.database_threads, queue=options.database_queue
+            Bulkhead.DATABASE: self._places_for(
+                "database", options.database_threads, options.database_queue, options.database_wait_seconds
             ),
-            Bulkhead.HASHING: BoundedWorkers(
+            Bulkhead.HASHING: self._places_for(
+                "hashing", options.hashing_threads, options.hashing_queue, options.hashing_wait_seconds
+            ),
+            Bulkhead.DATABASE: self._places_for(
+                "database", options.database_threads, options.database_queue, options.database_wait_seconds
+            ),
+            Bulkhead.HASHING: self._places_for(
                 "hashing",
-                threads=options.hashing_threads,
-                queue=options.hashing_queue,
-                waiting=lambda: metrics.timing("hash_queue_wait"),
+                options.hashing_threads,
+                options.hashing_queue,
+                options.hashing_wait_seconds,
+                timed_as="hash_queue_wait",
             ),
             # Nearly all are answered from memory, and must not stand behind those who wait for the database.
-            Bulkhead.CHECKS: BoundedWorkers("checks", threads=_CHECKING_THREADS, queue=options.database_queue),
+            Bulkhead.CHECKS: self._places_for(
+                "checks", _CHECKING_THREADS, options.database_queue, options.database_wait_seconds
+            ),
+            # Nearly all are answered from memory, and must not stand behind those who wait for the database.
+            Bulkhead.CHECKS: self._places_for(
+                "checks", _CHECKING_THREADS, options.database_queue, options.database_wait_seconds
+            ),
         }
 
     @property
@@ -251,10 +271,8 @@ class Pipeline:
         work = partial(self._serve, exchange, route)
         if route.pure:
             return work()
-        try:
-            return self._workers[route.bulkhead].run(work, context=exchange.context)
-        except UserServiceError as error:
-            return self._refuse(exchange, error)
+        turn_away = partial(self._turn_away, exchange)
+        return self._workers[route.bulkhead].run(work, otherwise=turn_away, context=exchange.context)
 
     def begin(self, request: Request) -> Response | Future[Response]:
         """
@@ -272,15 +290,24 @@ class Pipeline:
         response = self._served_from_memory(exchange, route)
         if response is not None:
             return response
-        try:
-            return self._workers[route.bulkhead].submit(work)
-        except UserServiceError as error:
-            return self._refuse(exchange, error)
+        return self._workers[route.bulkhead].submit(work, otherwise=partial(self._turn_away, exchange))
 
     def close(self) -> None:
         """Finish what has begun and stop the threads."""
         for workers in self._workers.values():
             workers.close()
+
+    def _places_for(
+        self, name: str, threads: int, queue: int, longest_wait_seconds: float, *, timed_as: str | None = None
+    ) -> BoundedWorkers[Response]:
+        return BoundedWorkers(
+            name,
+            threads=threads,
+            queue=queue,
+            longest_wait_seconds=longest_wait_seconds,
+            metrics=self._metrics,
+            timed_as=timed_as,
+        )
 
     # --- in ---------------------------------------------------------------------------------------------------------
 
@@ -508,6 +535,11 @@ class Pipeline:
 
     # --- out --------------------------------------------------------------------------------------------------------
 
+    def _turn_away(self, exchange: _Exchange, error: UserServiceError) -> Response:
+        """Refuse what nothing was done for, nor is now: to write a line for each would cost more than all the rest."""
+        exchange.is_routine = exchange.is_turned_away = True
+        return self._refuse(exchange, error)
+
     def _refuse(self, exchange: _Exchange, error: UserServiceError, *, cause: Exception | None = None) -> Response:
         exchange.error_code = error.code
         if cause is None and status_of(error) == INTERNAL_STATUS:
@@ -573,7 +605,7 @@ class Pipeline:
 
     def _log_access(self, exchange: _Exchange, status: int) -> None:
         """Write one line: neither path nor query, since links carry tokens, and nothing of the user."""
-        if status >= _UNAVAILABLE_STATUS:
+        if status >= _UNAVAILABLE_STATUS and not exchange.is_turned_away:
             write = _log.warning
         elif exchange.is_routine:
             write = _log.debug

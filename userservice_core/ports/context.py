@@ -117,6 +117,11 @@ def provisional_reads() -> Iterator[None]:
         _provisional.reset(token)
 
 
+def present_seconds() -> float:
+    """Return the present by the clock that deadlines are points of, which only goes forward."""
+    return time.monotonic()
+
+
 def call_within(
     seconds: float, *, request_id: str = "", traceparent: str | None = None, origin: Origin = _NOWHERE
 ) -> CallContext:
