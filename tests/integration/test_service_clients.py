@@ -42,6 +42,7 @@ def settings(database: str, tmp_path: Path) -> Settings:
         "PUBLIC_URL": "https://accounts.example.com",
         "MAIL_URL": "console:",
         "LOG_LEVEL": "WARNING",
+        "DATABASE_WAIT_SECONDS": "5",
     }
     return Settings.from_environment({f"USERSERVICE_{name}": value for name, value in values.items()})
 

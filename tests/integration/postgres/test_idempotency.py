@@ -41,6 +41,7 @@ def _opened(dsn: str, **settings: str) -> UserService:
         "USERSERVICE_KEYRING": new_key_ring(),
         "USERSERVICE_ARGON2_MEMORY_KIB": "8",
         "USERSERVICE_ARGON2_TIME_COST": "1",
+        "USERSERVICE_DATABASE_WAIT_SECONDS": "30",
         **{f"USERSERVICE_{name}": value for name, value in settings.items()},
     }
     return bootstrap(Settings.from_environment(environment), background=False)

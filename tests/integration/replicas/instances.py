@@ -67,6 +67,7 @@ class Installation:
             "LOG_LEVEL": "WARNING",
             "RATE_LIMITS_FILE": str(_LIMITS),
             "DATABASE_START_SPREAD_SECONDS": "0",
+            "DATABASE_WAIT_SECONDS": "5",
             **settings,
         }
         return Settings.from_environment({f"USERSERVICE_{name}": value for name, value in values.items()})
