@@ -21,7 +21,7 @@ ROWS: Final = {
     "import": "loading the library takes a fifth longer than loading what it needs, at most",
     "memory": "a worker takes 100 MB and the memory of the hashes under way, however many sign in",
     "peers": "a read of one user is five times as fast as with each library of accounts for Python that is measured",
-    "scale-out": "workers add up: so many of them do nine tenths of so many times one",
+    "scale-out": "workers add up: so many of them do nine tenths of so many times one, as the simulation foretells",
 }
 
 NOT_HERE: Final = {"peers": "`make bench-peers` measures it: what it needs is fetched from elsewhere"}

@@ -703,13 +703,24 @@ class Settings:
     )
     database_queue: int = _setting(
         _whole(0, 100_000, "requests"),
-        "Requests of a worker that may wait for a connection; the next one is answered with 503 at once.",
+        "Requests of a worker that may wait to use the database; the next one is answered with 503 at once.",
         default=256,
+    )
+    database_wait_seconds: float = _setting(
+        _decimal(0.01, 300, "seconds"),
+        "How long a request may wait to use the database. One that would wait for more than three quarters of it, by"
+        " what the last ones took, is answered with 503 at once; so is one that has waited longer, when that is seen.",
+        default=0.5,
     )
     hashing_queue: int = _setting(
         _whole(0, 100_000, "requests"),
         "Requests of a worker that may wait for a password to be hashed; the next one is answered with 503 at once.",
         default=128,
+    )
+    hashing_wait_seconds: float = _setting(
+        _decimal(0.01, 300, "seconds"),
+        "How long a request may wait for a password to be hashed, likewise.",
+        default=0.8,
     )
     trusted_proxy_hops: int = _setting(
         _whole(0, 10, "proxies"),

@@ -10,6 +10,8 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocketClose
 
+from userservice_core.http.messages import Response
+
 from .translate import messages_of, request_from
 
 if TYPE_CHECKING:
@@ -66,8 +68,7 @@ class _Host:
             await WebSocketClose()(scope, receive, send)
             return
         request = await request_from(scope, receive, max_body_bytes=self._pipeline.max_body_bytes)
-        response = self._pipeline.try_local(request)
-        if response is None:
-            response = await asyncio.wrap_future(self._pipeline.submit(request))
+        begun = self._pipeline.begin(request)
+        response = begun if isinstance(begun, Response) else await asyncio.wrap_future(begun)
         for message in messages_of(response):
             await send(message)

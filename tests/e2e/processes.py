@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 _RATE_LIMITS: Final = Path(__file__).with_name("rate_limits.toml")
-_START_SECONDS: Final = 30.0
-_STOP_SECONDS: Final = 20.0
+START_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 20.0
 OURS: Final = (sys.executable, "-m", "userservice_core.cli")
 """The command of this tree; installations have their own."""
 
@@ -56,9 +56,17 @@ def settings_for(database: str, data_dir: Path, **others: str) -> dict[str, str]
         "LOG_LEVEL": "WARNING",
         "DRAIN_DELAY_SECONDS": "0",
         "DATABASE_START_SPREAD_SECONDS": "0",
+        # Only tests of overload want to see requests refused because the machine has other things to do.
+        "DATABASE_WAIT_SECONDS": "5",
+        "HASHING_WAIT_SECONDS": "5",
         **others,
     }
-    return {**without_settings(), **{f"USERSERVICE_{name}": value for name, value in settings.items()}}
+    # Has a command that does not end tell where it stands, when it is aborted.
+    return {
+        **without_settings(),
+        "PYTHONFAULTHANDLER": "1",
+        **{f"USERSERVICE_{name}": value for name, value in settings.items()},
+    }
 
 
 def eventually(condition: Callable[[], bool], *, what: str, seconds: float = 20.0) -> None:
@@ -101,7 +109,7 @@ class Process:
         if self._process.poll() is None:
             self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP_SECONDS)
+            self._process.wait(STOP_SECONDS)
         # A server that had to be killed leaves workers behind, in its group.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -124,9 +132,19 @@ class Process:
         """Send a signal to the process."""
         self._process.send_signal(number)
 
-    def wait(self, *, seconds: float = _STOP_SECONDS) -> int:
-        """Wait for its end, and return the exit code."""
-        return self._process.wait(seconds)
+    def wait(self, *, seconds: float = STOP_SECONDS) -> int:
+        """
+        Wait for its end, and return the exit code.
+
+        Raises:
+            AssertionError: If it does not end in time, with what each of its threads was doing.
+        """
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(seconds)
+        self._process.send_signal(signal.SIGABRT)
+        self._process.wait(STOP_SECONDS)
+        self._reader.join(STOP_SECONDS)
+        raise AssertionError("\n".join((f"{self._command} did not end in {seconds:.0f} s:", *self.lines[-200:])))
 
     def stop(self) -> int:
         """Ask it to end as an orchestrator does (SIGTERM), and return its exit code."""
@@ -166,12 +184,19 @@ class Server(Process):
     """A host under granian."""
 
     def __init__(
-        self, app: str, *, environment: Mapping[str, str], port: int | None = None, folder: Path = ROOT
+        self,
+        app: str,
+        *,
+        environment: Mapping[str, str],
+        port: int | None = None,
+        folder: Path = ROOT,
+        program: Sequence[str] = OURS,
     ) -> None:
         self.port = port or free_port()
         own = {"USERSERVICE_PORT": str(self.port), "USERSERVICE_METRICS_PORT": str(free_port())}
-        super().__init__("serve", "--app", app, environment={**environment, **own}, folder=folder)
+        super().__init__("serve", "--app", app, environment={**environment, **own}, program=program, folder=folder)
         self.metrics_url = f"http://127.0.0.1:{own['USERSERVICE_METRICS_PORT']}/metrics"
+        self.metrics_folder = Path(environment["USERSERVICE_DATA_DIR"], f"metrics-{own['USERSERVICE_METRICS_PORT']}")
 
     @property
     def url(self) -> str:
@@ -181,9 +206,7 @@ class Server(Process):
     def __enter__(self) -> Self:
         super().__enter__()
         try:
-            eventually(
-                self._is_ready, what=f"the server to be ready; printed was: {self.lines}", seconds=_START_SECONDS
-            )
+            eventually(self._is_ready, what=f"the server to be ready; printed was: {self.lines}", seconds=START_SECONDS)
         except BaseException:
             self.__exit__(None, None, None)
             raise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from tests.e2e.processes import Process, settings_for, without_settings
+from tests.e2e.processes import START_SECONDS, STOP_SECONDS, Process, settings_for, without_settings
 from userservice_core.bootstrap import new_key_ring
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def _run(*arguments: str, environment: Mapping[str, str]) -> tuple[int, list[str]]:
     with Process(*arguments, environment=environment) as process:
-        exit_code = process.wait()
+        # It starts, does its work and ends.
+        exit_code = process.wait(seconds=START_SECONDS + STOP_SECONDS)
     return exit_code, process.lines
 
 

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import attrs
+import msgspec
 import pytest
 import structlog.testing
 
 from tests.hosts.installation import Installation, sample_route
+from userservice_core.domain.rate_limits import Limit, RatePolicy
 from userservice_core.errors import ProgrammingError
 from userservice_core.http import wire
 from userservice_core.http.call import Call, empty_response
 from userservice_core.http.messages import Request, Response
-from userservice_core.http.routes import Bulkhead, Caller, Holder
+from userservice_core.http.routes import Bulkhead, Caller, Holder, RateClass
 from userservice_core.infrastructure.memory import InMemoryMetrics
-from userservice_core.ports.context import CallContext, current_call
+from userservice_core.ports.context import CallContext, current_call, require_patience
 from userservice_core.ports.failpoints import install_failpoints
 from userservice_core.ports.health import HealthReport, HealthStatus
+from userservice_core.testing.clocks import FakeClock
 from userservice_core.testing.host import PipelineClient, json_of, send_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
 _TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 _WAIT = Request(method="GET", path="/wait")
@@ -32,6 +36,10 @@ _WAIT = Request(method="GET", path="/wait")
 
 def _done(_call: Call) -> Response:
     return empty_response(204)
+
+
+def _answer_of(begun: Response | Future[Response]) -> Response:
+    return begun if isinstance(begun, Response) else begun.result(timeout=10)
 
 
 @pytest.fixture
@@ -99,15 +107,15 @@ def test_past_the_bound_requests_are_refused_before_a_thread_is_taken(
 
     hashing = sample_route(_done, path="/hash", bulkhead=Bulkhead.HASHING)
     pipeline = installation.with_routes(sample_route(wait), hashing, database_threads=1, database_queue=1).pipeline
-    taken = [pipeline.submit(_WAIT), pipeline.submit(_WAIT)]
-    refused = pipeline.submit(_WAIT)
+    taken = [pipeline.begin(_WAIT), pipeline.begin(_WAIT)]
+    refused = pipeline.begin(_WAIT)
 
-    assert refused.done()
-    assert (refused.result().status, refused.result().header("retry-after")) == (503, "1")
+    assert isinstance(refused, Response)
+    assert (refused.status, refused.header("retry-after")) == (503, "1")
     assert pipeline.handle(_WAIT).status == 503
-    assert pipeline.submit(Request(method="GET", path="/hash")).result(timeout=10).status == 204
+    assert _answer_of(pipeline.begin(Request(method="GET", path="/hash"))).status == 204
     gate.set()
-    assert [future.result(timeout=10).status for future in taken] == [204, 204]
+    assert [_answer_of(begun).status for begun in taken] == [204, 204]
 
 
 def test_only_what_needs_no_more_than_memory_is_answered_locally(installation: Installation) -> None:
@@ -115,20 +123,65 @@ def test_only_what_needs_no_more_than_memory_is_answered_locally(installation: I
     pipeline = installation.service.pipeline
 
     def local(method: str, path: str) -> int | None:
-        response = pipeline.try_local(Request(method=method, path=path))
-        return None if response is None else response.status
+        begun = pipeline.begin(Request(method=method, path=path))
+        return begun.status if isinstance(begun, Response) else None
 
     assert (local("GET", "/health/live"), local("GET", "/nowhere"), local("PUT", "/health/live")) == (200, 404, 405)
     assert local("OPTIONS", "/users/me") == 204
-    assert (local("GET", "/users/me"), local("POST", "/auth/login")) == (None, None)
+    assert local("GET", "/.well-known/openid-configuration") == 200
+    token = ("authorization", f"Bearer {installation.access_token('user@example.com')}")
+    begun = pipeline.begin(Request(method="GET", path="/users/me", headers=(token,)))
+    assert not isinstance(begun, Response)
+    assert _answer_of(begun).status == 200
 
 
-def test_a_pure_route_takes_no_thread(installation: Installation) -> None:
-    """Also for a host that does not ask whether it is pure: the answer is there at once."""
-    future = installation.service.pipeline.submit(Request(method="GET", path="/health/live"))
+def test_a_check_is_answered_locally_once_all_of_it_is_known(installation: Installation) -> None:
+    """What has to be read first takes a thread, which answers the same; so does a body that is long to decode."""
+    token = installation.administrator_token("admin@example.com")
+    installation.access_token("user@example.com")
+    _, user_id = installation.stored().users
+    check = {"userId": str(user_id), "permissions": ["user:read"]}
 
-    assert future.done()
-    assert future.result().status == 200
+    def asked(**more: Any) -> Request:  # noqa: ANN401 - any member
+        body = msgspec.json.encode({**check, **more})
+        headers = (
+            ("authorization", f"Bearer {token}"),
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+        )
+        return Request(method="POST", path="/auth/check-permissions", headers=headers, body=body)
+
+    pipeline = installation.service.pipeline
+    cold = pipeline.begin(asked())
+    assert not isinstance(cold, Response)
+    assert json_of(_answer_of(cold))["userId"] == str(user_id)
+    warm = pipeline.begin(asked())
+    assert isinstance(warm, Response)
+    assert (warm.status, warm.body) == (200, _answer_of(cold).body)
+    long = pipeline.begin(asked(permissions=[f"user:read_{'x' * 40}{number}" for number in range(90)]))
+    assert not isinstance(long, Response)
+    assert _answer_of(long).status == 200
+
+
+def test_what_is_begun_twice_is_counted_once() -> None:
+    """In the metrics, in the log and by the rate limit, though a thread begins it anew."""
+    installation = Installation.begin(FakeClock(), rates=RatePolicy(limits={"read.caller": Limit(2, 60)}))
+    ways: list[bool] = []
+
+    def look(_call: Call) -> Response:
+        ways.append(current_call().may_wait)
+        require_patience()
+        return empty_response(204)
+
+    checks = sample_route(look, who=Caller.USER, bulkhead=Bulkhead.CHECKS, rate_class=RateClass.READ)
+    service = installation.with_routes(checks)
+    request = attrs.evolve(_WAIT, headers=(("authorization", f"Bearer {installation.access_token('a@example.com')}"),))
+    with structlog.testing.capture_logs() as logs:
+        statuses = [_answer_of(service.pipeline.begin(request)).status for _ in range(3)]
+
+    assert statuses == [204, 204, 429]
+    assert ways == [True, False, True]
+    assert [entry["status"] for entry in logs if entry["event"] == "request"] == statuses
 
 
 def test_what_has_no_time_left_is_not_begun(installation: Installation) -> None:
@@ -142,7 +195,7 @@ def test_what_has_no_time_left_is_not_begun(installation: Installation) -> None:
     pipeline = installation.with_routes(sample_route(wait)).pipeline
     late = attrs.evolve(_WAIT, time_left_seconds=0.0)
 
-    for response in (pipeline.handle(late), pipeline.submit(late).result(timeout=10)):
+    for response in (pipeline.handle(late), _answer_of(pipeline.begin(late))):
         assert response.status == 503
         assert json_of(response)["type"] == "urn:userservice:problem:deadline-exceeded"
     assert begun == []
@@ -160,7 +213,7 @@ def test_the_call_travels_with_its_context(installation: Installation) -> None:
     headers = (("x-request-id", "r-1"), ("traceparent", _TRACE))
     request = Request(method="GET", path="/wait", headers=headers, time_left_seconds=2.0)
     assert pipeline.handle(request).header("x-request-id") == "r-1"
-    assert pipeline.submit(request).result(timeout=10).status == 204
+    assert _answer_of(pipeline.begin(request)).status == 204
 
     assert [(context.request_id, context.traceparent) for context in seen] == [("r-1", _TRACE)] * 2
     assert all(0 < (context.left_seconds() or 0) <= 2 for context in seen)
@@ -180,7 +233,7 @@ def test_a_closed_pipeline_refuses(installation: Installation) -> None:
     pipeline = installation.with_routes(sample_route(_done)).pipeline
     pipeline.close()
 
-    assert pipeline.submit(_WAIT).result(timeout=10).status == 503
+    assert _answer_of(pipeline.begin(_WAIT)).status == 503
 
 
 # --- what is told, and what is logged --------------------------------------------------------------------------------

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from typing import TYPE_CHECKING
+import socket
+import threading
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import psycopg
 
 from tests.servers import installed
-from tests.servers.process import LoopbackServer, unprivileged_user
+from tests.servers.process import LoopbackServer, ServerFailedError, unprivileged_user
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_ADMINISTER_SECONDS: Final = 30.0
 
 
 class PgBouncer(LoopbackServer):
@@ -79,6 +84,30 @@ class PgBouncer(LoopbackServer):
 
     def administer(self, command: str) -> None:
         """Run a command of the admin console, like ``PAUSE``."""
-        # The console speaks the simple protocol only and knows no transactions.
-        with psycopg.connect(self.dsn("pgbouncer"), autocommit=True, cursor_factory=psycopg.ClientCursor) as console:
-            console.execute(command.encode())
+        with self._console() as console:
+            line = socket.socket(fileno=os.dup(console.fileno()))
+            # The driver waits for as long as it takes: a pause takes until the last transaction has ended.
+            patience = threading.Timer(_ADMINISTER_SECONDS, line.shutdown, (socket.SHUT_RDWR,))
+            patience.start()
+            try:
+                console.execute(command.encode())
+            except psycopg.OperationalError as error:
+                raise ServerFailedError(
+                    f"{self.name} did not {command}:\n{self._state()}\n{self.log_tail()}"
+                ) from error
+            finally:
+                patience.cancel()
+                patience.join()
+                line.close()
+
+    def _state(self) -> str:
+        """Return whom it serves, and by which connections."""
+        with self._console() as console:
+            shown = [row for what in (b"SHOW CLIENTS", b"SHOW SERVERS") for row in console.execute(what)]
+        return "\n".join(str(row) for row in shown)
+
+    def _console(self) -> psycopg.Connection:
+        # It speaks the simple protocol only and knows no transactions.
+        return psycopg.connect(
+            self.dsn("pgbouncer"), autocommit=True, cursor_factory=psycopg.ClientCursor, connect_timeout=10
+        )

@@ -227,8 +227,8 @@ class ClientTokens:
         try:
             return authenticate()
         except InvalidClientError:
-            self._metrics.count("client_authentication", outcome="refused")
             self._pacer.hold("failed client authentication", since=began)
+            self._metrics.count("client_authentication", outcome="refused")
             raise
 
     @staticmethod

@@ -1,13 +1,12 @@
 """
 The way of a request: limits, route, place at work, body, caller, permission, handler, answer.
 
-Hosts call one of three methods and decide nothing themselves. Whatever happens on the way becomes an answer.
+Hosts call one of two methods and decide nothing themselves. Whatever happens on the way becomes an answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final
@@ -56,12 +55,13 @@ from userservice_core.http.refresh_cookie import RefreshCookie
 from userservice_core.http.router import Match, Router
 from userservice_core.http.routes import METRICS_ROUTE, ROUTES, Bulkhead, Caller, CookieUse, Holder, Route
 from userservice_core.ports.consistency import Reading, reading_as
-from userservice_core.ports.context import CallContext, call_context, call_within
+from userservice_core.ports.context import BeyondMemoryError, CallContext, call_context, call_within
 from userservice_core.ports.failpoints import failpoint
 from userservice_core.ports.tracing import Span, SpanKind, installed_tracer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from concurrent.futures import Future
 
     import msgspec
 
@@ -80,6 +80,7 @@ _UNMATCHED: Final = "unmatched"
 _STATUSES_WITHOUT_BODY: Final = frozenset({204, 304})
 _UNAVAILABLE_STATUS: Final = 503
 _CHECKING_THREADS: Final = 4
+_MOST_BYTES_ON_A_LOOP: Final = 4_096
 
 _PROTECTION: Final[Headers] = (
     ("x-content-type-options", "nosniff"),
@@ -106,6 +107,9 @@ class HttpOptions:
         database_queue: Requests that may wait for one of those places; the next one is refused.
         hashing_threads: Requests at work at once that hash a password.
         hashing_queue: Requests that may wait for one of those places; the next one is refused.
+        database_wait_seconds: How long a request may wait for a place to use the database; those that would wait longer
+            are refused. What the settings have is much less than here, where nobody else is to be served meanwhile.
+        hashing_wait_seconds: The same of those that hash a password.
         expose_metrics: Whether `/metrics` is served beside the API.
         require_if_match: Whether a change of something that has a version must say which one it is meant for.
         cross_origin: Which pages of other origins may read answers.
@@ -122,6 +126,8 @@ class HttpOptions:
     database_queue: int = 256
     hashing_threads: int = 4
     hashing_queue: int = 64
+    database_wait_seconds: float = 5.0
+    hashing_wait_seconds: float = 5.0
     expose_metrics: bool = False
     require_if_match: bool = False
     cross_origin: CrossOriginRules = attrs.field(factory=CrossOriginRules)
@@ -138,7 +144,9 @@ class _Exchange:
         seconds_allowed: From its reception to its deadline.
         finish: Ends the measurement, with the status.
         is_routine: Whether it is one of those that machines ask all day.
+        is_turned_away: Whether there was no place for it.
         is_compressible: Whether the answer may be compressed.
+        is_counted: Whether its rate limit has counted it, which is done once, also where it is begun twice.
         parameters: The ids in its path.
         cookie_token: The refresh token in the cookie; None where none is there, or looked for.
         caller: Who is calling, once that is known.
@@ -154,7 +162,9 @@ class _Exchange:
     finish: Callable[[int], None]
     operation: str
     is_routine: bool = False
+    is_turned_away: bool = False
     is_compressible: bool = False
+    is_counted: bool = False
     speaks_oauth: bool = False
     parameters: Mapping[str, UUID] = attrs.field(factory=dict)
     access_token: str | None = attrs.field(default=None, repr=False)
@@ -211,17 +221,30 @@ class Pipeline:
         self._limits = Limits(body_bytes=options.max_body_bytes, header_bytes=options.max_header_bytes)
         self._fixed_headers = _PROTECTION + (_TRANSPORT_SECURITY if options.issuer.startswith("https://") else ())
         self._workers = {
-            Bulkhead.DATABASE: BoundedWorkers(
-                "database", threads=options.database_threads, queue=options.database_queue
+            Bulkhead.DATABASE: self._places_for(
+                "database", options.database_threads, options.database_queue, options.database_wait_seconds
             ),
-            Bulkhead.HASHING: BoundedWorkers(
+            Bulkhead.HASHING: self._places_for(
+                "hashing", options.hashing_threads, options.hashing_queue, options.hashing_wait_seconds
+            ),
+            Bulkhead.DATABASE: self._places_for(
+                "database", options.database_threads, options.database_queue, options.database_wait_seconds
+            ),
+            Bulkhead.HASHING: self._places_for(
                 "hashing",
-                threads=options.hashing_threads,
-                queue=options.hashing_queue,
-                waiting=lambda: metrics.timing("hash_queue_wait"),
+                options.hashing_threads,
+                options.hashing_queue,
+                options.hashing_wait_seconds,
+                timed_as="hash_queue_wait",
             ),
             # Nearly all are answered from memory, and must not stand behind those who wait for the database.
-            Bulkhead.CHECKS: BoundedWorkers("checks", threads=_CHECKING_THREADS, queue=options.database_queue),
+            Bulkhead.CHECKS: self._places_for(
+                "checks", _CHECKING_THREADS, options.database_queue, options.database_wait_seconds
+            ),
+            # Nearly all are answered from memory, and must not stand behind those who wait for the database.
+            Bulkhead.CHECKS: self._places_for(
+                "checks", _CHECKING_THREADS, options.database_queue, options.database_wait_seconds
+            ),
         }
 
     @property
@@ -248,34 +271,43 @@ class Pipeline:
         work = partial(self._serve, exchange, route)
         if route.pure:
             return work()
-        try:
-            return self._workers[route.bulkhead].run(work, context=exchange.context)
-        except UserServiceError as error:
-            return self._refuse(exchange, error)
+        turn_away = partial(self._turn_away, exchange)
+        return self._workers[route.bulkhead].run(work, otherwise=turn_away, context=exchange.context)
 
-    def try_local(self, request: Request) -> Response | None:
-        """Serve *request* if that takes the process's memory only, else return None; never blocks."""
-        found = self._find(request)
-        return None if isinstance(found, Match) and not found.route.pure else self.handle(request)
+    def begin(self, request: Request) -> Response | Future[Response]:
+        """
+        Serve *request* at once if that takes the process's memory only, else have a thread serve it; never blocks.
 
-    def submit(self, request: Request) -> Future[Response]:
-        """Have a thread serve *request*; never blocks, and a request that there is no room for is answered at once."""
+        A request that there is no room for is answered at once, too.
+        """
         received = self._receive(request)
         if isinstance(received, Response):
-            return _finished(received)
+            return received
         exchange, route = received
         work = partial(self._serve, exchange, route)
         if route.pure:
-            return _finished(work())
-        try:
-            return self._workers[route.bulkhead].submit(work)
-        except UserServiceError as error:
-            return _finished(self._refuse(exchange, error))
+            return work()
+        response = self._served_from_memory(exchange, route)
+        if response is not None:
+            return response
+        return self._workers[route.bulkhead].submit(work, otherwise=partial(self._turn_away, exchange))
 
     def close(self) -> None:
         """Finish what has begun and stop the threads."""
         for workers in self._workers.values():
             workers.close()
+
+    def _places_for(
+        self, name: str, threads: int, queue: int, longest_wait_seconds: float, *, timed_as: str | None = None
+    ) -> BoundedWorkers[Response]:
+        return BoundedWorkers(
+            name,
+            threads=threads,
+            queue=queue,
+            longest_wait_seconds=longest_wait_seconds,
+            metrics=self._metrics,
+            timed_as=timed_as,
+        )
 
     # --- in ---------------------------------------------------------------------------------------------------------
 
@@ -372,6 +404,24 @@ class Pipeline:
         with reading_as(exchange.reading):
             return self._served(exchange, route)
 
+    def _served_from_memory(self, exchange: _Exchange, route: Route) -> Response | None:
+        """
+        Serve a request by what this process holds; None where that does not suffice, and a thread begins anew.
+
+        Decoding a large body would take the event loop too long, and what is done before work may wait.
+        """
+        is_small = len(exchange.request.body) <= _MOST_BYTES_ON_A_LOOP
+        if route.bulkhead is not Bulkhead.CHECKS or not is_small or self._before_work is not None:
+            return None
+        patient = exchange.context
+        exchange.context = attrs.evolve(patient, may_wait=False)
+        try:
+            return self._serve(exchange, route)
+        except BeyondMemoryError:
+            return None
+        finally:
+            exchange.context = patient
+
     def _served(self, exchange: _Exchange, route: Route) -> Response:
         with call_context(exchange.context):
             try:
@@ -382,6 +432,8 @@ class Pipeline:
                 return self._refuse(exchange, self._counted(exchange, error))
             except MemoryError as error:
                 return self._refuse(exchange, OverloadedError(), cause=error)
+            except BeyondMemoryError:
+                raise
             except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the cause
                 return self._refuse(exchange, UserServiceError(), cause=error)
             return self._answer(exchange, response)
@@ -415,12 +467,13 @@ class Pipeline:
                 is_own=route.is_own,
                 known_for_seconds=known_for.total_seconds(),
             )
-        if route.is_counted:
+        if route.is_counted and not exchange.is_counted:
             self._services.use_cases.rate_limits.admit_call(
                 route.rate_class.value,
                 origin=exchange.context.origin,
                 caller=None if caller is None else str(caller.id),
             )
+            exchange.is_counted = True
         return Call(
             services=self._services,
             origin=exchange.context.origin,
@@ -481,6 +534,11 @@ class Pipeline:
             )
 
     # --- out --------------------------------------------------------------------------------------------------------
+
+    def _turn_away(self, exchange: _Exchange, error: UserServiceError) -> Response:
+        """Refuse what nothing was done for, nor is now: to write a line for each would cost more than all the rest."""
+        exchange.is_routine = exchange.is_turned_away = True
+        return self._refuse(exchange, error)
 
     def _refuse(self, exchange: _Exchange, error: UserServiceError, *, cause: Exception | None = None) -> Response:
         exchange.error_code = error.code
@@ -547,7 +605,7 @@ class Pipeline:
 
     def _log_access(self, exchange: _Exchange, status: int) -> None:
         """Write one line: neither path nor query, since links carry tokens, and nothing of the user."""
-        if status >= _UNAVAILABLE_STATUS:
+        if status >= _UNAVAILABLE_STATUS and not exchange.is_turned_away:
             write = _log.warning
         elif exchange.is_routine:
             write = _log.debug
@@ -592,12 +650,6 @@ def _decoded_body(route: Route, request: Request) -> msgspec.Struct | None:
         return decode_form(request.body, route.body)
     body = request.body if request.body or route.body_required else b"{}"
     return decode_body(body, route.body)
-
-
-def _finished(response: Response) -> Future[Response]:
-    future: Future[Response] = Future()
-    future.set_result(response)
-    return future
 
 
 def _document(routes: tuple[Route, ...], issuer: str) -> bytes:

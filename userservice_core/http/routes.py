@@ -74,7 +74,11 @@ class Holder:
 
 
 class Bulkhead(enum.Enum):
-    """Which bounded pool of threads serves a route, so that one kind of work cannot starve the others."""
+    """
+    Which bounded pool of threads serves a route, so that one kind of work cannot starve the others.
+
+    What CHECKS serves is nearly always answered from memory, so hosts with an event loop try that there first.
+    """
 
     DATABASE = "database"
     HASHING = "hashing"
@@ -1488,6 +1492,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body_format=BodyFormat.FORM,
         answers={200: wire.IntrospectionAnswer},
         problems=(errors.RevocationsUnknownError,),
+        bulkhead=Bulkhead.CHECKS,
         repeatable=True,
         rate_class=RateClass.SIGN_IN,
     ),

@@ -1,8 +1,9 @@
 """
-The ambient facts of the call that is being served: its deadline, its id, its trace.
+The ambient facts of the call that is being served: its deadline, its id, its trace, and whether it may wait.
 
 They cross every layer without being anybody's business logic, so they travel in a context variable instead of in every
-signature. Each blocking implementation of a port honours the deadline. A thread that takes over a call sets it anew.
+signature. Each blocking implementation of a port honours the deadline, and asks :func:`require_patience` before it
+blocks. A thread that takes over a call sets it anew.
 """
 
 from __future__ import annotations
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 _NOWHERE = Origin()
 
 
+class BeyondMemoryError(Exception):
+    """
+    The call needs more than this process's memory, and may not wait for it.
+
+    Nothing has been done yet, so the same call can be made where it may wait. It is no refusal, and so no
+    :class:`~userservice_core.errors.UserServiceError`: whoever makes up for one of those must not make up for this.
+    """
+
+
 @attrs.frozen(kw_only=True)
 class CallContext:
     """
@@ -33,12 +43,14 @@ class CallContext:
         request_id: Correlates logs, events and the answer; empty outside a request.
         traceparent: W3C Trace Context header of the caller, None where there is none.
         origin: Where it came from; empty outside a request.
+        may_wait: Whether it may take more than this process's memory; on an event loop it may not.
     """
 
     deadline: float | None = None
     request_id: str = ""
     traceparent: str | None = None
     origin: Origin = _NOWHERE
+    may_wait: bool = True
 
     def remaining_seconds(self) -> float | None:
         """
@@ -64,6 +76,17 @@ _current: ContextVar[CallContext] = ContextVar("userservice_call", default=_NO_C
 def current_call() -> CallContext:
     """Return the context of the call this thread is serving; one without limits outside any call."""
     return _current.get()
+
+
+def require_patience() -> None:
+    """
+    Check, before anything that may block or take the processor for long, that the present call may wait for it.
+
+    Raises:
+        BeyondMemoryError: If it may not.
+    """
+    if not _current.get().may_wait:
+        raise BeyondMemoryError
 
 
 @contextmanager
@@ -92,6 +115,11 @@ def provisional_reads() -> Iterator[None]:
         yield
     finally:
         _provisional.reset(token)
+
+
+def present_seconds() -> float:
+    """Return the present by the clock that deadlines are points of, which only goes forward."""
+    return time.monotonic()
 
 
 def call_within(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.figures.scale_out import simulated
 from userservice_core.capacity.autoscaler import Specification
 from userservice_core.capacity.queueing import Service, waiting_seconds
 from userservice_core.capacity.scaling_law import ScalingLaw
@@ -136,3 +137,9 @@ def test_a_day_is_least_at_four_in_the_morning_and_highest_twelve_hours_later() 
     assert rates[4] == pytest.approx(20.0)
     assert rates[16] == pytest.approx(100.0)
     assert math.isclose(max(rates), rates[16])
+
+
+@pytest.mark.parametrize("units", [2, 4])
+def test_more_workers_than_were_measured_are_foretold_by_one(units: int) -> None:
+    """Asked for more than they can do, workers that share nothing do so many times what one did."""
+    assert simulated(units, one=12.5) == pytest.approx(units * 12.5)

@@ -24,6 +24,7 @@ class Proxy:
         delay_seconds: How long each byte is under way, in either direction.
         breaks_before: The line breaks when the client sends something with this text, which the server never gets.
         breaks_after: The same, but the server gets it, and only the answer is lost.
+        lost_bytes: What was sent over connections that were forgotten.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -34,6 +35,7 @@ class Proxy:
         self.delay_seconds = 0.0
         self.breaks_before: bytes | None = None
         self.breaks_after: bytes | None = None
+        self.lost_bytes = 0
 
     @property
     def dsn(self) -> str:
@@ -88,6 +90,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if source in self._forgotten:
+                    self.lost_bytes += len(data)
                     continue
                 if is_of_client and self.breaks_before is not None and self.breaks_before in data:
                     break

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.postgres.proxy import Proxy
 from userservice_core.infrastructure.postgres.signal import PostgresSignal
+from userservice_core.testing.contracts.races import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,3 +130,21 @@ def test_a_server_that_is_away_disturbs_nobody() -> None:
     signal.notify(_CHANNEL)
 
     assert time.monotonic() - began_at < 5
+
+
+def test_who_closes_does_not_wait_for_a_server_that_is_gone_without_a_word(
+    database: str, observer: psycopg.Connection
+) -> None:
+    """Also while the listener waits for the answer to what it asked."""
+    with Proxy(database) as line:
+        signal = PostgresSignal(line.dsn)
+        signal.listen(_CHANNEL, lambda: None)
+        _wait_for_listener(observer)
+        line.forget()
+        signal.listen("another_channel", lambda: None)
+        eventually(lambda: line.lost_bytes > 0)
+        closing = threading.Thread(target=signal.close, daemon=True)
+        closing.start()
+        closing.join(10)
+
+    assert not closing.is_alive()

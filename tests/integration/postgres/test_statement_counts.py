@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 import attrs
+import psycopg
 import pytest
 
 from tests.integration.postgres.building import new_user, register
@@ -16,6 +18,7 @@ from userservice_core.config import Settings
 from userservice_core.domain.clients import OPERATOR
 from userservice_core.domain.roles import ADMIN_ROLE, INITIAL_ROLES, AssignedRole
 from userservice_core.domain.users import User, UserStatus
+from userservice_core.http.messages import Request, Response
 from userservice_core.infrastructure.postgres.database import Cursor, Database
 from userservice_core.infrastructure.postgres.unit_of_work import PostgresUnitOfWork
 from userservice_core.testing.contracts.races import eventually
@@ -156,6 +159,53 @@ def test_a_warm_introspection_is_none(installation: _Installation) -> None:
     introspect(new.text)
     assert [introspect(new.text) for _ in range(3)] == [0, 0, 0]
     assert introspect("another") <= 2
+
+
+def test_a_refresh_is_one_statement(installation: _Installation, database: str) -> None:
+    """It is a transaction of its own, changes the session alone, and nobody is told."""
+    email, password = "refreshing@example.com", "a sentence works well"
+    client = PipelineClient(installation.service.pipeline)
+    assert send_json(client, "POST", "/auth/register", {"email": email, "password": password}).status == 201
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("UPDATE users SET status = 'active', email_verified = true WHERE email = %s", (email,))
+        signed_in = send_json(client, "POST", "/auth/login", {"email": email, "password": password})
+        rows = "SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM audit_entries)"
+        before = connection.execute(rows).fetchone()
+        token = json_of(signed_in)["refreshToken"]
+        for _ in range(3):
+            installation.statements.clear()
+            refreshed = send_json(client, "POST", "/auth/refresh-token", {"refreshToken": token})
+            assert refreshed.status == 200
+            assert [statement[:16] for statement in installation.statements] == [b"UPDATE sessions "]
+            token = json_of(refreshed)["refreshToken"]
+        assert connection.execute(rows).fetchone() == before
+
+
+def test_an_event_loop_runs_no_statement(installation: _Installation) -> None:
+    """Not even where nothing is known yet: then a thread runs them, while the loop goes on."""
+    new = installation.service.use_cases.service_clients.create(
+        actor=OPERATOR, name="Invoices", permissions=["user:read"]
+    )
+    form = {"client_id": str(new.client.id), "client_secret": new.text, "token": installation.token}
+    check = {"userId": str(installation.admin.id), "permissions": ["user:read"]}
+    questions = (
+        ("/auth/check-permissions", "application/json", json.dumps(check).encode()),
+        ("/auth/check-permissions/batch", "application/json", json.dumps({"checks": [check] * 2}).encode()),
+        ("/oauth/introspect", "application/x-www-form-urlencoded", urlencode(form).encode()),
+    )
+    installation.statements.clear()
+    for path, content_type, body in questions:
+        headers = (("authorization", f"Bearer {installation.token}"), ("content-type", content_type))
+        request = Request(
+            method="POST", path=path, headers=headers if "json" in content_type else headers[1:], body=body
+        )
+        begun = installation.service.pipeline.begin(request)
+        first = begun if isinstance(begun, Response) else begun.result(timeout=10)
+        again = installation.service.pipeline.begin(request)
+        assert isinstance(again, Response)
+        assert (first.status, first.body) == (again.status, again.body) == (200, again.body)
+
+    assert installation.statements == []
 
 
 def test_the_rest_of_a_list_is_one_statement_a_page(installation: _Installation) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _ADDRESSES: Final = "/users/me/addresses"
 _STREET: Final = {"city": "Paris", "postalCode": "75001", "countryCode": "FR"}
 _ASKED_AGAIN_AT_MOST: Final = 50
+_ASKED_AGAIN_SECONDS: Final = 20.0
 _MAY_FAIL: Final = 0.001
 _WRITERS: Final = 4
 
@@ -57,9 +58,10 @@ class Writer:
         """Write once."""
         key = str(uuid.uuid4())
         answer, is_in_doubt = self.post(key), False
+        gives_up_at = time.monotonic() + _ASKED_AGAIN_SECONDS
         for _ in range(_ASKED_AGAIN_AT_MOST):
             # Who asks again while the first is still at work is told to wait.
-            if not (is_unknown(answer) or (is_in_doubt and answer.status == 409)):
+            if not (is_unknown(answer) or (is_in_doubt and answer.status == 409)) or time.monotonic() >= gives_up_at:
                 break
             is_in_doubt = True
             self.asked_again += 1

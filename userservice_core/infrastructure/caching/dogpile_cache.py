@@ -14,6 +14,7 @@ from userservice_core.infrastructure.caching import lru_backend
 from userservice_core.infrastructure.caching.lru_backend import LOCK_TIMEOUT_SECONDS, Entry, LruBackend
 from userservice_core.infrastructure.caching.redis_client import TIMEOUT_SECONDS
 from userservice_core.infrastructure.caching.redis_values import RedisValues, SharedValue
+from userservice_core.ports.context import require_patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,7 @@ class DogpileCache:
             if not next(hits) % HITS_A_COUNT:
                 self._metrics.count("cache_hit", outcome=name, times=HITS_A_COUNT)
         else:
+            require_patience()
             entry = self._region.get_or_create(local_key, lambda: self._fill(namespace, key, load))
         value: V = entry.value
         return value

@@ -20,6 +20,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from userservice_core.ports.cache_address import Arrangement, CacheAddress
+from userservice_core.ports.context import require_patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -83,6 +84,7 @@ class GuardedRedis(redis.Redis):
         self._breaker = Breaker()
 
     def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - any command
+        require_patience()
         if not self._breaker.admits() and args[0] != "PING":
             raise RestingError
         try:

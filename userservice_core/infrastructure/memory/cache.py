@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from userservice_core.ports.cache import Versioned
+from userservice_core.ports.context import require_patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,7 @@ class InMemoryCache:
         if found is not None:
             value: V = found.value
             return value
+        require_patience()
         with entry.loading:
             found = self._fresh(entry)
             if found is not None:

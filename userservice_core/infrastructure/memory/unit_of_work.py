@@ -52,7 +52,7 @@ from userservice_core.infrastructure.memory.readers import (
 from userservice_core.infrastructure.memory.store import KeptAnswer, OwnRows, WaitingRecord, WrittenRevocation
 from userservice_core.ports.audit import AuditRecord
 from userservice_core.ports.consuming import KeyState, Verdict
-from userservice_core.ports.context import current_call, provisional_reads
+from userservice_core.ports.context import current_call, provisional_reads, require_patience
 from userservice_core.ports.failpoints import failpoint
 from userservice_core.ports.idempotency import AnsweredBeforeError
 from userservice_core.ports.publishing import OutboxRecord, lane_of
@@ -955,6 +955,7 @@ class InMemoryUnitOfWork:
         self._call: ContextVar[InMemoryJoinedTransaction | None] = ContextVar("userservice_joined_call", default=None)
 
     def run(self, work: Callable[[Transaction], T]) -> T:
+        require_patience()
         call = self._call.get()
         if call is not None:
             return call.run(lambda rows: self._done(work, rows))

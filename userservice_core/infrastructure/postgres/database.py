@@ -31,7 +31,7 @@ from userservice_core.infrastructure.postgres.positions import STATE, state_of
 from userservice_core.infrastructure.postgres.slots import PoolAdviser, Slots
 from userservice_core.infrastructure.postgres.statements import Statement
 from userservice_core.infrastructure.postgres.watchdog import Guard, Watchdog
-from userservice_core.ports.context import current_call, deadline_after
+from userservice_core.ports.context import current_call, deadline_after, require_patience
 from userservice_core.ports.tracing import SpanKind, installed_tracer, spanned
 
 if TYPE_CHECKING:
@@ -468,6 +468,7 @@ class Database:
             DatabaseUnavailableError: If the server cannot be reached.
             DeadlineExceededError: If the call's deadline passed.
         """
+        require_patience()
         own = self._own.get()
         if own is not None:
             if own.is_lost:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import random
 import select
 import socket
@@ -32,6 +33,8 @@ _NOTIFY: Final = Statement(text("SELECT pg_notify(channel, '') FROM unnest(CAST(
 _NOTIFY_INTERVAL_SECONDS: Final = 0.01
 _NOTIFY_DEADLINE_SECONDS: Final = 2.0
 _PAUSE_AFTER_FAILURE_SECONDS: Final = 1.0
+_CLOSE_SECONDS: Final = 1.0
+"""After which a listener that is to end is not waited for, but cut off from the server."""
 
 _log = logging.getLogger(__name__)
 
@@ -122,6 +125,7 @@ class _Listener:
         self._callbacks: dict[str, list[Callable[[], None]]] = {}
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
+        self._line: socket.socket | None = None
         # A byte here wakes the thread, which waits for the server and for us at the same time.
         self._wake_up, self._woken = socket.socketpair()
         self._wake_up.settimeout(0)
@@ -146,6 +150,11 @@ class _Listener:
         with self._lock:
             thread = self._thread
         if thread is not None:
+            thread.join(_CLOSE_SECONDS)
+            # It may have told a server what to listen to that stands still, or is gone without a word.
+            with self._lock, contextlib.suppress(OSError):
+                if self._line is not None:
+                    self._line.shutdown(socket.SHUT_RDWR)
             thread.join()
         self._wake_up.close()
         self._woken.close()
@@ -170,18 +179,27 @@ class _Listener:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[psycopg.Connection]:
-        with contextlib.closing(
-            psycopg.connect(
-                self._dsn,
-                autocommit=True,
-                application_name="userservice-listen",
-                connect_timeout=5,
-                keepalives_idle=10,
-                keepalives_interval=5,
-                keepalives_count=3,
-            )
-        ) as connection:
-            yield connection
+        with (
+            contextlib.closing(
+                psycopg.connect(
+                    self._dsn,
+                    autocommit=True,
+                    application_name="userservice-listen",
+                    connect_timeout=5,
+                    keepalives_idle=10,
+                    keepalives_interval=5,
+                    keepalives_count=3,
+                )
+            ) as connection,
+            socket.socket(fileno=os.dup(connection.fileno())) as line,
+        ):
+            with self._lock:
+                self._line = line
+            try:
+                yield connection
+            finally:
+                with self._lock:
+                    self._line = None
 
     def _serve(self, connection: psycopg.Connection, *, is_first: bool) -> None:
         heard: set[str] = set()

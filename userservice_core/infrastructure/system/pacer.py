@@ -7,6 +7,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from userservice_core.ports.context import require_patience
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,6 +40,7 @@ class RecentPacer:
         return self._monotonic()
 
     def hold(self, what: str, *, since: float) -> None:
+        require_patience()
         taken = self._monotonic() - since
         wait = min(self._usual(what, taken) - taken, self._longest_wait_seconds)
         if wait > 0:

@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from userservice_core.ports.cache import Codec, Namespace, Versioned
+from userservice_core.ports.context import BeyondMemoryError, CallContext, call_context
 from userservice_core.testing.contracts.races import PATIENCE_SECONDS, eventually, race
 from userservice_core.testing.samples import sample_event_id
 
@@ -73,6 +74,17 @@ class CacheContract:
 
         assert [cache.get(names, "k", source.load) for _ in range(3)] == ["value"] * 3
         assert source.loads == 1
+
+    def test_a_call_that_may_not_wait_gets_what_is_there(self, cache: Cache, names: Namespace[str]) -> None:
+        """And loads nothing."""
+        source = _Source()
+        with call_context(CallContext(may_wait=False)), pytest.raises(BeyondMemoryError):
+            cache.get(names, "k", source.load)
+        assert source.loads == 0
+        cache.get(names, "k", source.load)
+
+        with call_context(CallContext(may_wait=False)):
+            assert cache.get(names, "k", source.load) == "value"
 
     def test_namespaces_and_keys_are_apart(self, cache: Cache, names: Namespace[str]) -> None:
         """Each value is its own."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from userservice_core.ports.context import BeyondMemoryError, CallContext, call_context
 from userservice_core.testing.contracts.races import race
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ class PacerContract:
         pacer.hold("sample", since=since)
 
         assert pacer.start() - since >= 0.0039
+
+    def test_a_call_that_may_not_wait_is_not_held(self, pacer: Pacer) -> None:
+        """It is told so, however long it took."""
+        with call_context(CallContext(may_wait=False)), pytest.raises(BeyondMemoryError):
+            pacer.hold("sample", since=pacer.start())
 
     def test_the_wait_is_bounded(self, pacer: Pacer) -> None:
         """However long the others took, and from many threads at once."""

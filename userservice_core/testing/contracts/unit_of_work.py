@@ -21,7 +21,7 @@ from userservice_core.errors import (
     StaleVersionError,
     UserNotFoundError,
 )
-from userservice_core.ports.context import CallContext, call_context, deadline_after
+from userservice_core.ports.context import BeyondMemoryError, CallContext, call_context, deadline_after
 from userservice_core.ports.publishing import lane_of
 from userservice_core.testing.contracts.backend import StoredContract
 from userservice_core.testing.contracts.races import PATIENCE_SECONDS, Meeting, race
@@ -198,6 +198,14 @@ class UnitOfWorkContract(StoredContract):
         assert backend.users.find_by_email(user.email.key) is None
 
     # --- deadlines ----------------------------------------------------------------------------------------------------
+
+    def test_nothing_is_begun_for_a_call_that_may_not_wait(self, backend: Backend) -> None:
+        """It can be made again by one that may."""
+        user = sample_user()
+        with call_context(CallContext(may_wait=False)), pytest.raises(BeyondMemoryError):
+            backend.uow.run(lambda transaction: _write_everywhere(transaction, user))
+
+        assert _leaves_nothing(backend, user)
 
     def test_nothing_is_begun_past_the_deadline(self, backend: Backend) -> None:
         """Nor changed."""

@@ -1,0 +1,34 @@
+"""More than a server can do: it goes on doing what it can, and tells the rest when to come again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.endurance.overload import overloaded, peak_of, scene, storm
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CHEAP: Final = {"ARGON2_MEMORY_KIB": "8192", "ARGON2_TIME_COST": "1"}
+"""Four times as many sign-ins as with the hash that is the default, and so a fourth of the time for them."""
+
+
+@pytest.mark.exclusive
+@pytest.mark.asvs("15.2.2")
+def test_too_many_sign_ins_cost_no_work_no_memory_and_no_reader(database: str, tmp_path: Path) -> None:
+    """
+    500 at once all get in, soon, if they come again as they are told; twice what can be done is half of it done.
+
+    The checks at length do so with 10,000, and with five and ten times.
+    """
+    with scene(database, tmp_path, **_CHEAP) as server:
+        peak_of(server)
+        peak = peak_of(server)
+        stormed = storm(server, peak, count=500, strictly=False)
+        twice = overloaded(server, peak, times=2, seconds=10, least_share=0.9, strictly=False)
+
+    print(stormed.figures, twice.figures)
+    stormed.require_clean()
+    twice.require_clean()
