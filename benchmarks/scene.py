@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 _RATE_LIMITS: Final = Path(__file__).with_name("rate_limits.toml")
 _WARM_UP_SECONDS: Final = 1.0
+_LONG_WAIT_SECONDS: Final = "5"
 _SETTLE_SECONDS: Final = 15.0
 _LOOK_SECONDS: Final = 0.2
 _IDLE: Final = 0.25
@@ -86,6 +87,9 @@ class Installation:
             "USERSERVICE_DATA_DIR": str(folder),
             "USERSERVICE_KEYRING": new_key_ring(),
             "USERSERVICE_RATE_LIMITS_FILE": str(_RATE_LIMITS),
+            # Whoever is refused comes again at once, and would take the processors of those who are served.
+            "USERSERVICE_HASHING_WAIT_SECONDS": _LONG_WAIT_SECONDS,
+            "USERSERVICE_DATABASE_WAIT_SECONDS": _LONG_WAIT_SECONDS,
             "USERSERVICE_WORKERS": str(workers),
             "USERSERVICE_ACCESS_TOKEN_SECONDS": "3600",
             "USERSERVICE_DRAIN_DELAY_SECONDS": "0",
