@@ -94,9 +94,6 @@ class Installation:
             "USERSERVICE_ACCESS_TOKEN_SECONDS": "3600",
             "USERSERVICE_DRAIN_DELAY_SECONDS": "0",
             "USERSERVICE_LOG_LEVEL": "WARNING",
-            # What is measured is how much is done; as many callers as ask are not to be refused some of it.
-            "USERSERVICE_DATABASE_WAIT_SECONDS": "5",
-            "USERSERVICE_HASHING_WAIT_SECONDS": "5",
         }
         settings = Settings.from_environment(variables)
         configure_logging(settings)
