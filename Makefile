@@ -35,7 +35,7 @@ install: $(DEV_STAMP) ## Create .venv with everything that running and developin
 run: $(RUN_STAMP) ## Start the whole service with its own database on PORT (8000), data in DATA_DIR
 	@exec $(BIN)/userservice dev --port $(PORT) --data-dir $(DATA_DIR)
 
-servers: $(DEV_STAMP) ## Prepare the real servers that the tests start (Kafka, Redis, PgBouncer, nginx, PostgreSQL 15, Lambda, toxiproxy)
+servers: $(DEV_STAMP) ## Prepare the real servers that the tests start (Kafka, Redis, PgBouncer, nginx, promtool, PostgreSQL 15, Lambda, toxiproxy)
 	@$(BIN)/python -m tests.servers.prepare
 
 test: servers ## Run every test against real servers

@@ -725,7 +725,7 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
     """
     from userservice_core.infrastructure.caching.pass_through import PassThroughCache
     from userservice_core.infrastructure.postgres.ping import PostgresPing
-    from userservice_core.infrastructure.system.draining import inherited_notice
+    from userservice_core.infrastructure.system.draining import inherited_notice, tell_start
     from userservice_core.infrastructure.system.health import AssumedHealth, HealthProbe
     from userservice_core.infrastructure.system.revocation_mirror import PrimaryRevocationChecker, RevocationMirror
 
@@ -813,6 +813,7 @@ def bootstrap(settings: Settings, *, background: bool = True) -> UserService:
         mirror.start()
         copies.start()
         probe.start()
+        tell_start()
 
     service, followed = _service(
         settings,

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from userservice_core.domain.signing_keys import StoredSigningKey
     from userservice_core.errors import Fault
     from userservice_core.infrastructure.messaging.consumer import EventConsumer
+    from userservice_core.infrastructure.system.draining import WorkerNotice
     from userservice_core.ports.publishing import ParkedEvent
 
 EXIT_CONFIGURATION: Final = 78
@@ -207,22 +208,23 @@ def serve(app: str, *, with_parent: bool) -> None:
 
     Told to end by SIGTERM, it is not ready any more, and closes each connection after its next answer; what comes is
     served for DRAIN_DELAY_SECONDS. Then it takes no more connections, answers what is at work, and ends with 0.
-    A worker that dies is replaced; one that dies again within seconds ends the server with 1.
+    A worker that dies is replaced; one that dies again within seconds, or twice before it has started, ends the server
+    with 1.
     """
-    from userservice_core.infrastructure.system.draining import drain_notice
+    from userservice_core.infrastructure.system.draining import worker_notice
 
     settings = Settings.from_environment(os.environ)
     if with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     _require_startable(settings)
     with (
-        _metrics(settings, port=settings.metrics_port, folder="metrics"),
-        drain_notice(settings.data_dir) as drain,
+        _metrics(settings, port=settings.metrics_port),
+        worker_notice(settings.data_dir) as notice,
     ):
-        _serve(settings, app, drain)
+        _serve(settings, app, notice)
 
 
-def _serve(settings: Settings, app: str, drain: Callable[[], None]) -> None:
+def _serve(settings: Settings, app: str, notice: WorkerNotice) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
@@ -230,17 +232,32 @@ def _serve(settings: Settings, app: str, drain: Callable[[], None]) -> None:
     ends = threading.Event()
 
     class Server(Granian):  # type: ignore[misc,valid-type] # the library exports a choice between two classes
-        """Lets load balancers notice, before it stops, that it is about to."""
+        """Lets load balancers notice, before it stops, that it is about to; stops as well where no worker starts."""
+
+        failed_starts = 0
 
         def signal_handler_interrupt(self, number: int, frame: FrameType | None) -> None:
             if number != signal.SIGTERM or ends.is_set() or settings.drain_delay_seconds == 0:
                 super().signal_handler_interrupt(number, frame)
                 return
             ends.set()
-            drain()
+            notice.drain()
             stop = threading.Timer(settings.drain_delay_seconds, super().signal_handler_interrupt, (number, frame))
             stop.daemon = True
             stop.start()
+
+        def _respawn_workers(self, workers: list[int], *arguments: object, **options: object) -> None:
+            # The library gives up only on those that die within seconds; a reload replaces those that live.
+            died = sum(not self.wrks[number].is_alive() for number in workers)
+            if died:
+                self.failed_starts = 0 if notice.has_new_start() else self.failed_starts + died
+            if self.failed_starts < _FAILED_STARTS * settings.workers:
+                super()._respawn_workers(workers, *arguments, **options)
+                return
+            click.echo("Workers die before they have started; the server ends.", err=True)
+            self.interrupt_children.extend(workers)
+            self.interrupt_signal = True
+            self.main_loop_interrupt.set()
 
     is_asgi = app == "starlette"
     Server(
@@ -259,6 +276,9 @@ def _serve(settings: Settings, app: str, drain: Callable[[], None]) -> None:
         respawn_failed_workers=True,
     ).serve()
 
+
+_FAILED_STARTS: Final = 2
+"""In a row, of each worker: what keeps it from starting is then taken for something that does not go away."""
 
 _HTTP_BUFFER_BYTES: Final = 64 * 1024
 """What the server buffers of the head of a request, and so what it lets through to the pipeline's own limit."""
@@ -289,7 +309,7 @@ def _relay(relay_id: str | None, metrics_port: int | None) -> None:
     with contextlib.ExitStack() as running:
         stop = running.enter_context(_stop_signal())
         if metrics_port is not None:
-            running.enter_context(_metrics(settings, port=metrics_port, folder=f"metrics-{metrics_port}"))
+            running.enter_context(_metrics(settings, port=metrics_port))
         running.enter_context(bootstrap_relay(settings, relay_id=relay_id)).run(stop)
 
 
@@ -1251,11 +1271,15 @@ def _end_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def _metrics(settings: Settings, *, port: int, folder: str) -> Iterator[None]:
-    """Serve the metrics of this process and of those it starts on a port of their own; they are kept in *folder*."""
+def _metrics(settings: Settings, *, port: int) -> Iterator[None]:
+    """
+    Serve the metrics of this process and of those it starts on a port of their own.
+
+    They are kept in a folder by the port, so that processes with one folder for their data keep theirs apart.
+    """
     from userservice_core.infrastructure.system.metrics import serve_metrics
 
-    with serve_metrics(settings.data_dir / folder, host=settings.metrics_host, port=port):
+    with serve_metrics(settings.data_dir / f"metrics-{port}", host=settings.metrics_host, port=port):
         yield
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from userservice_core.http.messages import Request, Response
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope
+
+BODY_SECONDS: Final = 10.0
+"""How long a body may take to come, as long as the server waits for the head of a request."""
 
 _SIGNS_OF_BODY = frozenset({b"content-length", b"transfer-encoding"})
 _USUALLY_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -53,14 +58,20 @@ def _raw_path(scope: Scope) -> str:
 
 
 async def _body(receive: Receive, limit: int) -> bytes:
-    """Read until the end, the limit, or until the client is gone: then what is there is shorter than announced."""
+    """
+    Read until the end, the limit, or until the client is gone or too slow.
+
+    Then what is there is shorter than announced, and refused for that.
+    """
     pieces: list[bytes] = []
     size = 0
-    while size <= limit:
-        message = await receive()
-        piece: bytes = message.get("body", b"")
-        pieces.append(piece)
-        size += len(piece)
-        if not message.get("more_body", False):
-            break
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BODY_SECONDS):
+            while size <= limit:
+                message = await receive()
+                piece: bytes = message.get("body", b"")
+                pieces.append(piece)
+                size += len(piece)
+                if not message.get("more_body", False):
+                    break
     return b"".join(pieces)[: limit + 1]

@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import psutil
 
 from benchmarks.load.bottleneck import Capacity, find_bottleneck
@@ -25,7 +26,7 @@ from benchmarks.load.outcome import CRITERIA, checks_of, criteria_for, read_outc
 from benchmarks.load.page import Report, document_of, lines_of, page_of
 from benchmarks.load.sampling import Sampler
 from benchmarks.load.scenarios import SCENARIOS
-from benchmarks.load.target import Target, foreign_target, own_target
+from benchmarks.load.target import Target, foreign_target, kinds_of, own_target
 from benchmarks.machine import describe_machine
 from userservice_core.bootstrap import effective_cpus
 
@@ -37,10 +38,16 @@ _ROOT: Final = Path(__file__).parents[2]
 _RESULTS: Final = _ROOT / "benchmarks" / "results"
 _LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
 _STOP_SECONDS: Final = "10"
+_ENDED: Final = 143
+"""The exit status of what was ended by SIGTERM, as shells have it."""
+_WITHOUT_ACCOUNT: Final = ("Newcomer", "Asker")
+"""People who need none, and those who are left out where none of the accounts may ask."""
 
 
 def main() -> int:
     """Load, look, tell, write."""
+    # Whatever ends this has to end what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_ENDED))
     parser = _parser()
     given = parser.parse_args()
     scenario = SCENARIOS[given.scenario]
@@ -53,8 +60,11 @@ def main() -> int:
     with contextlib.ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="userservice-load-")))
         target = running.enter_context(_target(given, folder))
-        if target.accounts is None and any(kind != "Newcomer" for kind, _ in scenario.kinds):
+        accounts = kinds_of(target.accounts)
+        if "person" not in accounts and any(kind not in _WITHOUT_ACCOUNT for kind, _ in scenario.kinds):
             parser.error("people who sign in have to have accounts: ACCOUNTS=file.csv, or DSN= of a test's database")
+        if "asker" not in accounts:
+            scenario = attrs.evolve(scenario, kinds=tuple(each for each in scenario.kinds if each[0] != "Asker"))
         intervals = _run(given, scenario, target, folder)
         outcome = read_outcome(folder / "results.json", folder / "locust_stats_history.csv")
     capacity = Capacity(processors=effective_cpus(), workers=target.workers, generators=given.processes)
@@ -145,8 +155,11 @@ def _run(given: argparse.Namespace, scenario: Scenario, target: Target, folder: 
             try:
                 locust.wait()
             except KeyboardInterrupt:
-                locust.send_signal(signal.SIGTERM)
-                locust.wait()
+                print("Ended by Ctrl-C", flush=True)
+            finally:
+                if locust.poll() is None:
+                    locust.terminate()
+                    locust.wait()
     if not (folder / "results.json").exists():
         raise RuntimeError(f"Locust ended with {locust.returncode}:\n{(folder / 'locust.log').read_text()[-4000:]}")
     return sampler.intervals

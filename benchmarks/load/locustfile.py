@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 _OK: Final = range(200, 300)
 _UNAUTHENTICATED: Final = 401
 _ERROR_CHARACTERS: Final = 120
+_PERSON: Final = 2
+"""Members of a line of somebody who asks for themselves; whoever may ask about others has one more."""
 
 _accounts: Iterator[tuple[str, str]] = iter(())
+_askers: Iterator[tuple[str, str]] = iter(())
 
 
 def _add_options(parser: LocustArgumentParser) -> None:
@@ -43,14 +46,16 @@ def _add_options(parser: LocustArgumentParser) -> None:
 
 def _read_accounts(environment: Environment, **_others: object) -> None:
     """Deal the accounts out among the processes, so that none is used by two people while there are enough."""
-    global _accounts  # noqa: PLW0603 - what a locustfile shares among its users is global
+    global _accounts, _askers  # noqa: PLW0603 - what a locustfile shares among its users is global
     options = environment.parsed_options
     if options is None or not options.accounts:
         return
     with Path(options.accounts).open(encoding="utf-8", newline="") as file:
-        found = [(row[0], row[1]) for row in csv.reader(file) if row]
-    index = max(0, getattr(environment.runner, "worker_index", 0))
-    _accounts = cycle(found[index % len(found) :] + found[: index % len(found)])
+        rows = [row for row in csv.reader(file) if row]
+    index, number = max(0, getattr(environment.runner, "worker_index", 0)), max(1, options.processes or 1)
+    people = [(row[0], row[1]) for row in rows if len(row) == _PERSON]
+    _accounts = cycle(people[index % number :: number] or people)
+    _askers = cycle([(row[0], row[1]) for row in rows if len(row) > _PERSON])
 
 
 def _write_results(environment: Environment, **_others: object) -> None:
@@ -185,12 +190,6 @@ class Visitor(Person):
         """Read the addresses."""
         self.send("GET", "/users/me/addresses", signed=True)
 
-    @task(4)
-    def may_i(self) -> None:
-        """Have a permission checked, as other services do for each request."""
-        body = {"userId": self.tokens["user"]["id"], "permissions": ["profile:read_own"]}
-        self.send("POST", "/auth/check-permissions", body=body, signed=True)
-
     @task(1)
     def sessions(self) -> None:
         """Look at where one is signed in."""
@@ -207,6 +206,23 @@ class Visitor(Person):
     def say_something(self) -> None:
         """Change a line of the profile."""
         self.send("PATCH", "/users/me/profile", body={"bio": f"Was here {uuid.uuid4()}"}, signed=True)
+
+
+class Asker(Person):
+    """Another service, which asks for each of its requests whether somebody may do that."""
+
+    thinking = (0.05, 0.2)
+
+    def on_start(self) -> None:
+        """Sign in."""
+        self.email, self.password = next(_askers)
+        self.sign_in()
+
+    @task
+    def may_they(self) -> None:
+        """Have a permission checked."""
+        body = {"userId": self.tokens["user"]["id"], "permissions": ["user:read"]}
+        self.send("POST", "/auth/check-permissions", body=body, signed=True)
 
 
 class Returner(Person):

@@ -21,7 +21,7 @@ from benchmarks.load.bottleneck import Interval
 from benchmarks.usage import busy_seconds, seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 _LOOK_SECONDS: Final = 5.0
 _PERIOD_SECONDS: Final = 1.0
@@ -122,6 +122,7 @@ class Sampler:
         self._metrics = tuple(metrics)
         self._parties = {name: tuple(processes) for name, processes in parties.items()}
         self._dsn = dsn
+        self._database: psycopg.Connection | None = None
         self._looks: list[Look] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler")
@@ -145,43 +146,30 @@ class Sampler:
         )
 
     def _run(self) -> None:
-        with contextlib.ExitStack() as running:
-            database = self._database(running)
-            due = time.monotonic()
-            while not self._ended.is_set():
-                self._looks.append(self._look(database))
-                due = max(due + _PERIOD_SECONDS, time.monotonic())
-                self._ended.wait(due - time.monotonic())
+        is_last = False
+        # The last look is after the end, so that what came of the last second is in it.
+        while not is_last:
+            is_last = self._ended.is_set()
+            self._looks.append(self._look())
+            self._ended.wait(_PERIOD_SECONDS)
 
-    def _database(self, running: contextlib.ExitStack) -> Callable[[], tuple[float, float]] | None:
-        if self._dsn is None:
-            return None
-        connection = running.enter_context(psycopg.connect(self._dsn, autocommit=True))
-
-        def activity() -> tuple[float, float]:
-            row = connection.execute(_ACTIVITY).fetchone()
-            assert row is not None
-            return float(row[0] or 0), float(row[1])
-
-        return activity
-
-    def _look(self, database: Callable[[], tuple[float, float]] | None) -> Look:
-        counters: dict[str, float] = {}
-        levels: dict[str, float] = {}
+    def _look(self) -> Look:
+        at, counters, levels = time.monotonic(), {"machine": busy_seconds()}, dict[str, float]()
+        for name, processes in self._parties.items():
+            if processes:
+                counters[name] = sum(_used_by(process) for process in processes)
         for url in self._metrics:
             with contextlib.suppress(OSError, ValueError):
                 more, further = read_metrics(_page(url))
                 for name, value in more.items():
                     counters[name] = counters.get(name, 0.0) + value
                 levels.update(further)
-        if database is not None:
+        if self._database is not None:
             with contextlib.suppress(psycopg.Error):
-                counters["in_database"], levels["on_locks"] = database()
-        counters["machine"] = busy_seconds()
-        for name, processes in self._parties.items():
-            if processes:
-                counters[name] = sum(_used_by(process) for process in processes)
-        return Look(at=time.monotonic(), counters=counters, levels=levels)
+                row = self._database.execute(_ACTIVITY).fetchone()
+                assert row is not None
+                counters["in_database"], levels["on_locks"] = float(row[0] or 0), float(row[1])
+        return Look(at=at, counters=counters, levels=levels)
 
 
 def _page(url: str) -> str:

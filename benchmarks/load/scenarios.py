@@ -41,15 +41,15 @@ SCENARIOS: Final = {
     for scenario in (
         Scenario(
             name="steady",
-            title="A usual hour: people sign in, read, think, and change little",
-            kinds=(("Visitor", 1),),
+            title="A usual hour: people sign in, read, think, and change little; other services ask what they may do",
+            kinds=(("Visitor", 9), ("Asker", 1)),
             course=_COMING_AND_STAYING,
             users=50,
         ),
         Scenario(
             name="promotion",
             title="A promotion: five times as many for a while, and then the usual again",
-            kinds=(("Visitor", 9), ("Newcomer", 1)),
+            kinds=(("Visitor", 16), ("Newcomer", 2), ("Asker", 2)),
             course=((0.0, 0.0), (0.1, 0.2), (0.35, 0.2), (0.4, 1.0), (0.7, 1.0), (0.75, 0.2), (1.0, 0.2)),
             users=200,
         ),
@@ -77,7 +77,7 @@ SCENARIOS: Final = {
         Scenario(
             name="mixed",
             title="All of them together",
-            kinds=(("Visitor", 14), ("Editor", 3), ("Returner", 2), ("Newcomer", 1)),
+            kinds=(("Visitor", 13), ("Editor", 3), ("Returner", 2), ("Newcomer", 1), ("Asker", 1)),
             course=_COMING_AND_STAYING,
             users=60,
         ),

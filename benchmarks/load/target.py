@@ -38,7 +38,8 @@ class Target:
     Attributes:
         metrics: The pages of metrics to look at.
         dsn: Of the database, None if it is not known.
-        accounts: A file of lines with e-mail address and password, None if there are none.
+        accounts: A file of lines with e-mail address, password and, of those who may ask what others may do, anything
+            more; None if there are none.
         parties: The processes of service, database and relay that are on this machine.
         workers: Processes that serve, None if they are elsewhere.
     """
@@ -78,7 +79,9 @@ def own_target(settings: Mapping[str, str], *, accounts: int, workers: int, fold
                 url=f"http://127.0.0.1:{port}",
                 metrics=tuple(f"http://127.0.0.1:{each}/metrics" for each in (metrics, of_relay)),
                 dsn=installation.dsn,
-                accounts=write_accounts(folder / "accounts.csv", [account.email for account in found]),
+                accounts=write_accounts(
+                    folder / "accounts.csv", [account.email for account in found[1:]], asking=found[0].email
+                ),
                 parties={**_parties(port, installation.dsn), "relay": (psutil.Process(relaying.pid),)},
                 workers=workers,
             )
@@ -116,11 +119,20 @@ def _parties(port: int, dsn: str | None) -> dict[str, tuple[psutil.Process, ...]
     }
 
 
-def write_accounts(file: Path, emails: list[str]) -> Path:
-    """Write the accounts as the locustfile reads them."""
+def write_accounts(file: Path, emails: list[str], *, asking: str | None = None) -> Path:
+    """Write the accounts as the locustfile reads them, and the one that may ask what others may do."""
+    rows = [(email, PASSWORD) for email in emails]
     with file.open("w", encoding="utf-8", newline="") as lines:
-        csv.writer(lines).writerows((email, PASSWORD) for email in emails)
+        csv.writer(lines).writerows([*rows, (asking, PASSWORD, "asks")] if asking else rows)
     return file
+
+
+def kinds_of(accounts: Path | None) -> set[str]:
+    """Return which of "person" and "asker" a file has accounts of."""
+    if accounts is None:
+        return set()
+    with accounts.open(encoding="utf-8", newline="") as lines:
+        return {"asker" if len(row) > 2 else "person" for row in csv.reader(lines) if row}
 
 
 def _register(url: str, dsn: str, number: int) -> list[str]:

@@ -25,9 +25,3 @@ before="${COMPARED_WITH:-$(git rev-list --max-count=1 --before='1 day ago' HEAD)
 if [ -n "$before" ] && [ "$before" != "$(git rev-parse HEAD)" ]; then
     make bench-compare REF="$before"
 fi
-
-# The alerts, by what Prometheus has for it: go install github.com/prometheus/prometheus/cmd/promtool@latest
-if command -v promtool > /dev/null; then
-    promtool check rules deploy/prometheus/rules.yaml
-    promtool test rules deploy/prometheus/rules.test.yaml
-fi

@@ -196,6 +196,7 @@ class Server(Process):
         own = {"USERSERVICE_PORT": str(self.port), "USERSERVICE_METRICS_PORT": str(free_port())}
         super().__init__("serve", "--app", app, environment={**environment, **own}, program=program, folder=folder)
         self.metrics_url = f"http://127.0.0.1:{own['USERSERVICE_METRICS_PORT']}/metrics"
+        self.metrics_folder = Path(environment["USERSERVICE_DATA_DIR"], f"metrics-{own['USERSERVICE_METRICS_PORT']}")
 
     @property
     def url(self) -> str:

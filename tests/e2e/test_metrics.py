@@ -86,8 +86,8 @@ def _workers(server: Server) -> set[int]:
 
 def test_what_is_counted_is_what_was_answered(database: str, tmp_path: Path) -> None:
     """By route and status, over all workers and one that is killed and replaced; a new start begins at nothing."""
-    folder = tmp_path / "metrics"
     with Server("starlette", environment=settings_for(database, tmp_path, WORKERS="2")) as server:
+        folder = server.metrics_folder
 
         def are_at_work() -> bool:
             """Tell whether there are two workers, and both have begun to count."""

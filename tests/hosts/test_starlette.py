@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from adapters.starlette_app import translate
 from adapters.starlette_app.app import create_app
 from tests.hosts.installation import Installation, sample_route
 from userservice_core.http.call import Call, empty_response
@@ -96,6 +97,25 @@ def test_a_client_that_goes_away_is_no_error_of_ours(installation: Installation)
         return {"type": "http.disconnect"}
 
     headers = [(b"content-type", b"application/json"), (b"content-length", b"10")]
+
+    assert asyncio.run(_status_of(app, _scope("POST", "/auth/login", headers=headers), receive)) == 400
+
+
+@pytest.mark.asvs("15.2.2")
+def test_a_body_that_does_not_come_is_not_waited_for(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that sends a byte now and then holds a connection for some seconds, and no thread at all."""
+    monkeypatch.setattr(translate, "BODY_SECONDS", 0.05)
+    app = create_app(installation.service)
+    waiting = [b"{"]
+
+    async def receive() -> Message:
+        if not waiting:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": waiting.pop(), "more_body": True}
+
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"100")]
 
     assert asyncio.run(_status_of(app, _scope("POST", "/auth/login", headers=headers), receive)) == 400
 

@@ -142,6 +142,16 @@ def nginx() -> str:
     return _program("nginx", "/usr/sbin/nginx", advice="nginx: install nginx")
 
 
+def promtool() -> str:
+    """
+    Return the path of promtool, which comes with Prometheus.
+
+    Raises:
+        MissingServerError: If it is not installed.
+    """
+    return _program("promtool", advice="promtool: install prometheus")
+
+
 def postgres_folder(major_version: int) -> Path:
     """
     Return the folder of the programs of a PostgreSQL that the system brings, as Debian and PGDG lay it out.

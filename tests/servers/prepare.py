@@ -54,6 +54,7 @@ _FROM_DEBIAN: Final[tuple[tuple[Callable[[], bool], tuple[str, ...]], ...]] = (
     (lambda: _is_there(installed.redis_server), ("redis-server",)),
     (lambda: _is_there(installed.pgbouncer), ("pgbouncer",)),
     (lambda: _is_there(installed.nginx), ("nginx-light",)),
+    (lambda: _is_there(installed.promtool), ("prometheus",)),
     (
         lambda: _is_there(partial(installed.postgres_folder, versions.OLDEST_POSTGRES)),
         (f"postgresql-{versions.OLDEST_POSTGRES}",),
@@ -70,6 +71,7 @@ _SERVERS: Final[tuple[Callable[[], object], ...]] = (
     installed.valkey_server,
     installed.pgbouncer,
     installed.nginx,
+    installed.promtool,
     installed.lambda_emulator,
     installed.kustomize,
     installed.toxiproxy,

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import urllib.request
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -98,6 +98,18 @@ print(metrics.render()[0].decode())
 """
 
 
+_SERVES: Final = """
+import pathlib
+import sys
+import time
+from userservice_core.infrastructure.system.metrics import PrometheusMetrics, serve_metrics
+with serve_metrics(pathlib.Path(sys.argv[1]), host="127.0.0.1", port=0):
+    PrometheusMetrics().count("starts")
+    print("serves", flush=True)
+    time.sleep(600)
+"""
+
+
 def test_one_port_answers_for_all_processes(tmp_path: Path) -> None:
     """
     Processes started within the block are counted together, also those that have ended; earlier runs are not.
@@ -158,3 +170,25 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         serve_metrics(tmp_path / "file" / "metrics", host="127.0.0.1", port=0),
     ):
         pass
+
+
+def test_a_folder_that_another_process_uses_is_told(tmp_path: Path) -> None:
+    """What the other has counted stays; once it has ended, whichever way, the folder is free."""
+    command = [sys.executable, "-c", _SERVES, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        kept = list(tmp_path.glob("*.db"))
+        with (
+            pytest.raises(ConfigurationError, match="another process keeps its metrics in"),
+            serve_metrics(tmp_path, host="127.0.0.1", port=0),
+        ):
+            pass
+        still_kept = list(tmp_path.glob("*.db"))
+        other.kill()
+    with serve_metrics(tmp_path, host="127.0.0.1", port=0):
+        after = list(tmp_path.glob("*.db"))
+
+    assert len(kept) > 0
+    assert still_kept == kept
+    assert after == []

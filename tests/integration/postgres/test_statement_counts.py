@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 import attrs
+import psycopg
 import pytest
 
 from tests.integration.postgres.building import new_user, register
@@ -158,6 +159,26 @@ def test_a_warm_introspection_is_none(installation: _Installation) -> None:
     introspect(new.text)
     assert [introspect(new.text) for _ in range(3)] == [0, 0, 0]
     assert introspect("another") <= 2
+
+
+def test_a_refresh_is_one_statement(installation: _Installation, database: str) -> None:
+    """It is a transaction of its own, changes the session alone, and nobody is told."""
+    email, password = "refreshing@example.com", "a sentence works well"
+    client = PipelineClient(installation.service.pipeline)
+    assert send_json(client, "POST", "/auth/register", {"email": email, "password": password}).status == 201
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("UPDATE users SET status = 'active', email_verified = true WHERE email = %s", (email,))
+        signed_in = send_json(client, "POST", "/auth/login", {"email": email, "password": password})
+        rows = "SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM audit_entries)"
+        before = connection.execute(rows).fetchone()
+        token = json_of(signed_in)["refreshToken"]
+        for _ in range(3):
+            installation.statements.clear()
+            refreshed = send_json(client, "POST", "/auth/refresh-token", {"refreshToken": token})
+            assert refreshed.status == 200
+            assert [statement[:16] for statement in installation.statements] == [b"UPDATE sessions "]
+            token = json_of(refreshed)["refreshToken"]
+        assert connection.execute(rows).fetchone() == before
 
 
 def test_an_event_loop_runs_no_statement(installation: _Installation) -> None:

@@ -1,11 +1,11 @@
-"""How a server's parent process tells its workers that no more requests should come: one byte that they share."""
+"""What a server's parent process and its workers tell each other: two bytes that they share."""
 
 from __future__ import annotations
 
 import mmap
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,36 +13,61 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _FILE_VARIABLE: Final = "_USERSERVICE_DRAIN_NOTICE"
+_DRAIN: Final = 0
+_START: Final = 1
+
+
+class WorkerNotice:
+    """The parent's side; see :func:`worker_notice`."""
+
+    def __init__(self, shared: mmap.mmap) -> None:
+        self._shared = shared
+
+    def drain(self) -> None:
+        """Tell the workers to drain; also from a signal handler, and more than once."""
+        self._shared[_DRAIN] = 1
+
+    def has_new_start(self) -> bool:
+        """Tell whether a worker has started since this was asked the last time."""
+        has_started = self._shared[_START] == 1
+        self._shared[_START] = 0
+        return has_started
 
 
 @contextmanager
-def drain_notice(folder: Path) -> Iterator[Callable[[], None]]:
+def worker_notice(folder: Path) -> Iterator[WorkerNotice]:
     """
-    Let the processes that are started within the block be told to drain.
+    Let the processes that are started within the block be told to drain, and tell that they have started.
 
-    The byte is in a file, because a worker may be forked, spawned, or started again after another died; each finds it
+    The bytes are in a file, because a worker may be forked, spawned, or started again after another died; each finds it
     by a variable of its environment.
 
     Args:
         folder: Where the file is kept meanwhile.
-
-    Yields:
-        What tells them; it may be called from a signal handler, and more than once.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix="drain-") as file:
-        file.write(b"\0")
+        file.write(b"\0\0")
         file.flush()
-        with mmap.mmap(file.fileno(), 1) as shared:
+        with mmap.mmap(file.fileno(), 2) as shared:
             before = os.environ.get(_FILE_VARIABLE)
             os.environ[_FILE_VARIABLE] = file.name
             try:
-                yield lambda: shared.__setitem__(0, 1)
+                yield WorkerNotice(shared)
             finally:
                 if before is None:
                     del os.environ[_FILE_VARIABLE]
                 else:
                     os.environ[_FILE_VARIABLE] = before
+
+
+def tell_start() -> None:
+    """Tell the parent process, if there is one that wants to know, that this one has started."""
+    name = os.environ.get(_FILE_VARIABLE)
+    if name is not None:
+        with suppress(OSError), Path(name).open("r+b") as file:
+            file.seek(_START)
+            file.write(b"\1")
 
 
 def inherited_notice() -> Callable[[], bool]:
@@ -60,7 +85,7 @@ def inherited_notice() -> Callable[[], bool]:
             shared = mmap.mmap(file.fileno(), 1, access=mmap.ACCESS_READ)
     except OSError:
         return _never
-    return lambda: shared[0] == 1
+    return lambda: shared[_DRAIN] == 1
 
 
 def _never() -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server, values
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -164,26 +165,52 @@ def serve_metrics(folder: Path, *, host: str, port: int) -> Iterator[int]:
         The port.
 
     Raises:
-        ConfigurationError: If the folder cannot be written, or the port cannot be used.
+        ConfigurationError: If the folder cannot be written or another process keeps its metrics there, or the port
+            cannot be used.
     """
+    with _owned(folder):
+        try:
+            server, thread = start_http_server(port, addr=host, registry=_of_all_processes(str(folder)))
+        except OSError as error:
+            problem = f"metrics cannot be served on {host} port {port} ({error.strerror})"
+            raise ConfigurationError((problem,)) from error
+        try:
+            with _kept_in(folder):
+                yield server.server_port
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+@contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """
+    Have *folder*, emptied, to this process and those that it starts, within the block.
+
+    The lock is the process's own (POSIX `fcntl`): it ends with it, also where workers that it has forked live on.
+    """
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context((folder / "lock").open("w"))
+            if not _is_taken(lock):
+                problem = f"another process keeps its metrics in {folder}; give each a USERSERVICE_DATA_DIR of its own"
+                raise ConfigurationError((problem,))
+            for old in folder.glob("*.db"):
+                old.unlink()
+        except OSError as error:
+            raise ConfigurationError((f"metrics cannot be kept in {folder} ({error.strerror})",)) from error
+        yield
+
+
+def _is_taken(lock: IO[str]) -> bool:
+    """Lock a file for this process, and tell whether no other has it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("*.db"):
-            old.unlink()
-    except OSError as error:
-        raise ConfigurationError((f"metrics cannot be kept in {folder} ({error.strerror})",)) from error
-    try:
-        server, thread = start_http_server(port, addr=host, registry=_of_all_processes(str(folder)))
-    except OSError as error:
-        problem = f"metrics cannot be served on {host} port {port} ({error.strerror})"
-        raise ConfigurationError((problem,)) from error
-    try:
-        with _kept_in(folder):
-            yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager
