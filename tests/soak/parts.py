@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.soak import data, events, http, lifecycle, lists, overload, timing
+from tests.soak import data, events, http, lifecycle, lists, memory, overload, timing
 
 if TYPE_CHECKING:
     from tests.soak.outcomes import Part
@@ -16,5 +16,6 @@ PARTS: Final[tuple[Part, ...]] = (
     *data.PARTS,
     *lists.PARTS,
     *lifecycle.PARTS,
+    *memory.PARTS,
     *overload.PARTS,
 )
