@@ -324,6 +324,7 @@ LATER_THAN_IDEAL: Final = 1.3
 _READS_A_SECOND: Final = 10.0
 _PEAK_SECONDS: Final = 2.0
 _HALF: Final = 0.5
+_MOST_TRIES: Final = 10
 
 
 @attrs.frozen
@@ -453,7 +454,7 @@ def storm(scene: Scene, peak: _Rate, *, count: int, strictly: bool) -> Tally:
     wrong = {
         "not all have signed in": Counter(statuses) != {OK: count},
         "something else than an answer or a refusal": set(everything.statuses) - {OK, REFUSED},
-        "it took too long": min(later, dearer) > LATER_THAN_IDEAL or later > 2 * LATER_THAN_IDEAL,
+        "tries": len(answers) > _MOST_TRIES * count,
         "memory": max(resident) - resident[0] > MEMORY_BYTES,
         "readers were refused": set(beside.statuses) != {OK},
         "it took too long by the clock": strictly and later > LATER_THAN_IDEAL,

@@ -9,6 +9,8 @@ from userservice_core.errors import OverloadedError
 WEIGHT_OF_THE_LAST: Final = 1 / 8
 """Of the last piece of work in the moving mean: what Jacobson and Karels took for round trips (RFC 6298 section 2)."""
 
+_WEIGHT_IN_WHAT_IS_USUAL: Final = 1 / 64
+
 ADMITTED_SHARE: Final = 0.75
 """
 Of the longest wait up to which somebody is let in.
@@ -49,6 +51,7 @@ class Admission:
         self._at_work = 0
         self._waiting = 0
         self._work_seconds = 0.0
+        self._usual_seconds = 0.0
         self._moved_at = 0.0
         self._returns_until = 0.0
 
@@ -94,9 +97,10 @@ class Admission:
         self._moved_at = now
         taken = max(now - began, 0.0)
         if self._work_seconds == 0.0:
-            self._work_seconds = taken
+            self._work_seconds = self._usual_seconds = taken
         else:
             self._work_seconds += WEIGHT_OF_THE_LAST * (taken - self._work_seconds)
+            self._usual_seconds += _WEIGHT_IN_WHAT_IS_USUAL * (taken - self._usual_seconds)
 
     def leave(self) -> None:
         """Take away somebody who does not wait any longer."""
@@ -108,7 +112,8 @@ class Admission:
 
     def refusal(self, now: float) -> OverloadedError:
         """Return what somebody is refused with, which tells them when to come back."""
-        step = PACE_OF_RETURNS * self._work_seconds / self._threads
+        # To take in a great many at once slows the work down for that moment, in which they are told when to come back.
+        step = PACE_OF_RETURNS * min(self._work_seconds, self._usual_seconds) / self._threads
         earliest = now + self.expected_wait_seconds()
         latest = now + LONGEST_RETRY_SECONDS
         self._returns_until = max(self._returns_until, earliest) + step
