@@ -19,6 +19,8 @@ ROOT: Final = Path(__file__).parents[2]
 _MIGRATE: Final = "userservice_core/infrastructure/postgres/migrate.py"
 _PACKAGES: Final = ("userservice_core", "adapters", "docs/reference/events")
 _NEEDED: Final = re.compile(r'^NEEDED_EXPAND: Final = "(expand_\d{4})"$', re.MULTILINE)
+_SETTING: Final = re.compile(r"^    ([a-z]\w*): ", re.MULTILINE)
+_PREFIX: Final = "USERSERVICE_"
 _MIGRATE_SECONDS: Final = 120.0
 
 
@@ -40,8 +42,14 @@ class Version:
         return cls(ROOT, _needed_by((ROOT / _MIGRATE).read_text()))
 
     def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
-        """Return *settings* with which a process, and what it starts, finds this code and no other."""
-        return {**settings, "PYTHONPATH": str(self.folder)}
+        """Return those of *settings* that it knows, with which a process, and what it starts, finds this code alone."""
+        declared = set(_SETTING.findall((self.folder / "userservice_core/config.py").read_text()))
+        known = {
+            name: value
+            for name, value in settings.items()
+            if not name.startswith(_PREFIX) or name.removeprefix(_PREFIX).lower() in declared
+        }
+        return {**known, "PYTHONPATH": str(self.folder)}
 
     def run(self, *arguments: str, settings: Mapping[str, str]) -> str:
         """Run a command of the service to its end, and return what it prints."""
