@@ -19,7 +19,8 @@ _CHEAP: Final = {"ARGON2_MEMORY_KIB": "8192", "ARGON2_TIME_COST": "1"}
 @pytest.mark.asvs("15.2.2")
 def test_too_many_sign_ins_cost_no_work_no_memory_and_no_reader(database: str, tmp_path: Path) -> None:
     """
-    500 at once all get in after a few tries, if they come again as they are told; twice what can be done is half of it done.
+    500 at once all get in after a few tries, if they come again as they are told.
+    Twice what can be done is half of it done.
 
     The checks at length do so with 10,000, and with five and ten times, and look at the clock as well.
     """
