@@ -20,14 +20,15 @@ _CHEAP: Final = {"ARGON2_MEMORY_KIB": "8192", "ARGON2_TIME_COST": "1"}
 def test_too_many_sign_ins_cost_no_work_no_memory_and_no_reader(database: str, tmp_path: Path) -> None:
     """
     500 at once all get in after a few tries, if they come again as they are told.
-    Twice what can be done is half of it done.
 
+    Twice what can be done is half of it done.
     The checks at length do so with 10,000, and with five and ten times, and look at the clock as well.
     """
     with scene(database, tmp_path, **_CHEAP) as server:
         peak_of(server)
         peak = peak_of(server)
         stormed = storm(server, peak, count=500, strictly=False)
+        peak = max(peak, peak_of(server), key=lambda rate: rate.of_wall)
         twice = overloaded(server, peak, times=2, seconds=10, least_share=0.9, strictly=False)
 
     print(stormed.figures, twice.figures)

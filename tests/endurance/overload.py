@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 OK: Final = 200
 REFUSED: Final = 503
 _ACCOUNTS: Final = 40
-_CALLERS: Final = 4
+_CALLERS: Final = 6
 _PAUSE_SECONDS: Final = 0.1
 _GIVE_UP_SECONDS: Final = 30.0
 _SAMPLE_SECONDS: Final = 0.1
