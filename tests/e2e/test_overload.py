@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _CHEAP: Final = {"ARGON2_MEMORY_KIB": "8192", "ARGON2_TIME_COST": "1"}
 """Four times as many sign-ins as with the hash that is the default, and so a fourth of the time for them."""
 
+_LEAST_SHARE: Final = 0.6
+"""Of the peak: refusals weigh more beside work that is cheap, and there are more where others use the machine, too."""
+
 
 @pytest.mark.exclusive
 @pytest.mark.asvs("15.2.2")
@@ -29,7 +32,7 @@ def test_too_many_sign_ins_cost_no_work_no_memory_and_no_reader(database: str, t
         peak = peak_of(server)
         stormed = storm(server, peak, count=500, strictly=False)
         peak = max(peak, peak_of(server), key=lambda rate: rate.of_wall)
-        twice = overloaded(server, peak, times=2, seconds=10, least_share=0.9, strictly=False)
+        twice = overloaded(server, peak, times=2, seconds=10, least_share=_LEAST_SHARE, strictly=False)
 
     print(stormed.figures, twice.figures)
     stormed.require_clean()

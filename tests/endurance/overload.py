@@ -147,6 +147,7 @@ class Callers:
         """Open none yet."""
         self._port = port
         self._free: list[_Connection] = []
+        self._opened: list[_Connection] = []
 
     async def call(self, request: bytes, *, due: float | None = None) -> Answer:
         """Send *request*, which was due at a time of the monotonic clock; now if none is given."""
@@ -160,7 +161,7 @@ class Callers:
 
     def close(self) -> None:
         """Close all connections."""
-        for connection in self._free:
+        for connection in self._opened:
             connection.close()
 
     def _take(self) -> _Connection | None:
@@ -171,6 +172,7 @@ class Callers:
             _, connection = await asyncio.get_running_loop().create_connection(_Connection, "127.0.0.1", self._port)
         except OSError:
             return None
+        self._opened.append(connection)
         return connection
 
 
@@ -253,6 +255,7 @@ class Scene:
                 return await scenario(callers)
             finally:
                 callers.close()
+                await asyncio.sleep(0)
 
         return asyncio.run(within())
 
@@ -435,6 +438,7 @@ def storm(scene: Scene, peak: _Rate, *, count: int, strictly: bool) -> Tally:
         )
         seconds = time.monotonic() - began
         reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
         return seconds, statuses
 
     async def read(callers: Callers) -> None:
