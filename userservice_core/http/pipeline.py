@@ -225,21 +225,11 @@ class Pipeline:
                 "database", options.database_threads, options.database_queue, options.database_wait_seconds
             ),
             Bulkhead.HASHING: self._places_for(
-                "hashing", options.hashing_threads, options.hashing_queue, options.hashing_wait_seconds
-            ),
-            Bulkhead.DATABASE: self._places_for(
-                "database", options.database_threads, options.database_queue, options.database_wait_seconds
-            ),
-            Bulkhead.HASHING: self._places_for(
                 "hashing",
                 options.hashing_threads,
                 options.hashing_queue,
                 options.hashing_wait_seconds,
                 timed_as="hash_queue_wait",
-            ),
-            # Nearly all are answered from memory, and must not stand behind those who wait for the database.
-            Bulkhead.CHECKS: self._places_for(
-                "checks", _CHECKING_THREADS, options.database_queue, options.database_wait_seconds
             ),
             # Nearly all are answered from memory, and must not stand behind those who wait for the database.
             Bulkhead.CHECKS: self._places_for(
