@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -43,6 +44,22 @@ def test_the_alerts_wake_somebody_when_they_are_to_and_only_then() -> None:
     tested = _promtool("test", "rules", "rules.test.yaml")
 
     assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_each_alert_has_a_case() -> None:
+    """In which it is seen to wake somebody."""
+    groups = yaml.safe_load((_FOLDER / "rules.yaml").read_text())["groups"]
+    alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+    cases = yaml.safe_load((_FOLDER / "rules.test.yaml").read_text())["tests"]
+    seen = {
+        found
+        for case in cases
+        for test in (*case.get("alert_rule_test", ()), *case.get("promql_expr_test", ()))
+        if test.get("exp_alerts") or test.get("exp_samples")
+        for found in re.findall(r"\bUserService\w+", str(test))
+    }
+
+    assert alerts <= seen
 
 
 @pytest.mark.parametrize(
