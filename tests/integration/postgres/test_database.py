@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +53,27 @@ def _frozen(process_id: int) -> Iterator[None]:
         yield
     finally:
         os.kill(process_id, signal.SIGCONT)
+
+
+def test_an_attempt_that_took_too_long_leaves_no_connection() -> None:
+    """Though nobody looks for garbage: the server would wait for a password meanwhile."""
+    gc.disable()
+    try:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as silent,
+            contextlib.closing(
+                Database(f"postgresql://a:b@127.0.0.1:{silent.getsockname()[1]}/c?sslmode=disable", pool_size=1)
+            ) as pool,
+        ):
+            with deadline_after(1), pytest.raises(DatabaseUnavailableError):
+                pool.fetch_one(_PROCESS_ID)
+            client, _ = silent.accept()
+            with client:
+                client.settimeout(5)
+                while client.recv(4096):
+                    pass
+    finally:
+        gc.enable()
 
 
 def _terminate_all(observer: psycopg.Connection) -> None:

@@ -26,6 +26,7 @@ from sqlalchemy import text
 from sqlalchemy.pool import QueuePool
 
 from userservice_core.errors import DatabaseUnavailableError, DeadlineExceededError, OverloadedError
+from userservice_core.infrastructure.postgres.attempts import attempt_to_connect
 from userservice_core.infrastructure.postgres.errors import ConnectionLostError, RetriableError, translated
 from userservice_core.infrastructure.postgres.positions import STATE, state_of
 from userservice_core.infrastructure.postgres.slots import PoolAdviser, Slots
@@ -647,12 +648,13 @@ class Database:
 
     def _opened(self, conninfo: str, deadline: float) -> Connection:
         patience_seconds = deadline - time.monotonic()
-        connection = Connection.connect(
-            conninfo,
-            autocommit=True,
-            prepare_threshold=self._prepare_threshold,
-            connect_timeout=max(1, min(_CONNECT_TIMEOUT_SECONDS, math.floor(patience_seconds))),
-        )
+        with attempt_to_connect():
+            connection = Connection.connect(
+                conninfo,
+                autocommit=True,
+                prepare_threshold=self._prepare_threshold,
+                connect_timeout=max(1, min(_CONNECT_TIMEOUT_SECONDS, math.floor(patience_seconds))),
+            )
         # The driver reads times in the session's zone; the pooler keeps this setting for its client.
         if connection.pgconn.parameter_status(b"TimeZone") != b"UTC":
             connection.execute("SET TIME ZONE 'UTC'")

@@ -21,6 +21,7 @@ from psycopg import sql
 from sqlalchemy import text
 
 from userservice_core.errors import UserServiceError
+from userservice_core.infrastructure.postgres.attempts import attempt_to_connect
 from userservice_core.infrastructure.postgres.database import Database
 from userservice_core.infrastructure.postgres.statements import Statement
 from userservice_core.ports.context import deadline_after
@@ -179,20 +180,17 @@ class _Listener:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[psycopg.Connection]:
-        with (
-            contextlib.closing(
-                psycopg.connect(
-                    self._dsn,
-                    autocommit=True,
-                    application_name="userservice-listen",
-                    connect_timeout=5,
-                    keepalives_idle=10,
-                    keepalives_interval=5,
-                    keepalives_count=3,
-                )
-            ) as connection,
-            socket.socket(fileno=os.dup(connection.fileno())) as line,
-        ):
+        with attempt_to_connect():
+            connection = psycopg.connect(
+                self._dsn,
+                autocommit=True,
+                application_name="userservice-listen",
+                connect_timeout=5,
+                keepalives_idle=10,
+                keepalives_interval=5,
+                keepalives_count=3,
+            )
+        with contextlib.closing(connection), socket.socket(fileno=os.dup(connection.fileno())) as line:
             with self._lock:
                 self._line = line
             try:
