@@ -267,6 +267,9 @@ def _serve(settings: Settings, app: str, notice: WorkerNotice) -> None:
         interface=Interfaces.ASGI if is_asgi else Interfaces.WSGI,
         workers=settings.workers,
         blocking_threads=1 if is_asgi else settings.wsgi_threads,
+        backlog=_BACKLOG,
+        # The library counts connections, idle ones as well. With threads of its own, they are what bounds its queue.
+        backpressure=_MOST_CONNECTIONS if is_asgi else None,
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=10_000, max_buffer_size=_HTTP_BUFFER_BYTES),
         websockets=False,
@@ -279,6 +282,12 @@ def _serve(settings: Settings, app: str, notice: WorkerNotice) -> None:
 
 _FAILED_STARTS: Final = 2
 """In a row, of each worker: what keeps it from starting is then taken for something that does not go away."""
+
+_BACKLOG: Final = 4096
+"""Connections that may wait to be accepted; the kernel has a bound of its own (`net.core.somaxconn`)."""
+
+_MOST_CONNECTIONS: Final = 10_000
+"""Of a worker that has an event loop; further ones wait. One that is idle takes 25 KiB at the most."""
 
 _HTTP_BUFFER_BYTES: Final = 64 * 1024
 """What the server buffers of the head of a request, and so what it lets through to the pipeline's own limit."""
